@@ -1,0 +1,100 @@
+"""One tree of errors. Each names its remedy; its class says who must act.
+
+The text of an error is shown to people as it is, so it says what happened and what to do about it. Whoever catches
+one knows from the class alone whether to try again (`Unavailable`), to ask the administrator (`Misconfigured`), or to
+keep the thing, flag it and go on (`Unreadable`).
+"""
+
+from __future__ import annotations
+
+
+class CardlineError(Exception):
+    """Base of all errors of ours.
+
+    ``remedy`` is a sentence in the imperative: what the person who reads it should do.
+    """
+
+    remedy = "Look into the log for what came before."
+
+    def __init__(self, what: str, *, remedy: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        if remedy is not None:
+            self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.remedy}"
+
+
+class Misconfigured(CardlineError):
+    """A person must change the configuration; trying again does not help."""
+
+    remedy = "Correct cardline.toml and start again; `cardline doctor` checks it."
+
+
+class Unavailable(CardlineError):
+    """Something outside is away for now; whoever gets this tries again later and loses nothing."""
+
+    remedy = "Nothing is lost; it is tried again by itself."
+
+
+class Unreadable(CardlineError):
+    """What came in is broken beyond reading; it is kept as it is and flagged."""
+
+    remedy = "The original is kept unaltered; open it from the page «To be sorted»."
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL does not answer."""
+
+
+class ArchiveUnavailable(Unavailable):
+    """The archive takes no bytes now: the disk is full or the bucket does not answer."""
+
+    remedy = "Free space on the archive's disk or restore the bucket; senders keep what they could not deliver."
+
+
+class BlobMissing(CardlineError):
+    """A sealed blob is not where the database says."""
+
+    remedy = "Restore the file from a backup and run `cardline verify`."
+
+
+class BlobAltered(CardlineError):
+    """A sealed blob does not open under its key: its bytes were changed."""
+
+    remedy = "Restore the file from a backup and run `cardline verify`; find out who can write to the archive."
+
+
+class BlobErased(CardlineError):
+    """The data key was destroyed on demand; only the tombstone remains."""
+
+    remedy = "Nothing can be done: the erasure was ordered and is recorded in the audit log."
+
+
+class MasterKeyMissing(Misconfigured):
+    """A blob is wrapped under a master key that is not in the key folder."""
+
+    remedy = "Put the saved key file back into the folder `keys` of the data directory."
+
+
+class MailboxAuthFailed(Misconfigured):
+    """The mail server refuses the login."""
+
+    remedy = "Check user and password (or the application password) of this mailbox in cardline.toml."
+
+
+class MailboxUnreachable(Unavailable):
+    """The mail server cannot be reached."""
+
+
+class MailboxFolderMissing(Misconfigured):
+    """A folder that should be read does not exist on the server."""
+
+    remedy = "Name an existing folder in `folders` of this mailbox in cardline.toml."
+
+
+class ModelUnavailable(Unavailable):
+    """The speech model cannot be had now; calls are kept and their transcripts wait."""
+
+    remedy = "Run `cardline doctor` on a machine with internet, or name a local model directory in transcribe.model."

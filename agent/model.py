@@ -1,0 +1,247 @@
+"""The nouns of Cardline as frozen facts. Every time is an aware datetime; every duration says its unit.
+
+This module imports nothing of ours: everybody may speak these words. ARCHITECTURE.md has the glossary with the
+terms that other products use for the same things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class InteractionKind(StrEnum):
+    """What sort of contact with the outside an interaction is."""
+
+    CALL = "call"
+    MESSAGE = "message"
+    MEETING = "meeting"
+
+
+class Direction(StrEnum):
+    """Seen from the company: who began."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    INTERNAL = "internal"
+
+
+class Disposition(StrEnum):
+    """How a call ended; ``IN_PROGRESS`` until it did."""
+
+    IN_PROGRESS = "in_progress"
+    ANSWERED = "answered"
+    NO_ANSWER = "no_answer"
+    BUSY = "busy"
+    FAILED = "failed"
+
+
+class IdentityKind(StrEnum):
+    """What a normalised identity is made of."""
+
+    PHONE = "phone"  # E.164 with the leading +, for example +74950000001
+    EXTENSION = "extension"  # digits dialled inside the PBX
+    ADDRESS = "address"  # an e-mail address, lower case, IDN domain in ASCII
+    DOMAIN = "domain"  # a company's mail domain, in ASCII
+
+
+class Role(StrEnum):
+    """Which side of a conversation a party is on."""
+
+    EMPLOYEE = "employee"
+    CLIENT = "client"
+
+
+class UserRole(StrEnum):
+    """What a person who logs in may do; each role includes the following ones."""
+
+    ADMINISTRATOR = "administrator"
+    SUPERVISOR = "supervisor"
+    MANAGER = "manager"
+
+
+class LinkState(StrEnum):
+    """What was decided about the card of an interaction."""
+
+    LINKED = "linked"
+    AMBIGUOUS = "ambiguous"
+    UNKNOWN = "unknown"
+    INTERNAL = "internal"
+    PRIVATE = "private"
+
+
+class MessageCategory(StrEnum):
+    """What a mail is; only a conversation becomes an activity on a card."""
+
+    CONVERSATION = "conversation"
+    AUTOMATIC = "automatic"
+    NEWSLETTER = "newsletter"
+    BOUNCE = "bounce"
+    INTERNAL = "internal"
+    PRIVATE = "private"
+
+
+class EvidenceState(StrEnum):
+    """How far the reading of what was captured has come."""
+
+    STORED = "stored"
+    READ = "read"
+    UNREADABLE = "unreadable"
+
+
+class SourceState(StrEnum):
+    """What a person sees of a source; each problem names who must act."""
+
+    CONNECTING = "connecting"
+    RUNNING = "running"
+    LOGIN_FAILED = "login_failed"
+    UNREACHABLE = "unreachable"
+    FOLDER_MISSING = "folder_missing"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A normalised way to reach somebody: compare identities, never raw numbers or headers."""
+
+    kind: IdentityKind
+    value: str
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedParty:
+    """One side of an interaction exactly as the source named it; the linker normalises it later.
+
+    ``position`` is ``caller``, ``callee`` or ``participant`` for a call and ``from``, ``to``, ``cc``, ``bcc``,
+    ``reply_to`` or ``envelope`` for a mail. ``kind`` is PHONE for whatever a telephone source gives (the linker
+    tells an extension from a number) and ADDRESS for a mail. ``channel`` is the channel of the recording on which
+    this party speaks: the caller has 0 and the callee 1.
+    """
+
+    position: str
+    kind: IdentityKind
+    value: str
+    name: str = ""
+    channel: int | None = None
+    joined: datetime | None = None
+    left: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedCall:
+    """Everything a source knows of one call by now: a snapshot, so that repeating or reordering changes nothing.
+
+    ``source`` and ``key`` together name the call for good (``siprec``, the recording session's id). ``answered`` and
+    ``ended`` are None as long as they have not happened. ``capture_id`` names the folder of packet logs, if any.
+    ``flags`` say in words what was wrong with what the source sent.
+    """
+
+    source: str
+    key: str
+    started: datetime
+    answered: datetime | None = None
+    ended: datetime | None = None
+    disposition: Disposition = Disposition.IN_PROGRESS
+    parties: tuple[CapturedParty, ...] = ()
+    conversation_key: str | None = None
+    capture_id: str | None = None
+    truncated: bool = False
+    flags: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxPosition:
+    """Where a message lay, or up to where a folder was read: ``uid`` under ``uidvalidity`` (RFC 9051 section 2.3.1.1)."""
+
+    mailbox: str
+    folder: str
+    uidvalidity: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedMail:
+    """The bytes of one mail as they came, and how they came.
+
+    ``source`` and ``key`` together name this piece of evidence for good. ``envelope`` keeps what the bytes do not say:
+    the SMTP sender and recipients, the folder, the flags, the peer.
+    """
+
+    source: str
+    key: str
+    raw: bytes
+    received: datetime
+    envelope: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedAttachment:
+    """A part of a mail that is not its text. ``part`` is its number in walking order; bytes stay in the sealed mail."""
+
+    part: int
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedMessage:
+    """What could be read of a mail. Lists of message ids are without angle brackets.
+
+    ``text`` is plain text made for reading; ``html`` is safe HTML (nh3) or empty. ``problems`` say in words what was
+    broken. ``logical_key`` is equal for all copies of the same mail.
+    """
+
+    logical_key: str
+    message_id: str
+    in_reply_to: tuple[str, ...]
+    references: tuple[str, ...]
+    subject: str
+    sent: datetime | None
+    parties: tuple[CapturedParty, ...]
+    category: MessageCategory
+    category_reason: str
+    text: str
+    html: str
+    attachments: tuple[ParsedAttachment, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of a channel for which no sound came, in milliseconds from the start of the recording."""
+
+    channel: int
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One spoken word, seconds from the start of the recording, confidence 0 to 1."""
+
+    start: float
+    end: float
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utterance:
+    """What one party said in one breath: seconds from the start of the recording, confidence 0 to 1."""
+
+    channel: int
+    start: float
+    end: float
+    text: str
+    confidence: float
+    words: Sequence[Word] = ()

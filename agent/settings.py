@@ -1,0 +1,220 @@
+"""All settings: name, default and help of each, from ``cardline.toml`` and ``CARDLINE_*`` variables.
+
+A variable overrides the file; nested names are joined by two underscores (``CARDLINE_WEB__PORT=8080``). A wrong value
+ends the start with the setting's name, what is wrong and what would be right; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated
+
+import phonenumbers
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from agent.errors import Misconfigured
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A table of cardline.toml; an unknown name in it is an error, since it is most often a slip of the pen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(Section):
+    """Where the rows live."""
+
+    url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL 16 or newer, postgresql://user:password@host/name; empty: an embedded one is run.",
+    )
+    run_as: str = Field(
+        "",
+        description="User for the embedded PostgreSQL when Cardline itself runs as root; empty: cardline or nobody.",
+    )
+
+
+class ArchiveSettings(Section):
+    """Where sealed recordings and mails live."""
+
+    url: str = Field(
+        "",
+        description="s3://, gs:// or az:// bucket and prefix; empty: the folder blobs of the data directory.",
+    )
+
+
+class JobSettings(Section):
+    """Which durable work this machine does."""
+
+    general: bool = Field(True, description="Run parse, link and assemble jobs on this machine.")
+    speech: bool = Field(True, description="Run transcription on this machine.")
+    queues: tuple[str, ...] = Field(
+        (), description="Work on these queues only (parse, link, host); empty: on all of them."
+    )
+
+
+class SiprecSettings(Section):
+    """The SIPREC recording server."""
+
+    enabled: bool = Field(True, description="Listen for recording sessions.")
+    listen: str = Field("0.0.0.0", description="Address to listen on for SIP and RTP.")  # noqa: S104
+    port: Port = Field(5080, description="SIP port, UDP and TCP; 0 picks a free one.")
+    advertise: str = Field(
+        "",
+        description="Address told to the session border controller in SDP and Contact; empty: the one it reached.",
+    )
+    rtp_ports: tuple[Port, Port] = Field((40000, 49999), description="First and last UDP port for media.")
+    allow: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"),
+        description="Networks that may send recording sessions.",
+    )
+    max_calls: int = Field(1000, ge=1, description="Concurrent calls past which an INVITE is answered 503.")
+
+    @field_validator("allow")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)
+        return value
+
+    @field_validator("rtp_ports")
+    @classmethod
+    def _port_range(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[1] - value[0] < 3:
+            raise ValueError("at least four ports are needed, for example [40000, 49999]")
+        return value
+
+
+class SmtpSettings(Section):
+    """The SMTP door for journals, Bcc copies and forwards."""
+
+    enabled: bool = Field(True, description="Listen for mail.")
+    listen: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
+    port: Port = Field(2525, description="SMTP port; 0 picks a free one.")
+    hostname: str = Field(default_factory=socket.getfqdn, description="Name in the greeting.")
+    allow: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"),
+        description="Networks that may deliver mail here; everybody else is refused.",
+    )
+    max_bytes: int = Field(60 * 1024 * 1024, ge=1024, description="Largest message, in bytes.")
+    max_connections: int = Field(500, ge=1, description="Connections past which a new one is answered 421.")
+
+    _check_allow = field_validator("allow")(SiprecSettings._networks.__func__)  # type: ignore[attr-defined]
+
+
+class MailboxSettings(Section):
+    """One IMAP mailbox that is read, never written."""
+
+    name: str = Field(description="Name of this mailbox in pages and logs.")
+    host: str = Field(description="IMAP server.")
+    port: Port = Field(993, description="IMAP port.")
+    tls: bool = Field(True, description="TLS from the first byte; only switch it off for a server on this machine.")
+    user: str = Field(description="Login name.")
+    password: SecretStr = Field(description="Password or application password.")
+    folders: tuple[str, ...] = Field((), description="Folders to read; empty: Inbox and the one marked \\Sent.")
+    poll_seconds: int = Field(60, ge=1, description="How often folders without IDLE are looked at.")
+
+
+class TranscribeSettings(Section):
+    """Speech to text."""
+
+    enabled: bool = Field(True, description="Transcribe calls.")
+    model: str = Field(
+        "small",
+        description="A faster-whisper size (small, medium, large-v3 …), a hub name or a model directory.",
+    )
+    languages: tuple[str, ...] = Field(("ru", "en"), description="Languages that may be detected.")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: all cores but one.")
+
+
+class WebSettings(Section):
+    """The pages and the HTTP API."""
+
+    enabled: bool = Field(True, description="Serve the pages.")
+    listen: str = Field("127.0.0.1", description="Address to listen on; a reverse proxy gives HTTPS.")
+    port: Port = Field(8040, description="HTTP port; 0 picks a free one.")
+    public_url: str = Field(
+        "", description="Address under which people reach the pages, https://…; `cardline doctor` checks it."
+    )
+
+
+class Settings(BaseSettings):
+    """The whole of cardline.toml."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CARDLINE_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file="cardline.toml"
+    )
+
+    data_dir: Path = Field(Path("/var/lib/cardline"), description="Folder for keys, packet logs, blobs, database.")
+    region: str = Field("RU", description="Country of numbers written without +, two letters (ISO 3166).")
+    extension_digits: int = Field(5, ge=2, le=8, description="Numbers up to this many digits are extensions.")
+    host: str = Field(default_factory=socket.gethostname, description="Name of this machine for its own jobs.")
+    log_format: str = Field("text", pattern="^(text|json)$", description="text for people, json for machines.")
+    database: DatabaseSettings = DatabaseSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    jobs: JobSettings = JobSettings()
+    siprec: SiprecSettings = SiprecSettings()
+    smtp: SmtpSettings = SmtpSettings()
+    mailbox: tuple[MailboxSettings, ...] = Field((), description="IMAP mailboxes, one [[mailbox]] table each.")
+    transcribe: TranscribeSettings = TranscribeSettings()
+    web: WebSettings = WebSettings()
+
+    @field_validator("region")
+    @classmethod
+    def _region(cls, value: str) -> str:
+        if value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError("not a country known to phonenumbers; two capital letters such as RU, DE or US")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over variables over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _chosen_file)
+
+
+_chosen_file = Path("cardline.toml")
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the settings from ``path`` and the environment.
+
+    Raises:
+        Misconfigured: the file is missing or broken, or a value is wrong; the text names the setting.
+    """
+    global _chosen_file  # noqa: PLW0603 - pydantic-settings has no other way to hand a file per call
+    _chosen_file = path or Path("cardline.toml")
+    if path is not None and not path.is_file():
+        raise Misconfigured(f"There is no configuration file {path}.", remedy="Name an existing one with --config.")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise Misconfigured(_in_words(error)) from None
+    except ValueError as error:  # TOML syntax
+        raise Misconfigured(f"{_chosen_file} cannot be read: {error}.") from None
+
+
+def _in_words(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        given = "" if problem["type"] in ("missing", "extra_forbidden") else f" (it is {problem['input']!r})"
+        text = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{name}: {text}{given}.")
+    return " ".join(lines)
