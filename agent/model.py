@@ -158,7 +158,7 @@ class CapturedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxPosition:
-    """Where a message lay, or up to where a folder was read: ``uid`` under ``uidvalidity`` (RFC 9051 section 2.3.1.1)."""
+    """Up to where a folder was read: all of ``uid`` and below is archived under ``uidvalidity`` (RFC 9051, 2.3.1.1)."""
 
     mailbox: str
     folder: str
