@@ -158,12 +158,16 @@ class CapturedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxPosition:
-    """Up to where a folder was read: all of ``uid`` and below is archived under ``uidvalidity`` (RFC 9051, 2.3.1.1)."""
+    """How much of a folder is archived: every UID from ``low_uid`` to ``high_uid`` (RFC 9051 section 2.3.1.1).
+
+    Two marks, because the first pass goes from the newest message backwards while new ones keep coming.
+    """
 
     mailbox: str
     folder: str
     uidvalidity: int
-    uid: int
+    low_uid: int
+    high_uid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,3 +249,21 @@ class Utterance:
     text: str
     confidence: float
     words: Sequence[Word] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedBlob:
+    """A sealed file of the archive: everything needed to find, open and prove it.
+
+    ``name`` is the SHA-256 of the stored bytes in hex. ``wrapped_key`` is the blob's data key and salt (32 bytes each)
+    wrapped under master key number ``master_key`` by AES key wrap (RFC 3394); None once the blob was erased.
+    ``salted_digest`` is SHA-256(salt || plain bytes). Sizes are in bytes.
+    """
+
+    name: str
+    media_type: str
+    plain_size: int
+    stored_size: int
+    salted_digest: bytes
+    master_key: int
+    wrapped_key: bytes | None

@@ -1,0 +1,202 @@
+"""The door: whatever a source captured becomes evidence, an Interaction and the jobs it needs, in one transaction.
+
+Nothing reaches the history in any other way, so here stand the two promises of the program: a thing once accepted is
+durable, and accepting it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent import jobs
+from agent.archive.blobs import Archive
+from agent.model import (
+    CapturedCall,
+    CapturedMail,
+    EvidenceState,
+    InteractionKind,
+    MailboxPosition,
+    ParsedMessage,
+    SealedBlob,
+)
+from agent.store import blobs, evidence, interactions, mailboxes, messages, recordings, threads
+from agent.store.engine import Store
+
+log = structlog.get_logger()
+
+_MAIL_TYPE = "message/rfc822"
+_CLOCK_TOLERANCE = timedelta(days=1)
+
+
+class Intake:
+    """One a process. ``host`` is the name of this machine, on which the packet logs of its calls lie."""
+
+    def __init__(self, store: Store, archive: Archive, *, host: str) -> None:
+        self._store = store
+        self._archive = archive
+        self._host = host
+
+    # --- Calls ------------------------------------------------------------------------------------------------------
+
+    async def open_call(self, call: CapturedCall) -> int:
+        """The call exists from the first ring: it stands on the card while it goes on. Returns the interaction's id.
+
+        Raises:
+            DatabaseUnavailable: nothing was changed; say it again later.
+        """
+        async with self._store.begin() as connection:
+            return await self._merge_call(connection, call)
+
+    async def update_call(self, call: CapturedCall) -> int:
+        """More is known now; the same as `open_call`, named for what the source saw."""
+        return await self.open_call(call)
+
+    async def close_call(self, call: CapturedCall) -> int:
+        """The call has ended and its packet logs are complete: they are to be assembled, here, once."""
+        async with self._store.begin() as connection:
+            interaction_id = await self._merge_call(connection, call)
+            if call.capture_id is not None and await recordings.close_capture(
+                connection, call.capture_id, truncated=call.truncated
+            ):
+                work = jobs.Job(
+                    task=jobs.ASSEMBLE, queue=jobs.host_queue(self._host), args={"capture_id": call.capture_id}
+                )
+                await jobs.defer(connection, [work])
+            return interaction_id
+
+    async def _merge_call(self, connection: AsyncConnection, call: CapturedCall) -> int:
+        inserted = await evidence.insert_evidence(
+            connection,
+            source=call.source,
+            key=call.key,
+            details=dict(call.details),
+            received_at=datetime.now(UTC),
+            state=EvidenceState.STORED,
+        )
+        row = await evidence.lock_evidence(connection, call.source, call.key)
+        interaction_id: int | None = row.interaction_id
+        if interaction_id is None:
+            interaction_id = await interactions.insert_interaction(
+                connection, InteractionKind.CALL, call.started, conversation_key=call.conversation_key
+            )
+            await evidence.mark_read(connection, row.id, interaction_id)
+        elif call.details and dict(call.details) != row.details:
+            await evidence.save_details(connection, row.id, {**row.details, **call.details})
+        await interactions.merge_call(connection, interaction_id, call)
+        is_news = await interactions.merge_parties(connection, interaction_id, call.parties)
+        if call.capture_id is not None:
+            await recordings.open_capture(connection, call.capture_id, interaction_id, self._host)
+        if is_news or inserted is not None:
+            await jobs.defer(connection, [_link_job([interaction_id])])
+        return interaction_id
+
+    # --- Mail -------------------------------------------------------------------------------------------------------
+
+    async def store_evidence(
+        self, mails: Sequence[CapturedMail], *, position: MailboxPosition | None = None
+    ) -> list[int]:
+        """Seal and commit the bytes of mails of one source before anything is parsed. Returns the new evidence's ids.
+
+        When this returns, the bytes are on disk and the rows committed: now a sender may get its 250. With
+        ``position`` (IMAP) the folder's marks move in the same transaction, and content that this mailbox has
+        delivered before, under another UID or UIDVALIDITY, is recognised and not stored twice.
+
+        Raises:
+            Unavailable: disk or database are away; nothing was promised.
+        """
+        news = await self._only_news(mails) if position is not None else list(mails)
+        sealed = await asyncio.gather(*(self._seal(mail) for mail in news))
+        async with self._store.begin() as connection:
+            ids = [
+                evidence_id
+                for mail, (blob, fingerprint) in zip(news, sealed, strict=True)
+                if (evidence_id := await _insert_mail(connection, mail, blob, fingerprint)) is not None
+            ]
+            if ids:
+                await jobs.defer(connection, [jobs.Job(task=jobs.PARSE, args={"evidence_ids": ids})])
+            if position is not None:
+                await mailboxes.save_position(connection, position)
+        return ids
+
+    async def _only_news(self, mails: Sequence[CapturedMail]) -> list[CapturedMail]:
+        if not mails:
+            return []
+        prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
+        async with self._store.begin() as connection:
+            keys, contents = await evidence.find_known(
+                connection, mails[0].source, [mail.key for mail in mails], prints
+            )
+        news = []
+        for mail, fingerprint in zip(mails, prints, strict=True):
+            if mail.key not in keys and fingerprint not in contents:
+                contents.add(fingerprint)
+                news.append(mail)
+        return news
+
+    async def _seal(self, mail: CapturedMail) -> tuple[SealedBlob, bytes]:
+        blob = await asyncio.to_thread(self._archive.seal, mail.raw, media_type=_MAIL_TYPE)
+        return blob, self._archive.fingerprint(mail.raw)
+
+    async def accept_message(self, evidence_id: int, parsed: ParsedMessage) -> int:
+        """What was read of a mail becomes a message, or one more piece of evidence of a message that is there already.
+
+        Returns the interaction's id.
+        """
+        async with self._store.begin() as connection:
+            interaction_id = await messages.lock_logical_key(connection, parsed.logical_key)
+            if interaction_id is None:
+                (proof,) = await evidence.find_evidence(connection, [evidence_id])
+                interaction_id = await self._insert_message(connection, parsed, proof.received)
+            await evidence.mark_read(connection, evidence_id, interaction_id)
+            return interaction_id
+
+    async def _insert_message(self, connection: AsyncConnection, parsed: ParsedMessage, received: datetime) -> int:
+        started = _plausible(parsed.sent, received)
+        interaction_id = await interactions.insert_interaction(connection, InteractionKind.MESSAGE, started)
+        thread_id = await threads.find_or_merge_thread(
+            connection,
+            own_id=parsed.message_id,
+            referenced_ids=(*parsed.references, *parsed.in_reply_to),
+            subject=parsed.subject,
+        )
+        await messages.insert_message(connection, interaction_id, parsed, thread_id=thread_id)
+        await interactions.merge_parties(connection, interaction_id, parsed.parties)
+        await interactions.add_flags(connection, interaction_id, parsed.problems)
+        await jobs.defer(connection, [_link_job([interaction_id])])
+        return interaction_id
+
+    async def reject_evidence(self, evidence_id: int, problem: str) -> None:
+        """Nothing could be read of it: it stays as it is and is shown to a person with the reason."""
+        log.warning("evidence_unreadable", evidence_id=evidence_id, problem=problem)
+        async with self._store.begin() as connection:
+            await evidence.mark_unreadable(connection, evidence_id, problem)
+
+
+async def _insert_mail(
+    connection: AsyncConnection, mail: CapturedMail, blob: SealedBlob, fingerprint: bytes
+) -> int | None:
+    blob_id = await blobs.save_blob(connection, blob, source=mail.source)
+    return await evidence.insert_evidence(
+        connection,
+        source=mail.source,
+        key=mail.key,
+        blob_id=blob_id,
+        fingerprint=fingerprint,
+        details=dict(mail.envelope),
+        received_at=mail.received,
+        state=EvidenceState.STORED,
+    )
+
+
+def _link_job(interaction_ids: list[int]) -> jobs.Job:
+    return jobs.Job(task=jobs.LINK, args={"interaction_ids": interaction_ids})
+
+
+def _plausible(sent: datetime | None, received: datetime) -> datetime:
+    """The sender's time unless it lies in the future, which only a wrong clock explains."""
+    return sent if sent is not None and sent <= received + _CLOCK_TOLERANCE else received

@@ -1,0 +1,140 @@
+"""Durable work: jobs are deferred inside the transaction that makes them necessary, and done by whoever is free.
+
+Procrastinate keeps the jobs in the same PostgreSQL as the rows. `defer` calls its SQL function over our own
+connection, so a rollback leaves no job and a commit never forgets one. The names of all jobs stand here, so that the
+siblings above (sip, mail, transcribe, linker) can ask for each other's work without importing each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import procrastinate
+import structlog
+from procrastinate import jobs as procrastinate_jobs
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.errors import Misconfigured, Unavailable
+
+log = structlog.get_logger()
+
+ASSEMBLE = "assemble"  # packet logs of a closed call -> a sealed recording; on the host that has the logs
+TRANSCRIBE = "transcribe"  # a recording -> its transcript
+PARSE = "parse"  # sealed mails -> messages
+LINK = "link"  # interactions -> parties with roles, client cards with reasons
+
+SPEECH_QUEUE = "speech"
+_QUEUES = {TRANSCRIBE: SPEECH_QUEUE, PARSE: "parse", LINK: "link"}
+
+HEARTBEAT_SECONDS = 3.0
+STALLED_SECONDS = 15.0
+_FIRST_RETRY_SECONDS = 2
+_LONGEST_RETRY_SECONDS = 600
+_ATTEMPTS_OF_A_BUG = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work: the task's name and its JSON arguments. ``lock`` lets only one job with it run at a time."""
+
+    task: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = ""
+    priority: int = 0
+    lock: str | None = None
+
+    @property
+    def queue_name(self) -> str:
+        """The queue asked for, else the task's own."""
+        return self.queue or _QUEUES[self.task]
+
+
+def host_queue(host: str) -> str:
+    """Queue of the work that needs files lying on this host."""
+    return f"host:{host}"
+
+
+_DEFER = text(
+    """
+    SELECT procrastinate_defer_jobs_v1(ARRAY(
+        SELECT ROW(j.queue_name, j.task_name, j.priority, j.lock, NULL, j.args, NULL)::procrastinate_job_to_defer_v1
+        FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
+             AS j(queue_name text, task_name text, priority integer, lock text, args jsonb)
+    ))
+    """
+)
+
+
+async def defer(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
+    """Put jobs into the queue as part of the caller's transaction."""
+    if not jobs:
+        return
+    rows = [
+        {
+            "queue_name": job.queue_name,
+            "task_name": job.task,
+            "priority": job.priority,
+            "lock": job.lock,
+            "args": dict(job.args),
+        }
+        for job in jobs
+    ]
+    await connection.execute(_DEFER, {"jobs": json.dumps(rows)})
+
+
+class Retry(procrastinate.BaseRetryStrategy):
+    """Doubling pauses. What is merely away is tried for ever; what looks like a bug is given up and kept as failed."""
+
+    def get_retry_decision(
+        self, *, exception: BaseException, job: procrastinate_jobs.Job
+    ) -> procrastinate.RetryDecision | None:
+        """Seconds until the next attempt, or None to give up."""
+        if not isinstance(exception, Unavailable | Misconfigured) and job.attempts >= _ATTEMPTS_OF_A_BUG:
+            log.error("job_given_up", task=job.task_name, job=job.id, error=repr(exception))
+            return None
+        pause = min(_FIRST_RETRY_SECONDS * 2 ** min(job.attempts, 16), _LONGEST_RETRY_SECONDS)
+        return procrastinate.RetryDecision(retry_in={"seconds": pause})
+
+
+def make_app(url: str) -> procrastinate.App:
+    """The Procrastinate app on the database at ``url`` (a libpq URL), with no tasks yet."""
+    return procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=4))
+
+
+def register(app: procrastinate.App, name: str, handler: Callable[..., Awaitable[None]]) -> None:
+    """Let ``handler`` do the jobs called ``name``; it must be idempotent, since a killed job runs again."""
+
+    async def run(**arguments: Any) -> None:
+        with structlog.contextvars.bound_contextvars(job=name):
+            try:
+                await handler(**arguments)
+            except Unavailable as error:
+                log.warning("job_postponed", reason=str(error))
+                raise
+            except Misconfigured as error:
+                log.error("job_postponed", reason=str(error))  # noqa: TRY400 - a person must act, no trace helps
+                raise
+            except Exception:
+                log.exception("job_failed")
+                raise
+
+    app.task(name=name, retry=Retry())(run)
+
+
+async def retry_stalled(app: procrastinate.App) -> int:
+    """Take back the jobs of workers that died, so that somebody else does them; returns how many."""
+    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
+    count = 0
+    for job in stalled:
+        await app.job_manager.retry_job(job)
+        count += 1
+    if count:
+        log.warning("stalled_jobs_taken_back", count=count)
+    return count
+
+
+__all__ = ["ASSEMBLE", "LINK", "PARSE", "TRANSCRIBE", "Job", "defer", "host_queue", "make_app"]

@@ -1,0 +1,92 @@
+"""Rows of sealed blobs, and of the chain that holds them together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import SealedBlob
+from agent.store.engine import AnyRow
+from agent.store.schema import blob, chain_link
+
+COLUMNS = (
+    blob.c.name,
+    blob.c.media_type,
+    blob.c.plain_size,
+    blob.c.stored_size,
+    blob.c.salted_digest,
+    blob.c.master_key,
+    blob.c.wrapped_key,
+)
+
+# Only one process chains at a time; the number is ours alone in this database.
+_CHAIN_LOCK = 0x43484E
+
+
+def sealed(row: AnyRow) -> SealedBlob:
+    """The blob of a row that has all of `COLUMNS`."""
+    return SealedBlob(**{column.name: row._mapping[column] for column in COLUMNS})
+
+
+async def save_blob(connection: AsyncConnection, one: SealedBlob, *, source: str) -> int:
+    """Commit to a sealed blob; returns the row's id."""
+    values = {column.name: getattr(one, column.name) for column in COLUMNS}
+    result = await connection.execute(insert(blob).values(**values, source=source).returning(blob.c.id))
+    return int(result.scalar_one())
+
+
+async def lock_chain(connection: AsyncConnection) -> bool:
+    """Whether this transaction may append to the chain; False while another process does."""
+    result = await connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _CHAIN_LOCK})
+    return bool(result.scalar_one())
+
+
+async def list_unchained(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
+    """Blobs that are committed but not chained yet, oldest first."""
+    columns = (blob.c.id, blob.c.name, blob.c.salted_digest, blob.c.source, blob.c.created_at)
+    query = select(*columns).where(~blob.c.chained).order_by(blob.c.id).limit(limit)
+    return (await connection.execute(query)).all()
+
+
+async def find_last_link(connection: AsyncConnection) -> tuple[int, bytes]:
+    """Sequence number and digest of the newest link; zero and empty before the first."""
+    query = select(chain_link.c.sequence, chain_link.c.digest).order_by(chain_link.c.sequence.desc()).limit(1)
+    row = (await connection.execute(query)).first()
+    return (row.sequence, row.digest) if row else (0, b"")
+
+
+async def append_links(connection: AsyncConnection, links: Sequence[dict[str, Any]]) -> None:
+    """Add links (sequence, blob_id, previous, digest, chained_at) and mark their blobs as chained."""
+    await connection.execute(insert(chain_link), list(links))
+    ids = [link["blob_id"] for link in links]
+    await connection.execute(update(blob).where(blob.c.id.in_(ids)).values(chained=True))
+
+
+async def list_chain(connection: AsyncConnection, after: int, limit: int) -> Sequence[AnyRow]:
+    """Links with their blobs, in order, from the one after ``after``."""
+    query = (
+        select(
+            chain_link.c.sequence,
+            chain_link.c.previous,
+            chain_link.c.digest,
+            chain_link.c.chained_at,
+            blob.c.source,
+            blob.c.created_at,
+            *COLUMNS,
+        )
+        .join(blob)
+        .where(chain_link.c.sequence > after)
+        .order_by(chain_link.c.sequence)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def count_unchained(connection: AsyncConnection, since: datetime) -> int:
+    """How many blobs were committed before ``since`` and still wait for their link."""
+    query = text("SELECT count(*) FROM blob WHERE NOT chained AND created_at < :since")
+    return int((await connection.execute(query, {"since": since})).scalar_one())

@@ -1,0 +1,124 @@
+"""Client cards and their contact points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select, tuple_
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import Identity, IdentityKind
+from agent.store.schema import client_card, contact_point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactPoint:
+    """A phone, address or domain of a card."""
+
+    card_id: int
+    identity: Identity
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCard:
+    """Whom a history belongs to: a person or a company."""
+
+    id: int
+    kind: str
+    name: str
+    company_id: int | None
+    responsible_id: int | None
+    contact_points: tuple[ContactPoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A card that could be meant by an identity, and through which contact point."""
+
+    card_id: int
+    card_name: str
+    card_kind: str
+    contact_point: ContactPoint
+
+
+async def insert_card(
+    connection: AsyncConnection,
+    name: str,
+    *,
+    kind: str = "person",
+    company_id: int | None = None,
+    responsible_id: int | None = None,
+) -> int:
+    """A new card without contact points."""
+    values = {"name": name, "kind": kind, "company_id": company_id, "responsible_id": responsible_id}
+    return int(
+        (await connection.execute(insert(client_card).values(**values).returning(client_card.c.id))).scalar_one()
+    )
+
+
+async def insert_contact_point(
+    connection: AsyncConnection, card_id: int, identity: Identity, *, label: str = ""
+) -> bool:
+    """Give a card a contact point; False when it has it already. The caller re-links the past (`linker.retro`)."""
+    values = {"client_card_id": card_id, "kind": identity.kind, "value": identity.value, "label": label}
+    statement = upsert(contact_point).values(**values).on_conflict_do_nothing().returning(contact_point.c.id)
+    return (await connection.execute(statement)).first() is not None
+
+
+async def find_card(connection: AsyncConnection, card_id: int) -> ClientCard | None:
+    """One card with its contact points."""
+    row = (await connection.execute(select(client_card).where(client_card.c.id == card_id))).first()
+    if row is None:
+        return None
+    points = await connection.execute(
+        select(contact_point).where(contact_point.c.client_card_id == card_id).order_by(contact_point.c.id)
+    )
+    return ClientCard(
+        id=row.id,
+        kind=row.kind,
+        name=row.name,
+        company_id=row.company_id,
+        responsible_id=row.responsible_id,
+        contact_points=tuple(
+            ContactPoint(
+                card_id=card_id, identity=Identity(kind=IdentityKind(one.kind), value=one.value), label=one.label
+            )
+            for one in points
+        ),
+    )
+
+
+async def find_candidates(connection: AsyncConnection, identities: Sequence[Identity]) -> list[Candidate]:
+    """Every card that has one of these identities as a contact point, oldest card first."""
+    if not identities:
+        return []
+    pairs = [(one.kind.value, one.value) for one in identities]
+    query = (
+        select(
+            contact_point.c.client_card_id,
+            contact_point.c.kind,
+            contact_point.c.value,
+            contact_point.c.label,
+            client_card.c.name,
+            client_card.c.kind.label("card_kind"),
+        )
+        .join(client_card)
+        .where(tuple_(contact_point.c.kind, contact_point.c.value).in_(pairs))
+        .order_by(contact_point.c.client_card_id, contact_point.c.id)
+    )
+    return [
+        Candidate(
+            card_id=row.client_card_id,
+            card_name=row.name,
+            card_kind=row.card_kind,
+            contact_point=ContactPoint(
+                card_id=row.client_card_id,
+                identity=Identity(kind=IdentityKind(row.kind), value=row.value),
+                label=row.label,
+            ),
+        )
+        for row in await connection.execute(query)
+    ]

@@ -1,0 +1,122 @@
+"""Evidence: one row for each thing that a source delivered, before and after it was understood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import EvidenceState, SealedBlob
+from agent.store import blobs
+from agent.store.engine import AnyRow
+from agent.store.schema import blob, evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was captured, with the sealed bytes if it came as bytes."""
+
+    id: int
+    source: str
+    key: str
+    blob: SealedBlob | None
+    details: Mapping[str, Any]
+    received: datetime
+    state: EvidenceState
+    problem: str
+    interaction_id: int | None
+
+
+def _evidence(row: AnyRow) -> Evidence:
+    return Evidence(
+        id=row.id,
+        source=row.source,
+        key=row.key,
+        blob=blobs.sealed(row) if row._mapping[blob.c.name] is not None else None,
+        details=row.details,
+        received=row.received_at,
+        state=EvidenceState(row.state),
+        problem=row.problem,
+        interaction_id=row.interaction_id,
+    )
+
+
+_SELECT = select(
+    evidence.c.id,
+    evidence.c.source,
+    evidence.c.key,
+    evidence.c.details,
+    evidence.c.received_at,
+    evidence.c.state,
+    evidence.c.problem,
+    evidence.c.interaction_id,
+    *blobs.COLUMNS,
+).outerjoin_from(evidence, blob)
+
+
+async def find_evidence(connection: AsyncConnection, ids: Sequence[int]) -> list[Evidence]:
+    """These pieces of evidence, in the order of their ids."""
+    rows = await connection.execute(_SELECT.where(evidence.c.id.in_(ids)).order_by(evidence.c.id))
+    return [_evidence(row) for row in rows]
+
+
+async def list_evidence_of(connection: AsyncConnection, interaction_id: int) -> list[Evidence]:
+    """Everything that vouches for an interaction, oldest first."""
+    rows = await connection.execute(_SELECT.where(evidence.c.interaction_id == interaction_id).order_by(evidence.c.id))
+    return [_evidence(row) for row in rows]
+
+
+async def list_unreadable(connection: AsyncConnection, limit: int) -> list[Evidence]:
+    """Evidence that could not be read, newest first, for a person to look at."""
+    query = _SELECT.where(evidence.c.state == EvidenceState.UNREADABLE).order_by(evidence.c.id.desc()).limit(limit)
+    return [_evidence(row) for row in await connection.execute(query)]
+
+
+async def insert_evidence(connection: AsyncConnection, **values: Any) -> int | None:
+    """Add a row, or None when this source has delivered this key before."""
+    query = insert(evidence).values(**values).on_conflict_do_nothing().returning(evidence.c.id)
+    found: int | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
+async def lock_evidence(connection: AsyncConnection, source: str, key: str) -> AnyRow:
+    """The row (id, interaction_id, details), held until the transaction ends so that two updates of one call wait."""
+    query = (
+        select(evidence.c.id, evidence.c.interaction_id, evidence.c.details)
+        .where(evidence.c.source == source, evidence.c.key == key)
+        .with_for_update()
+    )
+    return (await connection.execute(query)).one()
+
+
+async def find_known(
+    connection: AsyncConnection, source: str, keys: Sequence[str], fingerprints: Sequence[bytes]
+) -> tuple[set[str], set[bytes]]:
+    """Which of these keys and contents the source has delivered before."""
+    query = select(evidence.c.key, evidence.c.fingerprint).where(
+        evidence.c.source == source, evidence.c.key.in_(keys) | evidence.c.fingerprint.in_(fingerprints)
+    )
+    rows = (await connection.execute(query)).all()
+    return {row.key for row in rows}, {row.fingerprint for row in rows}
+
+
+async def mark_read(connection: AsyncConnection, evidence_id: int, interaction_id: int) -> None:
+    """Note which interaction the evidence became."""
+    values = {"state": EvidenceState.READ, "interaction_id": interaction_id, "problem": ""}
+    await connection.execute(update(evidence).where(evidence.c.id == evidence_id).values(**values))
+
+
+async def mark_unreadable(connection: AsyncConnection, evidence_id: int, problem: str) -> None:
+    """Note why it could not be read; it stays and is shown to a person."""
+    values = {"state": EvidenceState.UNREADABLE, "problem": problem}
+    await connection.execute(update(evidence).where(evidence.c.id == evidence_id).values(**values))
+
+
+async def save_details(connection: AsyncConnection, evidence_id: int, details: Mapping[str, Any]) -> None:
+    """Replace what the source said besides the bytes."""
+    await connection.execute(update(evidence).where(evidence.c.id == evidence_id).values(details=dict(details)))

@@ -1,0 +1,237 @@
+"""Interactions with their parties, and the call or message each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import (
+    CapturedCall,
+    CapturedParty,
+    Direction,
+    Disposition,
+    Identity,
+    IdentityKind,
+    InteractionKind,
+    Role,
+)
+from agent.store.engine import AnyRow
+from agent.store.schema import call, interaction, party
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """A stored party: what the source said, and what the linker made of it (None until then)."""
+
+    id: int
+    interaction_id: int
+    position: str
+    kind: IdentityKind
+    value: str
+    name: str
+    channel: int | None
+    identity: Identity | None
+    role: Role | None
+    employee_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """The row common to calls and messages."""
+
+    id: int
+    kind: InteractionKind
+    started: datetime
+    direction: Direction | None
+    conversation_key: str | None
+    flags: tuple[str, ...]
+
+
+def _party(row: AnyRow) -> Party:
+    identity = Identity(kind=IdentityKind(row.identity_kind), value=row.identity_value) if row.identity_kind else None
+    return Party(
+        id=row.id,
+        interaction_id=row.interaction_id,
+        position=row.position,
+        kind=IdentityKind(row.kind),
+        value=row.value,
+        name=row.name,
+        channel=row.channel,
+        identity=identity,
+        role=Role(row.role) if row.role else None,
+        employee_id=row.employee_id,
+    )
+
+
+def _interaction(row: AnyRow) -> Interaction:
+    return Interaction(
+        id=row.id,
+        kind=InteractionKind(row.kind),
+        started=row.started_at,
+        direction=Direction(row.direction) if row.direction else None,
+        conversation_key=row.conversation_key,
+        flags=tuple(row.flags),
+    )
+
+
+async def insert_interaction(
+    connection: AsyncConnection, kind: InteractionKind, started: datetime, *, conversation_key: str | None = None
+) -> int:
+    """A new interaction; the caller adds its call or message in the same transaction."""
+    values = {"kind": kind, "started_at": started, "conversation_key": conversation_key}
+    return int(
+        (await connection.execute(insert(interaction).values(**values).returning(interaction.c.id))).scalar_one()
+    )
+
+
+async def find_interactions(connection: AsyncConnection, ids: Sequence[int]) -> list[Interaction]:
+    """These interactions, in the order of their ids."""
+    rows = await connection.execute(select(interaction).where(interaction.c.id.in_(ids)).order_by(interaction.c.id))
+    return [_interaction(row) for row in rows]
+
+
+async def list_parties(connection: AsyncConnection, interaction_ids: Sequence[int]) -> dict[int, list[Party]]:
+    """Parties by interaction, each list in the order the source gave."""
+    query = (
+        select(party)
+        .where(party.c.interaction_id.in_(interaction_ids))
+        .order_by(party.c.interaction_id, party.c.ordinal)
+    )
+    found: dict[int, list[Party]] = {one: [] for one in interaction_ids}
+    for row in await connection.execute(query):
+        found[row.interaction_id].append(_party(row))
+    return found
+
+
+async def list_interactions_with(connection: AsyncConnection, identities: Sequence[Identity]) -> list[int]:
+    """Interactions in which one of these identities took part; a domain means every address in it."""
+    ids: set[int] = set()
+    for one in identities:
+        matches = party.c.identity_value == one.value
+        kind = one.kind
+        if kind is IdentityKind.DOMAIN:
+            matches = party.c.identity_value.like(f"%@{one.value}")
+            kind = IdentityKind.ADDRESS
+        query = select(party.c.interaction_id).where(party.c.identity_kind == kind, matches)
+        ids.update((await connection.execute(query)).scalars())
+    return sorted(ids)
+
+
+async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot: CapturedCall) -> None:
+    """Lay a snapshot over what is known: facts are added, never taken back, so order does not matter."""
+    statement = insert(call).values(
+        interaction_id=interaction_id,
+        answered_at=snapshot.answered,
+        ended_at=snapshot.ended,
+        disposition=snapshot.disposition,
+        truncated=snapshot.truncated,
+    )
+    new = statement.excluded
+    is_final = call.c.disposition != Disposition.IN_PROGRESS
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[call.c.interaction_id],
+            set_={
+                "answered_at": func.coalesce(call.c.answered_at, new.answered_at),
+                "ended_at": func.coalesce(call.c.ended_at, new.ended_at),
+                "disposition": case((is_final, call.c.disposition), else_=new.disposition),
+                "truncated": call.c.truncated | new.truncated,
+            },
+        )
+    )
+    await connection.execute(
+        update(interaction)
+        .where(interaction.c.id == interaction_id)
+        .values(
+            started_at=func.least(interaction.c.started_at, snapshot.started),
+            conversation_key=func.coalesce(interaction.c.conversation_key, snapshot.conversation_key),
+        )
+    )
+    await add_flags(connection, interaction_id, snapshot.flags)
+
+
+async def merge_parties(connection: AsyncConnection, interaction_id: int, parties: Sequence[CapturedParty]) -> bool:
+    """Save parties by their place in the list; returns whether anything the linker looks at has changed."""
+    if not parties:
+        return False
+    rows = [_party_values(interaction_id, ordinal, one) for ordinal, one in enumerate(parties)]
+    statement = insert(party).values(rows)
+    new = statement.excluded
+    is_other = (party.c.value != new.value) | (party.c.kind != new.kind) | (party.c.position != new.position)
+    is_news = is_other | (party.c.name != new.name) | party.c.channel.is_distinct_from(new.channel)
+    is_news = (
+        is_news | party.c.joined_at.is_distinct_from(new.joined_at) | party.c.left_at.is_distinct_from(new.left_at)
+    )
+    columns = ("position", "kind", "value", "name", "channel", "joined_at", "left_at")
+    result = await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[party.c.interaction_id, party.c.ordinal],
+            set_={name: getattr(new, name) for name in columns},
+            where=is_news,
+        ).returning(party.c.id)
+    )
+    return bool(result.all())
+
+
+def _party_values(interaction_id: int, ordinal: int, one: CapturedParty) -> Mapping[str, Any]:
+    return {
+        "interaction_id": interaction_id,
+        "ordinal": ordinal,
+        "position": one.position,
+        "kind": one.kind,
+        "value": one.value,
+        "name": one.name,
+        "channel": one.channel,
+        "joined_at": one.joined,
+        "left_at": one.left,
+    }
+
+
+async def add_flags(connection: AsyncConnection, interaction_id: int, flags: Sequence[str]) -> None:
+    """Add what was noticed, each flag once, in the order it was first noticed."""
+    for flag in flags:
+        await connection.execute(
+            update(interaction)
+            .where(interaction.c.id == interaction_id, ~interaction.c.flags.any(flag))
+            .values(flags=func.array_append(interaction.c.flags, flag))
+        )
+
+
+async def save_direction(connection: AsyncConnection, directions: Mapping[int, Direction | None]) -> None:
+    """Note the direction of each interaction."""
+    statement = update(interaction).where(interaction.c.id == bindparam("which")).values(direction=bindparam("way"))
+    rows = [{"which": one, "way": way} for one, way in directions.items()]
+    if rows:
+        await connection.execute(statement, rows)
+
+
+async def save_resolution(connection: AsyncConnection, parties: Sequence[Party]) -> None:
+    """Note identity, role and employee of each party as the linker found them."""
+    statement = (
+        update(party)
+        .where(party.c.id == bindparam("which"))
+        .values(
+            identity_kind=bindparam("kind"),
+            identity_value=bindparam("number"),
+            role=bindparam("side"),
+            employee_id=bindparam("who"),
+        )
+    )
+    rows = [
+        {
+            "which": one.id,
+            "kind": one.identity.kind if one.identity else None,
+            "number": one.identity.value if one.identity else None,
+            "side": one.role,
+            "who": one.employee_id,
+        }
+        for one in parties
+    ]
+    if rows:
+        await connection.execute(statement, rows)

@@ -1,0 +1,118 @@
+"""Messages: one row for each mail however many copies of it came, with its thread and attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import MessageCategory, ParsedAttachment, ParsedMessage
+from agent.store.engine import AnyRow
+from agent.store.schema import attachment, message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A part of a mail; its bytes are cut out of the sealed mail when asked for. ``part`` counts in walking order."""
+
+    id: int
+    interaction_id: int
+    part: int
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A stored mail."""
+
+    interaction_id: int
+    thread_id: int
+    message_id: str
+    subject: str
+    category: MessageCategory
+    category_reason: str
+    text: str
+    html: str
+
+
+def _message(row: AnyRow) -> Message:
+    return Message(
+        interaction_id=row.interaction_id,
+        thread_id=row.thread_id,
+        message_id=row.message_id,
+        subject=row.subject,
+        category=MessageCategory(row.category),
+        category_reason=row.category_reason,
+        text=row.text,
+        html=row.html,
+    )
+
+
+def _attachment(row: AnyRow) -> Attachment:
+    return Attachment(**{name: getattr(row, name) for name in Attachment.__slots__})
+
+
+async def lock_logical_key(connection: AsyncConnection, logical_key: str) -> int | None:
+    """The interaction this mail already is, if any; copies that come at the same time wait for each other here."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": logical_key})
+    query = select(message.c.interaction_id).where(message.c.logical_key == logical_key)
+    found: int | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
+async def insert_message(
+    connection: AsyncConnection, interaction_id: int, parsed: ParsedMessage, *, thread_id: int
+) -> None:
+    """The message row and its attachments."""
+    values: dict[str, Any] = {
+        "interaction_id": interaction_id,
+        "logical_key": parsed.logical_key,
+        "thread_id": thread_id,
+        "message_id": parsed.message_id,
+        "subject": parsed.subject,
+        "category": parsed.category,
+        "category_reason": parsed.category_reason,
+        "text": parsed.text,
+        "html": parsed.html,
+    }
+    await connection.execute(insert(message).values(**values))
+    if parsed.attachments:
+        rows = [_attachment_values(interaction_id, one) for one in parsed.attachments]
+        await connection.execute(insert(attachment), rows)
+
+
+def _attachment_values(interaction_id: int, one: ParsedAttachment) -> dict[str, Any]:
+    return {
+        "interaction_id": interaction_id,
+        "part": one.part,
+        "name": one.name,
+        "media_type": one.media_type,
+        "size": one.size,
+        "sha256": one.sha256,
+    }
+
+
+async def list_messages(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Message]:
+    """These messages."""
+    rows = await connection.execute(select(message).where(message.c.interaction_id.in_(interaction_ids)))
+    return [_message(row) for row in rows]
+
+
+async def list_attachments(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Attachment]:
+    """The attachments of these messages, in the order of their parts."""
+    query = select(attachment).where(attachment.c.interaction_id.in_(interaction_ids))
+    rows = await connection.execute(query.order_by(attachment.c.interaction_id, attachment.c.part))
+    return [_attachment(row) for row in rows]
+
+
+async def find_attachment(connection: AsyncConnection, attachment_id: int) -> Attachment | None:
+    """One attachment."""
+    row = (await connection.execute(select(attachment).where(attachment.c.id == attachment_id))).first()
+    return _attachment(row) if row else None

@@ -1,0 +1,135 @@
+"""Which PostgreSQL is used: the one given by URL, or the embedded one, kept running and upgraded when need be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+from pathlib import Path
+
+import structlog
+
+from agent.store.embedded import Binaries, Cluster, Lock, OperatingUser
+
+log = structlog.get_logger()
+
+
+class EmbeddedPostgres:
+    """Owns the embedded server for the life of the service: start, restart after a crash, stop.
+
+    A cluster of an older major version is never touched in place: it is started by its own programs, dumped, and the
+    dump is loaded into a fresh cluster of the new version beside it. The old folder stays until a person removes it.
+    """
+
+    def __init__(self, data_dir: Path, *, run_as: str = "") -> None:
+        self._root = data_dir / "postgres"
+        self._binaries = Binaries()
+        self._user = OperatingUser(run_as)
+        self._lock: Lock | None = None
+        self._cluster: Cluster | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """libpq URL; stays the same over restarts of the server."""
+        assert self._cluster is not None
+        return self._cluster.url
+
+    async def start(self) -> None:
+        """Create, upgrade or recover what is there, and wait until it answers.
+
+        Raises:
+            Misconfigured: another Cardline runs here, or the old version's programs are missing.
+            DatabaseUnavailable: the server does not come up.
+        """
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self._lock = Lock(self._root / "lock")
+        newest = self._cluster_of(self._binaries.newest)
+        if not newest.exists:
+            await self._create_or_upgrade(newest)
+        newest.start()
+        await newest.wait_ready()
+        self._cluster = newest
+        self._watcher = asyncio.create_task(self._keep_running(), name="embedded-postgres")
+
+    async def stop(self) -> None:
+        """End the server in order and let the next Cardline in."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        if self._cluster is not None:
+            await asyncio.to_thread(self._cluster.stop)
+        if self._lock is not None:
+            self._lock.release()
+
+    def _cluster_of(self, major: int) -> Cluster:
+        log_file = self._root / "postgres.log"
+        return Cluster(self._root / str(major), self._binaries.folder(major), self._user, log_file=log_file)
+
+    async def _create_or_upgrade(self, newest: Cluster) -> None:
+        older = self._older_major()
+        if older is None:
+            await asyncio.to_thread(newest.create)
+            return
+        log.warning("database_upgrade_started", from_major=older, to_major=self._binaries.newest)
+        dump = self._root / f"{older}.dump"
+        await self._dump(self._cluster_of(older), newest.binaries, dump)
+        await self._load(newest, dump)
+        log.warning("database_upgrade_finished", kept=str(self._root / str(older)), dump=str(dump))
+
+    def _older_major(self) -> int | None:
+        majors = [int(path.name) for path in self._root.iterdir() if path.name.isdigit()]
+        existing = [major for major in majors if major < self._binaries.newest and (self._root / str(major)).is_dir()]
+        return max(existing, default=None)
+
+    async def _dump(self, cluster: Cluster, binaries: Path, dump: Path) -> None:
+        """Run the old server once more and write everything it holds to ``dump``, complete or not at all."""
+        cluster.start()
+        try:
+            await cluster.wait_ready()
+            partial = dump.with_suffix(".partial")
+            await asyncio.to_thread(_run_pg, binaries / "pg_dump", cluster.url, ["-Fc", f"--file={partial}"])
+            partial.replace(dump)
+        finally:
+            await asyncio.to_thread(cluster.stop)
+
+    async def _load(self, cluster: Cluster, dump: Path) -> None:
+        """Fill a fresh cluster; until it is complete it carries no mark of being ready, so a crash starts over."""
+        await asyncio.to_thread(cluster.create)
+        ready = cluster.folder / "cardline.ready"
+        ready.unlink()
+        cluster.start()
+        try:
+            await cluster.wait_ready()
+            arguments = ["--exit-on-error", "--no-owner", str(dump)]
+            await asyncio.to_thread(_run_pg, cluster.binaries / "pg_restore", cluster.url, arguments)
+        finally:
+            await asyncio.to_thread(cluster.stop)
+        ready.touch()
+
+    async def _keep_running(self) -> None:
+        """Restart the server whenever it ends: recovery replays its log, nothing committed is lost."""
+        assert self._cluster is not None
+        while True:
+            code = await self._cluster.wait_ended()
+            log.error("embedded_postgres_ended", exit_code=code)
+            try:
+                await asyncio.to_thread(self._cluster.start)
+                await self._cluster.wait_ready()
+                log.warning("embedded_postgres_restarted")
+            except Exception as error:  # whatever it is, keep trying: senders keep their mail meanwhile
+                log.warning("embedded_postgres_not_restarted", error=str(error))
+                await asyncio.sleep(1)
+
+
+def _run_pg(program: Path, url: str, arguments: list[str]) -> None:
+    done = subprocess.run([str(program), f"--dbname={url}", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{program.name} failed: {done.stderr.strip()[-2000:]}")
+
+
+async def dump_database(url: str, target: Path) -> None:
+    """Write a custom-format dump of the database at ``url`` to ``target`` (`cardline database dump`)."""
+    binaries = Binaries()
+    await asyncio.to_thread(_run_pg, binaries.folder(binaries.newest) / "pg_dump", url, ["-Fc", f"--file={target}"])

@@ -1,0 +1,127 @@
+"""Captures (folders of packet logs on a host) and the recordings they become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import Gap, SealedBlob
+from agent.store import blobs
+from agent.store.engine import AnyRow
+from agent.store.schema import blob, capture, recording
+
+OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """The sealed sound of a call. ``started`` is the wall time of its first sample."""
+
+    id: int
+    interaction_id: int
+    blob: SealedBlob
+    started: datetime
+    duration_ms: int
+    channels: int
+    sample_rate: int
+    gaps: tuple[Gap, ...]
+    truncated: bool
+
+
+def _recording(row: AnyRow) -> Recording:
+    return Recording(
+        id=row.id,
+        interaction_id=row.interaction_id,
+        blob=blobs.sealed(row),
+        started=row.started_at,
+        duration_ms=row.duration_ms,
+        channels=row.channels,
+        sample_rate=row.sample_rate,
+        gaps=tuple(Gap(**gap) for gap in row.gaps),
+        truncated=row.truncated,
+    )
+
+
+_SELECT = select(
+    recording.c.id,
+    recording.c.interaction_id,
+    recording.c.started_at,
+    recording.c.duration_ms,
+    recording.c.channels,
+    recording.c.sample_rate,
+    recording.c.gaps,
+    recording.c.truncated,
+    *blobs.COLUMNS,
+).join(blob)
+
+
+async def find_recording(connection: AsyncConnection, recording_id: int) -> Recording | None:
+    """One recording."""
+    row = (await connection.execute(_SELECT.where(recording.c.id == recording_id))).first()
+    return _recording(row) if row else None
+
+
+async def list_recordings(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Recording]:
+    """The recordings of these interactions, in order of time."""
+    query = _SELECT.where(recording.c.interaction_id.in_(interaction_ids)).order_by(recording.c.started_at)
+    return [_recording(row) for row in await connection.execute(query)]
+
+
+async def open_capture(connection: AsyncConnection, capture_id: str, interaction_id: int, host: str) -> None:
+    """Note that this host writes packet logs for a call; once."""
+    statement = insert(capture).values(id=capture_id, interaction_id=interaction_id, host=host, state=OPEN)
+    await connection.execute(statement.on_conflict_do_nothing())
+
+
+async def close_capture(connection: AsyncConnection, capture_id: str, *, truncated: bool) -> bool:
+    """Note that the logs are complete; True only the first time."""
+    statement = (
+        update(capture)
+        .where(capture.c.id == capture_id, capture.c.state == OPEN)
+        .values(state=CLOSED, truncated=truncated)
+        .returning(capture.c.id)
+    )
+    return (await connection.execute(statement)).first() is not None
+
+
+async def find_capture(connection: AsyncConnection, capture_id: str) -> AnyRow | None:
+    """The capture's row (id, interaction_id, host, state, truncated), held until the end of the transaction."""
+    return (await connection.execute(select(capture).where(capture.c.id == capture_id).with_for_update())).first()
+
+
+async def mark_assembled(connection: AsyncConnection, capture_id: str) -> None:
+    """Note that the logs are not needed any more."""
+    await connection.execute(update(capture).where(capture.c.id == capture_id).values(state=ASSEMBLED))
+
+
+async def save_recording(
+    connection: AsyncConnection,
+    *,
+    capture_id: str,
+    interaction_id: int,
+    blob_id: int,
+    started: datetime,
+    duration_ms: int,
+    channels: int,
+    sample_rate: int,
+    gaps: Sequence[Gap],
+    truncated: bool,
+) -> int:
+    """A new recording; one a capture."""
+    values = {
+        "capture_id": capture_id,
+        "interaction_id": interaction_id,
+        "blob_id": blob_id,
+        "started_at": started,
+        "duration_ms": duration_ms,
+        "channels": channels,
+        "sample_rate": sample_rate,
+        "gaps": [asdict(gap) for gap in gaps],
+        "truncated": truncated,
+    }
+    return int((await connection.execute(insert(recording).values(**values).returning(recording.c.id))).scalar_one())
