@@ -1,0 +1,37 @@
+"""What the mail side needs from the rest of the service, as protocols: the store can be a real one or one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from agent.model import CapturedMail, MailboxPosition, ParsedMessage, SourceState
+
+
+class EvidenceStore(Protocol):
+    """Takes bytes for good: when it returns, they are on disk and committed (`agent.intake.Intake`)."""
+
+    async def store_evidence(
+        self, mails: Sequence[CapturedMail], *, position: MailboxPosition | None = None
+    ) -> list[int]:
+        """Seal and commit ``mails`` and ``position`` together; raises `agent.errors.Unavailable` to be tried again."""
+        ...
+
+
+class MessageStore(Protocol):
+    """Takes what was read of an evidence (`agent.intake.Intake`)."""
+
+    async def accept_message(self, evidence_id: int, message: ParsedMessage) -> int:
+        """Store the message and return the id of its interaction; doing it twice changes nothing."""
+        ...
+
+    async def reject_evidence(self, evidence_id: int, problem: str) -> None:
+        """Flag the evidence as unreadable for the reason ``problem``, in words for a person."""
+        ...
+
+
+LoadPositions = Callable[[str], Awaitable[Mapping[str, MailboxPosition]]]
+"""Mailbox name → last committed position of each of its folders."""
+
+OnState = Callable[[str, SourceState, str], Awaitable[None]]
+"""Told whenever the state of a mailbox changes: mailbox, state, and what a person should read about it."""
