@@ -1,0 +1,123 @@
+"""Linking: load what is known, decide (`linker.match`), save; and re-link the past when a card learns something.
+
+A batch is one transaction with set-based queries, so that ten thousand interactions cost a few round trips a batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent import jobs
+from agent.model import Identity, IdentityKind, InteractionKind, MessageCategory
+from agent.settings import Settings
+from agent.store import cards, employees, interactions, links, messages
+from agent.store.engine import Store
+from agent.store.interactions import Interaction, Party
+from linker.match import Decision, Knowledge, decide
+from linker.normalize import company_domain, normalize_address, normalize_phone
+
+log = structlog.get_logger()
+
+_RELINK_BATCH = 200
+T = TypeVar("T", bound="cards.Candidate | employees.EmployeeIdentity")
+
+
+class Linker:
+    """Puts interactions on cards, and lets a person correct it."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    async def link(self, interaction_ids: list[int]) -> None:
+        """The job: decide about these interactions as of now. What a person has decided stays."""
+        async with self._store.begin() as connection:
+            found = await interactions.find_interactions(connection, interaction_ids)
+            parties = await interactions.list_parties(connection, interaction_ids)
+            knowledge = await self._knowledge(connection, [one for group in parties.values() for one in group])
+            silent = await _not_activities(connection, found)
+            decisions = {one.id: decide(one, parties[one.id], knowledge, normalize=self.identity_of) for one in found}
+            await _save(connection, decisions, silent)
+        for interaction_id, decision in decisions.items():
+            states = [one.state.value for one in decision.links]
+            log.info("interaction_linked", interaction_id=interaction_id, states=states)
+
+    def identity_of(self, party: Party) -> Identity | None:
+        """The normalised identity of a party, None for a hidden or meaningless one."""
+        if party.kind is IdentityKind.ADDRESS:
+            return normalize_address(party.value)
+        return self.phone(party.value)
+
+    def phone(self, raw: str) -> Identity | None:
+        """A number by this installation's region and length of extensions."""
+        digits = self._settings.extension_digits
+        return normalize_phone(raw, region=self._settings.region, extension_digits=digits)
+
+    async def _knowledge(self, connection: AsyncConnection, parties: Sequence[Party]) -> Knowledge:
+        wanted = {identity for one in parties if (identity := self.identity_of(one)) is not None}
+        domains = {
+            domain for one in wanted if one.kind is IdentityKind.ADDRESS and (domain := company_domain(one)) is not None
+        }
+        held = await employees.find_holders(connection, sorted(wanted, key=str))
+        candidates = await cards.find_candidates(connection, sorted(wanted | domains, key=str))
+        return Knowledge(
+            holders=_by_identity((one.identity, one) for one in held),
+            candidates=_by_identity((one.contact_point.identity, one) for one in candidates),
+        )
+
+    # --- What a person does -----------------------------------------------------------------------------------------
+
+    async def create_card_from(self, identity: Identity, name: str, *, responsible_id: int | None = None) -> int:
+        """Turn an unknown identity into a client card; its past follows by itself. Returns the card's id."""
+        async with self._store.begin() as connection:
+            card_id = await cards.insert_card(connection, name, responsible_id=responsible_id)
+            await self._learn(connection, card_id, identity, label="")
+        return card_id
+
+    async def add_contact_point(self, card_id: int, identity: Identity, *, label: str = "") -> None:
+        """Give a card one more phone, address or domain; its past follows by itself."""
+        async with self._store.begin() as connection:
+            await self._learn(connection, card_id, identity, label=label)
+
+    async def add_employee_identity(self, employee_id: int, identity: Identity) -> None:
+        """Say that an extension or address is an employee's, from ever on; its past is decided anew."""
+        async with self._store.begin() as connection:
+            await employees.insert_identity(connection, employee_id, identity)
+            await self._relink(connection, identity)
+
+    async def _learn(self, connection: AsyncConnection, card_id: int, identity: Identity, *, label: str) -> None:
+        if await cards.insert_contact_point(connection, card_id, identity, label=label):
+            await self._relink(connection, identity)
+
+    async def _relink(self, connection: AsyncConnection, identity: Identity) -> None:
+        ids = await interactions.list_interactions_with(connection, [identity])
+        batches = [ids[at : at + _RELINK_BATCH] for at in range(0, len(ids), _RELINK_BATCH)]
+        await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args={"interaction_ids": one}) for one in batches])
+
+
+async def _not_activities(connection: AsyncConnection, found: Sequence[Interaction]) -> set[int]:
+    """Mails that are archived without becoming an activity: their category says why, so they need no link."""
+    ids = [one.id for one in found if one.kind is InteractionKind.MESSAGE]
+    quiet = (MessageCategory.AUTOMATIC, MessageCategory.NEWSLETTER, MessageCategory.BOUNCE)
+    return {one.interaction_id for one in await messages.list_messages(connection, ids) if one.category in quiet}
+
+
+async def _save(connection: AsyncConnection, decisions: dict[int, Decision], silent: set[int]) -> None:
+    made = [link for one, decision in decisions.items() if one not in silent for link in decision.links]
+    await interactions.save_resolution(connection, [one for each in decisions.values() for one in each.parties])
+    await interactions.save_direction(connection, {one: each.direction for one, each in decisions.items()})
+    for one, each in decisions.items():
+        await interactions.add_flags(connection, one, each.flags)
+    await links.replace_links(connection, list(decisions), made)
+
+
+def _by_identity(pairs: Iterable[tuple[Identity, T]]) -> dict[Identity, list[T]]:
+    found: dict[Identity, list[T]] = defaultdict(list)
+    for identity, one in pairs:
+        found[identity].append(one)
+    return found
