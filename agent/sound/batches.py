@@ -1,0 +1,109 @@
+"""Packet logs read a megabyte at a time, with the headers of thousands of packets parsed in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agent.sound.packetlog import RECORD, read_head
+from agent.sound.rtp import Bytes, Floats, Ints, RtpHeaders, parse_headers
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Packets in the order they came: arrival in seconds since the epoch, the bytes and the headers in them."""
+
+    arrival: Floats
+    buffer: Bytes
+    headers: RtpHeaders
+
+
+class BatchReader(Iterator[Batch]):
+    """The packets of a log, some thousands at a time; ``torn`` says in words if the log ends in garbage."""
+
+    def __init__(self, path: Path) -> None:
+        self.torn: str | None = None
+        self._batches = self._read(path)
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    def _read(self, path: Path) -> Iterator[Batch]:
+        with path.open("rb") as file:
+            head = read_head(file)
+            if head is None:
+                self.torn = "the log has no readable head"
+                return
+            done, rest = head.size, b""
+            while block := file.read(BLOCK):
+                data = rest + block
+                starts, lengths, sizes, offsets, end, broken = find_records(data)
+                if len(starts):
+                    yield _batch(data, starts, np.minimum(lengths - RECORD.size, sizes), head.start + offsets / 1000)
+                done, rest = done + end, data[end:]
+                if broken:
+                    break
+            if rest:
+                self.torn = f"the log is torn at byte {done}"
+
+
+def find_records(data: bytes) -> tuple[Ints, Ints, Ints, Ints, int, bool]:
+    """Where the records of ``data`` begin, their lengths, the packets' lengths, their offsets in ms.
+
+    Then where the last whole record ends, and whether what follows is garbage and not just the beginning of one more.
+    Packets of G.711 are all equally long, so a run of equal records is found by one comparison.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    position, broken, pieces, last = 0, False, [], len(data) - RECORD.size
+    while position <= last:
+        length, size, _ = RECORD.unpack_from(data, position)
+        if length < RECORD.size or size > length - RECORD.size:
+            broken = True
+            break
+        count = (len(data) - position) // length
+        if not count:
+            break
+        if count > 1 and data[position : position + 4] == data[position + length : position + length + 4]:
+            count = _equal(buffer[position : position + count * length].reshape(count, length))
+        else:
+            count = 1
+        pieces.append((position, length, count))
+        position += length * count
+    starts = _expand(pieces)
+    fields = buffer[starts[:, None] + np.arange(RECORD.size)].astype(np.int64) if len(starts) else _NONE
+    lengths, sizes = fields[:, 0] << 8 | fields[:, 1], fields[:, 2] << 8 | fields[:, 3]
+    offsets = fields[:, 4] << 24 | fields[:, 5] << 16 | fields[:, 6] << 8 | fields[:, 7]
+    return starts, lengths, sizes, offsets, position, broken
+
+
+_NONE = np.zeros((0, RECORD.size), np.int64)
+
+
+def _equal(rows: Bytes) -> int:
+    """How many of the rows begin with the same two lengths as the first one; a short look comes before the long."""
+    for some in (rows[:64], rows):
+        other = np.flatnonzero((some[:, :4] != rows[0, :4]).any(axis=1))
+        if len(other):
+            return int(other[0])
+    return len(rows)
+
+
+def _expand(pieces: list[tuple[int, int, int]]) -> Ints:
+    if not pieces:
+        return np.zeros(0, np.int64)
+    position, length, count = np.array(pieces, np.int64).T
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    starts: Ints = np.repeat(position, count) + within * np.repeat(length, count)
+    return starts
+
+
+def _batch(data: bytes, starts: Ints, sizes: Ints, arrival: Floats) -> Batch:
+    buffer = np.frombuffer(data, np.uint8)
+    kept = sizes > 0  # 0 marks RTCP
+    starts, sizes, arrival = starts[kept] + RECORD.size, sizes[kept], arrival[kept]
+    return Batch(arrival=arrival, buffer=buffer, headers=parse_headers(buffer, starts, sizes))
