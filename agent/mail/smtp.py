@@ -15,6 +15,7 @@ from collections import defaultdict
 from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -109,7 +110,7 @@ class _Handler:
 
 def _captured(session: Session, envelope: Envelope) -> CapturedMail:
     """The delivery as evidence. Its key is new each time: a retry after a lost 250 is merged later, by logical key."""
-    peer = session.peer
+    peer: Any = session.peer  # the library says str, the socket gives a tuple
     return CapturedMail(
         source=SOURCE,
         key=str(uuid.uuid4()),
@@ -126,7 +127,7 @@ def _captured(session: Session, envelope: Envelope) -> CapturedMail:
     )
 
 
-class _Connection(SMTP):  # type: ignore[misc]  # aiosmtpd carries no types
+class _Connection(SMTP):
     """One SMTP session of ours."""
 
     command_size_limit = _COMMAND_BYTES
@@ -178,13 +179,13 @@ class _Connection(SMTP):  # type: ignore[misc]  # aiosmtpd carries no types
         if refusal is None:
             await super()._handle_client()
             return
-        log.warning("smtp_connection_refused", peer=str(self.session.peer), answer=refusal)
+        log.warning("smtp_connection_refused", peer=self._peer(), answer=refusal)
         await self.push(refusal)
         await self._part()
 
     async def _part(self) -> None:
         """Hang up so that the peer reads our last words: closing on unread bytes would reset the connection."""
-        if self.transport is not None and self.transport.can_write_eof():
+        if isinstance(self.transport, asyncio.WriteTransport) and self.transport.can_write_eof():
             self.transport.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_PARTING_SECONDS):
@@ -199,11 +200,16 @@ class _Connection(SMTP):  # type: ignore[misc]  # aiosmtpd carries no types
             return "421 4.3.2 Too many connections, try again later"
         return None
 
+    def _peer(self) -> str:
+        """The peer's IP address, without the scope of a link-local one."""
+        peer: Any = self.session.peer if self.session is not None else None
+        return str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else ""
+
     def _is_allowed(self) -> bool:
-        peer = self.session.peer
-        if not isinstance(peer, tuple):
+        try:
+            address = ip_address(self._peer())
+        except ValueError:
             return False
-        address = ip_address(str(peer[0]).partition("%")[0])
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         return any(address in network for network in self._allowed)

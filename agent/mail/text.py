@@ -77,8 +77,11 @@ def decode_bytes(data: bytes, charset: str | None) -> tuple[str, str | None]:
             if codec != "utf-8" or text.count("\ufffd") * 100 <= len(text):
                 return text, f"some letters are not {charset}"
     text = clean(_detected(data))
-    said = f"the charset {charset!r} is unknown" if charset and codec is None else f"the text is not in {charset}"
-    return text, said if charset or (not data.isascii() and not _is_utf8(data)) else None
+    if charset and codec is None:
+        return text, f"the charset {clean(charset)!r} is unknown"
+    if charset:
+        return text, f"the text is not in {charset}"
+    return text, None if _is_utf8(data) else "letters beyond ASCII without a charset; it was guessed"
 
 
 def _codec(charset: str | None) -> str | None:
@@ -91,7 +94,7 @@ def _codec(charset: str | None) -> str | None:
         canonical = codecs.lookup(name).name
     except (LookupError, ValueError, UnicodeError, ImportError):
         return None
-    if canonical.replace("-", "_") in _NOT_FOR_MAIL or not codecs.lookup(name)._is_text_encoding:  # type: ignore[attr-defined]
+    if canonical.replace("-", "_") in _NOT_FOR_MAIL or not codecs.lookup(name)._is_text_encoding:
         return None
     return _WIDER.get(canonical, canonical)
 
