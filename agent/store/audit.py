@@ -1,0 +1,53 @@
+"""The audit log: who looked at, took or changed what. Rows are only ever added."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.store.schema import audit_entry
+
+LOGGED_IN = "logged_in"
+LOGGED_OUT = "logged_out"
+RECORDING_PLAYED = "recording_played"
+RECORDING_DOWNLOADED = "recording_downloaded"
+ATTACHMENT_DOWNLOADED = "attachment_downloaded"
+ORIGINAL_DOWNLOADED = "original_downloaded"
+CARD_CREATED = "card_created"
+CONTACT_POINT_ADDED = "contact_point_added"
+LINK_DECIDED = "link_decided"
+EMPLOYEE_ADDED = "employee_added"
+EMPLOYEE_IDENTITY_ADDED = "employee_identity_added"
+
+
+async def add_entry(
+    connection: AsyncConnection, account_id: int | None, action: str, subject: Mapping[str, Any] | None = None
+) -> None:
+    """Note an act, in the transaction that does it."""
+    values = {"account_id": account_id, "action": action, "subject": dict(subject or {})}
+    await connection.execute(insert(audit_entry).values(**values))
+
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 11))")
+_ONCE = text(
+    """
+    INSERT INTO audit_entry (account_id, action, subject)
+    SELECT :account_id, :action, CAST(:subject AS jsonb)
+    WHERE NOT EXISTS (
+        SELECT FROM audit_entry
+        WHERE at > now() - interval '30 minutes'
+          AND account_id = :account_id AND action = :action AND subject = CAST(:subject AS jsonb)
+    )
+    """
+)
+
+
+async def add_entry_once(connection: AsyncConnection, account_id: int, action: str, subject: Mapping[str, Any]) -> None:
+    """Note an act that comes in many requests, such as listening by ranges: once in half an hour."""
+    words = json.dumps(dict(subject), sort_keys=True)
+    await connection.execute(_LOCK, {"key": f"{account_id} {action} {words}"})
+    await connection.execute(_ONCE, {"account_id": account_id, "action": action, "subject": words})

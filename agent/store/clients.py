@@ -1,0 +1,122 @@
+"""The list of clients: cards a viewer sees, those with the newest contact first."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Text, cast, func, literal, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.store.rights import Viewer, is_visible_card
+from agent.store.schema import client_card, contact_point, employee, link
+
+_FEWEST_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """The last row of a page: the next page begins after it."""
+
+    moment: datetime
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRow:
+    """One line of the list. ``moment`` is the last contact, or the card's making where there was none."""
+
+    id: int
+    name: str
+    kind: str
+    company: str
+    responsible: str
+    contact_points: tuple[str, ...]
+    last_contact: datetime | None
+    moment: datetime
+    entries: int
+
+
+async def list_clients(
+    connection: AsyncConnection, viewer: Viewer, *, search: str = "", after: Position | None = None, limit: int = 50
+) -> list[ClientRow]:
+    """A page of the list; ``search`` is part of a name, of a number in any notation, or the beginning of an address."""
+    last = select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
+    moment = func.coalesce(last, client_card.c.created_at)
+    chosen = select(client_card.c.id, last.label("last"), moment.label("moment")).where(
+        is_visible_card(viewer, client_card.c.id)
+    )
+    if search.strip():
+        chosen = chosen.where(_matches(search.strip()))
+    if after is not None:
+        chosen = chosen.where(tuple_(moment, client_card.c.id) < tuple_(literal(after.moment), literal(after.id)))
+    page = chosen.order_by(moment.desc(), client_card.c.id.desc()).limit(limit).subquery()
+    company = client_card.alias()
+    entries = select(func.count()).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
+    points = (
+        select(func.array_agg(aggregate_order_by(contact_point.c.value, contact_point.c.id)))
+        .where(contact_point.c.client_card_id == client_card.c.id)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            client_card.c.id,
+            client_card.c.name,
+            client_card.c.kind,
+            func.coalesce(company.c.name, "").label("company"),
+            func.coalesce(employee.c.name, "").label("responsible"),
+            points.label("points"),
+            page.c.last,
+            page.c.moment,
+            entries.label("entries"),
+        )
+        .join(page, page.c.id == client_card.c.id)
+        .outerjoin(company, company.c.id == client_card.c.company_id)
+        .outerjoin(employee, employee.c.id == client_card.c.responsible_id)
+        .order_by(page.c.moment.desc(), client_card.c.id.desc())
+    )
+    return [
+        ClientRow(
+            id=row.id,
+            name=row.name,
+            kind=row.kind,
+            company=row.company,
+            responsible=row.responsible,
+            contact_points=tuple(row.points or ()),
+            last_contact=row.last,
+            moment=row.moment,
+            entries=row.entries,
+        )
+        for row in await connection.execute(query)
+    ]
+
+
+async def list_card_choices(connection: AsyncConnection, viewer: Viewer, *, limit: int = 500) -> list[tuple[int, str]]:
+    """Ids and names of cards to choose from in a form, by name."""
+    query = (
+        select(client_card.c.id, client_card.c.name)
+        .where(is_visible_card(viewer, client_card.c.id))
+        .order_by(client_card.c.name, client_card.c.id)
+        .limit(limit)
+    )
+    return [(row.id, row.name) for row in await connection.execute(query)]
+
+
+def _matches(search: str) -> ColumnElement[bool]:
+    ways: list[ColumnElement[bool]] = [client_card.c.name.icontains(search, autoescape=True)]
+    values = contact_point.c.value.istartswith(search, autoescape=True)
+    digits = _significant_digits(search)
+    if len(digits) >= _FEWEST_DIGITS:
+        values = or_(values, contact_point.c.value.contains(cast(digits, Text)))
+    ways.append(client_card.c.id.in_(select(contact_point.c.client_card_id).where(values)))
+    return or_(*ways)
+
+
+def _significant_digits(search: str) -> str:
+    """The digits of what looks like a number, without a trunk prefix, as they stand in E.164."""
+    if not re.fullmatch(r"[\d\s()+.\-]+", search):
+        return ""
+    digits = re.sub(r"\D", "", search)
+    return digits[1:] if digits.startswith(("8", "0")) and len(digits) >= _FEWEST_DIGITS + 1 else digits

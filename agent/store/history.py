@@ -1,0 +1,197 @@
+"""A history as pages show it: interactions with all that belongs to them, in a fixed number of queries a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, literal, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import Disposition, Utterance
+from agent.store import interactions, links, messages, recordings
+from agent.store.clients import Position
+from agent.store.interactions import Interaction, Party
+from agent.store.links import Link
+from agent.store.messages import Attachment, Message
+from agent.store.recordings import Recording
+from agent.store.schema import blob, call, capture, chain_link, employee, evidence, link, thread, transcript, utterance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFacts:
+    """The times of a call and how it ended."""
+
+    answered: datetime | None
+    ended: datetime | None
+    disposition: Disposition
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """The newest transcript of a recording, without its words one by one."""
+
+    recording_id: int
+    model: str
+    language: str
+    utterances: tuple[Utterance, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One interaction with everything a page says of it; parties know their employee's name by ``employees``."""
+
+    interaction: Interaction
+    parties: tuple[Party, ...]
+    links: tuple[Link, ...]
+    evidence_count: int
+    call: CallFacts | None
+    recordings: tuple[Recording, ...]
+    captures: tuple[str, ...]
+    transcripts: tuple[Spoken, ...]
+    message: Message | None
+    thread_subject: str
+    attachments: tuple[Attachment, ...]
+
+
+async def list_history(
+    connection: AsyncConnection, card_id: int, *, after: Position | None = None, limit: int = 50
+) -> list[Position]:
+    """Times and ids of a card's interactions, newest first, from the one after ``after``."""
+    query = select(link.c.started_at, link.c.interaction_id).where(link.c.client_card_id == card_id)
+    if after is not None:
+        query = query.where(
+            tuple_(link.c.started_at, link.c.interaction_id) < tuple_(literal(after.moment), literal(after.id))
+        )
+    query = query.order_by(link.c.started_at.desc(), link.c.interaction_id.desc()).limit(limit)
+    return [Position(moment=row.started_at, id=row.interaction_id) for row in await connection.execute(query)]
+
+
+async def count_history(connection: AsyncConnection, card_id: int) -> int:
+    """How many entries a card has."""
+    query = select(func.count()).where(link.c.client_card_id == card_id)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[Entry]:
+    """These interactions in the order asked for."""
+    if not ids:
+        return []
+    found = {one.id: one for one in await interactions.find_interactions(connection, ids)}
+    parties = await interactions.list_parties(connection, ids)
+    calls = await _calls(connection, ids)
+    mails = {one.interaction_id: one for one in await messages.list_messages(connection, ids)}
+    subjects = await _thread_subjects(connection, [one.thread_id for one in mails.values()])
+    evidences = await _evidence_counts(connection, ids)
+    linked = await links.list_links(connection, ids)
+    sounds = await recordings.list_recordings(connection, ids)
+    captures = await _captures(connection, ids)
+    spoken = await _transcripts(connection, [one.id for one in sounds])
+    parts = await messages.list_attachments(connection, ids)
+    return [
+        Entry(
+            interaction=found[one],
+            parties=tuple(parties[one]),
+            links=tuple(each for each in linked if each.interaction_id == one),
+            evidence_count=evidences.get(one, 0),
+            call=calls.get(one),
+            recordings=(own := tuple(each for each in sounds if each.interaction_id == one)),
+            captures=tuple(state for owner, state in captures if owner == one),
+            transcripts=tuple(spoken[each.id] for each in own if each.id in spoken),
+            message=mails.get(one),
+            thread_subject=subjects.get(mails[one].thread_id, "") if one in mails else "",
+            attachments=tuple(each for each in parts if each.interaction_id == one),
+        )
+        for one in ids
+        if one in found
+    ]
+
+
+async def list_employee_names(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
+    """Names by id."""
+    if not ids:
+        return {}
+    rows = await connection.execute(select(employee.c.id, employee.c.name).where(employee.c.id.in_(ids)))
+    return {row.id: row.name for row in rows}
+
+
+async def _calls(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, CallFacts]:
+    rows = await connection.execute(select(call).where(call.c.interaction_id.in_(ids)))
+    return {
+        row.interaction_id: CallFacts(
+            answered=row.answered_at,
+            ended=row.ended_at,
+            disposition=Disposition(row.disposition),
+            truncated=row.truncated,
+        )
+        for row in rows
+    }
+
+
+async def _thread_subjects(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
+    rows = await connection.execute(select(thread.c.id, thread.c.subject).where(thread.c.id.in_(ids)))
+    return {row.id: row.subject for row in rows}
+
+
+async def _evidence_counts(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
+    query = (
+        select(evidence.c.interaction_id, func.count().label("copies"))
+        .where(evidence.c.interaction_id.in_(ids))
+        .group_by(evidence.c.interaction_id)
+    )
+    return {row.interaction_id: row.copies for row in await connection.execute(query)}
+
+
+async def _captures(connection: AsyncConnection, ids: Sequence[int]) -> list[tuple[int, str]]:
+    query = select(capture.c.interaction_id, capture.c.state).where(capture.c.interaction_id.in_(ids))
+    return [(row.interaction_id, row.state) for row in await connection.execute(query)]
+
+
+async def _transcripts(connection: AsyncConnection, recording_ids: Sequence[int]) -> dict[int, Spoken]:
+    newest = (
+        select(transcript.c.id, transcript.c.recording_id, transcript.c.model, transcript.c.language)
+        .where(transcript.c.recording_id.in_(recording_ids))
+        .distinct(transcript.c.recording_id)
+        .order_by(transcript.c.recording_id, transcript.c.id.desc())
+    )
+    heads = (await connection.execute(newest)).all()
+    lines = (
+        select(
+            utterance.c.transcript_id,
+            utterance.c.channel,
+            utterance.c.start_ms,
+            utterance.c.end_ms,
+            utterance.c.text,
+            utterance.c.confidence,
+        )
+        .where(utterance.c.transcript_id.in_([head.id for head in heads]))
+        .order_by(utterance.c.start_ms, utterance.c.id)
+    )
+    said: dict[int, list[Utterance]] = {head.id: [] for head in heads}
+    for row in await connection.execute(lines):
+        said[row.transcript_id].append(
+            Utterance(
+                channel=row.channel,
+                start=row.start_ms / 1000,
+                end=row.end_ms / 1000,
+                text=row.text,
+                confidence=row.confidence / 100,
+            )
+        )
+    return {
+        head.recording_id: Spoken(
+            recording_id=head.recording_id,
+            model=head.model,
+            language=head.language,
+            utterances=tuple(said[head.id]),
+        )
+        for head in heads
+    }
+
+
+async def list_chain_sequences(connection: AsyncConnection, blob_names: Sequence[str]) -> dict[str, int]:
+    """Where these blobs stand in the chain; those that wait for their link are not in the answer."""
+    query = select(blob.c.name, chain_link.c.sequence).join(chain_link).where(blob.c.name.in_(blob_names))
+    return {row.name: row.sequence for row in await connection.execute(query)}

@@ -1,0 +1,121 @@
+"""What waits for a person: interactions of nobody known, or of too many, grouped by who it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, func, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import Identity, IdentityKind, LinkState, Role
+from agent.store.rights import Viewer, took_part
+from agent.store.schema import evidence, link, party
+
+_SHOWN_OF_A_GROUP = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsortedGroup:
+    """Interactions with one identity; ``identity`` is None for hidden numbers. ``reason`` is the newest one's."""
+
+    state: LinkState
+    identity: Identity | None
+    name: str
+    count: int
+    newest: datetime
+    reason: str
+    interaction_ids: tuple[int, ...]
+
+
+def _waiting(viewer: Viewer) -> ColumnElement[bool]:
+    waiting = and_(
+        link.c.client_card_id.is_(None), link.c.state.in_((LinkState.UNKNOWN.value, LinkState.AMBIGUOUS.value))
+    )
+    return waiting if viewer.sees_all else and_(waiting, took_part(viewer, link.c.interaction_id))
+
+
+def _with_client(viewer: Viewer) -> Select[*tuple[object, ...]]:
+    """Each waiting link with the first party that is not ours."""
+    client = (
+        select(party.c.identity_kind, party.c.identity_value, party.c.name)
+        .where(party.c.interaction_id == link.c.interaction_id, party.c.role == Role.CLIENT)
+        .order_by(party.c.identity_value.is_(None), party.c.ordinal)
+        .limit(1)
+        .lateral("client")
+    )
+    return (
+        select(
+            link.c.interaction_id,
+            link.c.state,
+            link.c.reason,
+            link.c.started_at,
+            client.c.identity_kind,
+            client.c.identity_value,
+            client.c.name,
+        )
+        .select_from(link.outerjoin(client, true()))
+        .where(_waiting(viewer))
+    )
+
+
+async def list_unsorted(connection: AsyncConnection, viewer: Viewer, *, limit: int = 100) -> list[UnsortedGroup]:
+    """Groups with the newest contact first; a manager sees those he himself took part in."""
+    one = _with_client(viewer).subquery()
+    newest_first = one.c.started_at.desc()
+    query = (
+        select(
+            one.c.state,
+            one.c.identity_kind,
+            one.c.identity_value,
+            func.count().label("waiting"),
+            func.max(one.c.started_at).label("newest"),
+            func.max(one.c.name).label("name"),
+            func.array_agg(aggregate_order_by(one.c.reason, newest_first)).label("reasons"),
+            func.array_agg(aggregate_order_by(one.c.interaction_id, newest_first)).label("ids"),
+        )
+        .group_by(one.c.state, one.c.identity_kind, one.c.identity_value)
+        .order_by(func.max(one.c.started_at).desc())
+        .limit(limit)
+    )
+    return [
+        UnsortedGroup(
+            state=LinkState(row.state),
+            identity=_identity(row.identity_kind, row.identity_value),
+            name=row.name or "",
+            count=row.waiting,
+            newest=row.newest,
+            reason=row.reasons[0],
+            interaction_ids=tuple(row.ids[:_SHOWN_OF_A_GROUP]),
+        )
+        for row in await connection.execute(query)
+    ]
+
+
+async def list_waiting_of(
+    connection: AsyncConnection, viewer: Viewer, identity: Identity
+) -> list[tuple[int, datetime, LinkState]]:
+    """The waiting interactions of one identity that the viewer may sort: id, start, state."""
+    one = _with_client(viewer).subquery()
+    query = (
+        select(one.c.interaction_id, one.c.started_at, one.c.state)
+        .where(one.c.identity_kind == identity.kind, one.c.identity_value == identity.value)
+        .order_by(one.c.interaction_id)
+    )
+    return [(row.interaction_id, row.started_at, LinkState(row.state)) for row in await connection.execute(query)]
+
+
+async def count_unsorted(connection: AsyncConnection, viewer: Viewer) -> int:
+    """How many interactions wait, and for those who see all also unreadable evidence."""
+    waiting = int(
+        (await connection.execute(select(func.count()).select_from(link).where(_waiting(viewer)))).scalar_one()
+    )
+    if not viewer.sees_all:
+        return waiting
+    unreadable = select(func.count()).select_from(evidence).where(evidence.c.state == "unreadable")
+    return waiting + int((await connection.execute(unreadable)).scalar_one())
+
+
+def _identity(kind: str | None, value: str | None) -> Identity | None:
+    return Identity(kind=IdentityKind(kind), value=value) if kind and value else None
