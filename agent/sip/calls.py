@@ -6,7 +6,7 @@ The same facts always give the same call, so a repeated or interrupted delivery 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -79,13 +79,13 @@ def stream_plans(facts: Sequence[Fact]) -> tuple[StreamPlan, ...]:
     """One plan for each stream ever opened, in the order of their logs."""
     metadata = _told(facts).metadata
     streams: dict[int, dict[str, Any]] = {}
-    for fact in facts:
-        if fact.kind == STREAM and isinstance(index := fact.data.get("index"), int):
-            streams.setdefault(index, {"codecs": {}, "parameters": {}, "label": ""})
-            streams[index]["label"] = fact.data.get("label") or streams[index]["label"]
-            streams[index]["codecs"] |= fact.data.get("codecs") or {}
-            streams[index]["parameters"] |= fact.data.get("parameters") or {}
-    channels = _channels({index: str(stream["label"]) for index, stream in streams.items()}, metadata)
+    for index, data in _stream_facts(facts):
+        stream = streams.setdefault(index, {"codecs": {}, "parameters": {}, "label": ""})
+        stream["label"] = str(data.get("label") or stream["label"])
+        for name in ("codecs", "parameters"):
+            found = data.get(name)
+            stream[name] |= {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    channels = _channels({index: stream["label"] for index, stream in streams.items()}, metadata)
     return tuple(StreamPlan(index=index, channel=channels[index], **streams[index]) for index in sorted(streams))
 
 
@@ -131,14 +131,20 @@ def _told(facts: Sequence[Fact]) -> _Told:
     return _Told(invite=invite, metadata=metadata, flags=tuple(flags))
 
 
+def _stream_facts(facts: Iterable[Fact]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Stream facts with a usable index; the journal may have been damaged."""
+    for fact in facts:
+        if fact.kind == STREAM and isinstance(index := fact.data.get("index"), int):
+            yield index, fact.data
+
+
 def _answered(facts: Sequence[Fact]) -> datetime | None:
     """When the media first became active between two participants, by what SDP said."""
-    indexes = {fact.data.get("index") for fact in facts if fact.kind == STREAM}
-    needed = min(2, len(indexes))
-    active: dict[Any, bool] = {}
+    needed = min(2, len({index for index, _ in _stream_facts(facts)}))
+    active: dict[int, bool] = {}
     for fact in facts:
-        if fact.kind == STREAM:
-            active[fact.data.get("index")] = bool(fact.data.get("active"))
+        for index, data in _stream_facts((fact,)):
+            active[index] = bool(data.get("active"))
             if sum(active.values()) >= needed:
                 return fact.at
     return None
@@ -202,7 +208,9 @@ def _parties(told: _Told, plans: Sequence[StreamPlan], flags: list[str]) -> tupl
         flags.append("the metadata does not say who sends on which stream; they were taken in order")
     ranks = _ranks(told.metadata)
     return tuple(
-        _party(participant, at, ranks[participant.id]) for at, participant in enumerate(told.metadata.participants)
+        _party(participant, at, ranks[participant.id])
+        for at, participant in enumerate(told.metadata.participants)
+        if participant.aor or participant.name or participant.sends
     )
 
 

@@ -8,7 +8,7 @@ they are how an XML parser is brought down.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -78,17 +78,11 @@ def read_metadata(xml: bytes) -> Metadata:
     """
     root = _parsed(xml)
     elements = list(root.iter())
-    sends = _sends(elements)
-    times = {_id(item, "participant_id"): item for item in _named(elements, "participantsessionassoc")}
     return Metadata(
         complete=_text(root, "datamode").lower() != "partial",
         groups=tuple(filter(None, (_id(item, "group_id") for item in _named(elements, "group")))),
         sessions=tuple(_session(item) for item in _named(elements, "session") if _id(item, "session_id")),
-        participants=tuple(
-            _participant(item, times, sends.get(_id(item, "participant_id"), ()))
-            for item in _named(elements, "participant")
-            if _id(item, "participant_id")
-        ),
+        participants=_participants(elements),
         streams=tuple(
             Stream(id=_id(item, "stream_id"), label=_text(item, "label")) for item in _named(elements, "stream")
         ),
@@ -214,11 +208,22 @@ def _session(element: ET.Element) -> Session:
     )
 
 
-def _participant(element: ET.Element, times: dict[str, ET.Element], sends: tuple[str, ...]) -> Participant:
-    known = _id(element, "participant_id")
-    name_id = next(_named(element.iter(), "nameid"), None)
-    time = times.get(known)
-    aor = "" if name_id is None else name_id.attrib.get("aor", "") or "".join(name_id.itertext())
+def _participants(elements: Sequence[ET.Element]) -> tuple[Participant, ...]:
+    """In document order; a partial document may name one in an association only, to say that he left."""
+    sends = _sends(elements)
+    times = {_id(item, "participant_id"): item for item in _named(elements, "participantsessionassoc")}
+    named = {_id(item, "participant_id"): item for item in _named(elements, "participant")}
+    order = dict.fromkeys((*named, *times, *sends))
+    return tuple(
+        _participant(known, named.get(known), times.get(known), sends.get(known, ())) for known in order if known
+    )
+
+
+def _participant(
+    known: str, element: ET.Element | None, time: ET.Element | None, sends: tuple[str, ...]
+) -> Participant:
+    name_id = None if element is None else next(_named(element.iter(), "nameid"), None)
+    aor = "" if name_id is None else name_id.attrib.get("aor", "") or (name_id.text or "")
     return Participant(
         id=known,
         aor=aor.strip()[:MAX_TEXT],
