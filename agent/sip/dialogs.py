@@ -45,6 +45,7 @@ class Dialog:
         self.heard: set[int] = set()
         self.repeater: Repeater | None = None
         self.acked = False
+        self.offering = False  # whether our last answer was an offer, which the ACK must answer
         self.answer = b""
         self._session, self._version = secrets.randbits(31), 0
 

@@ -235,8 +235,8 @@ class RecordingServer:
         if request.cseq <= dialog.remote_cseq:
             self._answer(request, arrival, 500, headers=[("Retry-After", "1")])  # out of order (RFC 3261, 12.2.2)
             return
-        if dialog.repeater and (request.method == "INVITE" or offer):
-            self._answer(request, arrival, 491)
+        if dialog.repeater and dialog.offering and (request.method == "INVITE" or offer):
+            self._answer(request, arrival, 491)  # our own offer waits for its answer (RFC 3261, 14.2; RFC 3311, 5.2)
             return
         dialog.remote_cseq, dialog.arrival = request.cseq, arrival
         try:
@@ -247,6 +247,7 @@ class RecordingServer:
             log.exception("siprec_update_failed", capture_id=dialog.journal.capture_id)
             self._answer(request, arrival, 500, headers=[("Retry-After", "1")])
             return
+        dialog.offering = request.method == "INVITE" and not offer
         if offer or request.method == "INVITE":  # a re-INVITE without an offer asks for ours (RFC 3261, 14.2)
             self._answer_offer(dialog, request, arrival)
         else:
@@ -258,6 +259,8 @@ class RecordingServer:
         answer = self._answer(request, arrival, 200, headers=headers, body=dialog.answer, to_tag=dialog.local_tag)
         if request.method != "INVITE":
             return
+        if dialog.repeater:  # whoever goes on has our last answer; only the ACK got lost
+            dialog.repeater.stop()
         target = response_target(request, arrival.source)
         dialog.repeater = Repeater(
             lambda: arrival.send(answer, target),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,13 @@ class MemoryIntake:
         return 1
 
 
+async def until(holds: Callable[[], bool], timeout: float = 20) -> None:
+    """Wait for something of which nobody tells."""
+    async with asyncio.timeout(timeout):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 @dataclass(slots=True)
 class Bench:
     """A running recording server with everything around it."""
@@ -95,10 +102,7 @@ class Bench:
 
     async def ended(self, count: int = 1) -> list[CapturedCall]:
         """Wait until so many calls were closed in the intake, then give them in the order they began."""
-        async with asyncio.timeout(20):
-            # the courier works by itself; nobody is told when it is done
-            while sum(verb == "close" for verb, _ in self.intake.events) < count:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: sum(verb == "close" for verb, _ in self.intake.events) >= count)
         calls = [self.intake.calls[key] for verb, key in self.intake.events if verb == "close"]
         return sorted(calls, key=lambda call: call.started)
 
