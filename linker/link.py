@@ -50,8 +50,12 @@ class Linker:
     def identity_of(self, party: Party) -> Identity | None:
         """The normalised identity of a party, None for a hidden or meaningless one."""
         if party.kind is IdentityKind.ADDRESS:
-            return normalize_address(party.value)
+            return self.address(party.value)
         return self.phone(party.value)
+
+    def address(self, raw: str) -> Identity | None:
+        """An e-mail address."""
+        return normalize_address(raw)
 
     def phone(self, raw: str) -> Identity | None:
         """A number by this installation's region and length of extensions."""

@@ -6,6 +6,7 @@ A number is whatever a PBX, a provider or a person writes: ``8 (916) 000-00-01``
 
 from __future__ import annotations
 
+import contextlib
 import re
 from importlib.resources import files
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from email_validator import EmailNotValidError, validate_email
 from agent.model import Identity, IdentityKind
 
 _URI = re.compile(r"^(?:sips?|tel):", re.IGNORECASE)
+_ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 _ANONYMOUS = frozenset({"", "anonymous", "restricted", "unavailable", "unknown", "private", "withheld"})
 
 
@@ -52,27 +54,34 @@ def _user_part(raw: str) -> str:
 
 
 def _e164(text: str, digits: str, region: str) -> str:
-    """As the plan has it; ``7495…`` without + is tried as an international number where the country's plan refuses."""
+    """By the country's plan, else as an international number that lacks its +, else what is at least possible there.
+
+    The last case keeps numbers that no plan knows (new ranges, test numbers) equal however they are written.
+    """
+    parsed = []
     for attempt, country in ((text, region), (f"+{digits}", None)):
-        try:
-            number = phonenumbers.parse(attempt, country)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_valid_number(number):
-            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        with contextlib.suppress(phonenumbers.NumberParseException):
+            parsed.append(phonenumbers.parse(attempt, country))
+    for accepts in (phonenumbers.is_valid_number, phonenumbers.is_possible_number):
+        for number in parsed:
+            if accepts(number):
+                return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     return f"+{digits}"
 
 
 def normalize_address(raw: str) -> Identity | None:
-    """An e-mail address in lower case with its domain in ASCII (IDNA); None when it is none."""
+    """An e-mail address in lower case with its domain in ASCII (IDNA); None when it is none.
+
+    What breaks the rules but still names a mailbox (``root@localhost``) is kept in lower case as it stands.
+    """
+    text = raw.strip()
     try:
-        checked = validate_email(
-            raw.strip(), check_deliverability=False, test_environment=True, allow_domain_literal=True
-        )
+        checked = validate_email(text, check_deliverability=False)
+        text = f"{checked.local_part}@{checked.ascii_domain or checked.domain}"
     except EmailNotValidError:
-        return None
-    domain = checked.ascii_domain or checked.domain
-    return Identity(kind=IdentityKind.ADDRESS, value=f"{checked.local_part}@{domain}".lower())
+        if _ADDRESS.fullmatch(text) is None:
+            return None
+    return Identity(kind=IdentityKind.ADDRESS, value=text.lower())
 
 
 def company_domain(address: Identity) -> Identity | None:

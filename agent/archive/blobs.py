@@ -39,6 +39,9 @@ class BlobStorage(Protocol):
     def open(self, name: str) -> RangeSource:
         """A stored blob for reading ranges; raises `BlobMissing`."""
 
+    def sweep(self) -> None:
+        """Remove what a crash left half-written."""
+
 
 class LocalStorage:
     """A folder tree ``ab/cd/<name>`` on a local disk."""
@@ -49,7 +52,7 @@ class LocalStorage:
         self._incoming.mkdir(parents=True, mode=0o700, exist_ok=True)
 
     def sweep(self) -> None:
-        """Remove what a crash left half-written; only while nobody else of this installation writes."""
+        """See `BlobStorage`."""
         for leftover in self._incoming.iterdir():
             leftover.unlink(missing_ok=True)
 
@@ -127,6 +130,9 @@ class BucketStorage:
     def open(self, name: str) -> RangeSource:
         """See `BlobStorage`."""
         return _BucketObject(self._store, name)
+
+    def sweep(self) -> None:
+        """See `BlobStorage`: an upload that was cut off leaves nothing."""
 
 
 class _BucketObject:
@@ -207,6 +213,10 @@ class Archive:
         except BlobMissing:
             return "it is missing"
         return ""
+
+    def sweep(self) -> None:
+        """Remove what a crash left half-written; only while nobody else of this installation writes."""
+        self._storage.sweep()
 
     def fingerprint(self, plain: bytes) -> bytes:
         """A keyed digest that recognises equal content without telling anything to whoever reads the database."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 _RATE = 8000
-_BEFORE_SECONDS = 0.6  # from the answer to the first word
-_AFTER_SECONDS = 0.6
+_BEFORE_SECONDS = 0.5  # from the answer to the first word
+_AFTER_SECONDS = 0.5
 _QUIET = 650  # of 32768: what is quieter at the ends of a phrase is no speech
 _SOUND = Path(__file__).parent / "sound"
 
@@ -59,12 +59,12 @@ SCRIPTS = (
         callee=_ANNA,
         lines=(
             ("callee", 0.0, "Здравствуйте, чем могу помочь?"),
-            ("caller", 0.4, "Сколько стоит доставка?"),
-            ("callee", 0.4, "Доставка стоит пятьсот рублей."),
-            ("caller", 0.4, "Это слишком дорого для нас."),
-            ("callee", 0.4, "Мы предлагаем скидку десять процентов."),
-            ("caller", 0.4, "Пришлите, пожалуйста, коммерческое предложение."),
-            ("callee", 0.4, "Спасибо за звонок, всего доброго."),
+            ("caller", 0.3, "Сколько стоит доставка?"),
+            ("callee", 0.3, "Доставка стоит пятьсот рублей."),
+            ("caller", 0.3, "Это слишком дорого для нас."),
+            ("callee", 0.3, "Мы предлагаем скидку десять процентов."),
+            ("caller", 0.3, "Пришлите, пожалуйста, коммерческое предложение."),
+            ("callee", 0.3, "До свидания."),
         ),
     ),
     Script(
@@ -75,12 +75,12 @@ SCRIPTS = (
         callee=_JOHN,
         lines=(
             ("callee", 0.0, "How can I help you today?"),
-            ("caller", 0.4, "Hello, this is Kate from Vector."),
-            ("callee", 0.4, "How much does the delivery cost?"),
-            ("caller", 0.4, "We can offer you a ten percent discount."),
-            ("callee", 0.4, "Please send me a commercial proposal."),
-            ("caller", 0.4, "I will send the contract by email."),
-            ("callee", 0.4, "Goodbye."),
+            ("caller", 0.3, "Hello, this is Kate from Vector."),
+            ("callee", 0.3, "How much does the delivery cost?"),
+            ("caller", 0.3, "We can offer you a ten percent discount."),
+            ("callee", 0.3, "Please send me a commercial proposal."),
+            ("caller", 0.3, "I will send the contract by email."),
+            ("callee", 0.3, "Goodbye."),
         ),
     ),
     Script(
@@ -91,9 +91,9 @@ SCRIPTS = (
         callee=_ANNA,
         lines=(
             ("callee", 0.0, "Добрый день, меня зовут Анна, компания Вектор."),
-            ("caller", 0.4, "Есть ли у вас гарантия?"),
-            ("callee", 0.4, "Гарантия на оборудование два года."),
-            ("caller", 0.4, "До свидания."),
+            ("caller", 0.3, "Есть ли у вас гарантия?"),
+            ("callee", 0.3, "Гарантия на оборудование два года."),
+            ("caller", 0.3, "До свидания."),
         ),
     ),
 )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import getpass
 import importlib.util
 import os
 import pwd
@@ -178,8 +177,8 @@ class Cluster:
         (self.folder / "cardline.ready").touch()
 
     def _write_access_rules(self) -> None:
-        """Only this operating-system user may be the database's owner, and nobody may come over a network."""
-        users = {getpass.getuser(), pwd.getpwuid(os.geteuid()).pw_name}
+        """Only this operating-system user (and root) is the database's owner, and nobody may come over a network."""
+        users = {pwd.getpwuid(os.geteuid()).pw_name, "root"}
         (self.folder / "pg_hba.conf").write_text("local all all peer map=cardline\n")
         (self.folder / "pg_ident.conf").write_text("".join(f"cardline {user} {DATABASE}\n" for user in sorted(users)))
 

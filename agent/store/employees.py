@@ -41,6 +41,14 @@ async def insert_employee(connection: AsyncConnection, name: str) -> int:
     return int((await connection.execute(insert(employee).values(name=name).returning(employee.c.id))).scalar_one())
 
 
+async def find_or_insert_employee(connection: AsyncConnection, name: str) -> int:
+    """The employee of this name, made where nobody has it."""
+    found = (
+        await connection.execute(select(employee.c.id).where(employee.c.name == name).limit(1))
+    ).scalar_one_or_none()
+    return int(found) if found is not None else await insert_employee(connection, name)
+
+
 async def insert_identity(
     connection: AsyncConnection,
     employee_id: int,

@@ -235,3 +235,9 @@ async def save_resolution(connection: AsyncConnection, parties: Sequence[Party])
     ]
     if rows:
         await connection.execute(statement, rows)
+
+
+async def list_ids(connection: AsyncConnection, *, limit: int = 1000) -> list[int]:
+    """The newest interactions' ids, newest first."""
+    query = select(interaction.c.id).order_by(interaction.c.started_at.desc(), interaction.c.id.desc()).limit(limit)
+    return list((await connection.execute(query)).scalars())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.errors import Misconfigured
 from agent.store.embedded import Binaries, Cluster, Lock, OperatingUser
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class EmbeddedPostgres:
         newest.start()
         await newest.wait_ready()
         self._cluster = newest
+        _url_file(self._root).write_text(newest.url)
         self._watcher = asyncio.create_task(self._keep_running(), name="embedded-postgres")
 
     async def stop(self) -> None:
@@ -61,6 +63,7 @@ class EmbeddedPostgres:
         if self._cluster is not None:
             await asyncio.to_thread(self._cluster.stop)
         if self._lock is not None:
+            _url_file(self._root).unlink(missing_ok=True)
             self._lock.release()
 
     def _cluster_of(self, major: int) -> Cluster:
@@ -127,6 +130,23 @@ def _run_pg(program: Path, url: str, arguments: list[str]) -> None:
     done = subprocess.run([str(program), f"--dbname={url}", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{program.name} failed: {done.stderr.strip()[-2000:]}")
+
+
+def running_url(data_dir: Path) -> str | None:
+    """URL of the embedded database of a service that runs in ``data_dir`` just now; None while none does."""
+    root = data_dir / "postgres"
+    if not (root / "lock").exists():
+        return None
+    try:
+        Lock(root / "lock").release()
+    except Misconfigured:
+        with contextlib.suppress(FileNotFoundError):
+            return _url_file(root).read_text()
+    return None
+
+
+def _url_file(root: Path) -> Path:
+    return root / "url"
 
 
 async def dump_database(url: str, target: Path) -> None:

@@ -1,0 +1,60 @@
+# Everything a newcomer types. `make demo` and `make test` set themselves up; nothing else is needed first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BENCH ?=
+
+.PHONY: demo test check soak run bench lint types imports format lock peers clean help
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what requirements.lock names …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.installed ## Real calls and mails onto client cards; CHECK=1 only checks and cleans up
+	@$(BIN)/cardline demo $(if $(CHECK),--check)
+
+run: $(VENV)/.installed ## The service with cardline.toml
+	@$(BIN)/cardline run
+
+test: $(VENV)/.installed peers ## All tests but the soak
+	@$(BIN)/pytest -m "not soak" $(ARGS)
+
+check: $(VENV)/.installed lint types imports test ## Lint, types, import rules, tests
+
+lint: $(VENV)/.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	@$(BIN)/mypy
+
+imports: $(VENV)/.installed
+	@$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.installed ## Put the code into shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+soak: $(VENV)/.installed peers ## Floods, fuzzing and kill matrices
+	@$(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+
+bench: $(VENV)/.installed ## Every benchmark, or one with BENCH=name
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+peers: ## Install the real servers the tests talk to, where apt may
+	@./tests/install-peers
+
+lock: ## Pin the newest allowed versions anew
+	@$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
+	@.cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what was built
+	@rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

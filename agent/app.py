@@ -1,0 +1,236 @@
+"""The composition root of the main process: the one file that knows everybody.
+
+`Service` says which parts the main process has (SIP, SMTP, mailboxes, pages, the embedded database, the children that
+work) and in which order they start and stop. `agent.worker` does the same for a worker process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from agent import jobs
+from agent.archive.chain import Chainer
+from agent.errors import Unavailable
+from agent.mail.imap import Mailbox
+from agent.mail.sandbox import Sandbox
+from agent.mail.smtp import SmtpServer
+from agent.model import SourceState
+from agent.parts import Parts, database, prepare_data_dir
+from agent.processes import ChildProcess
+from agent.settings import Settings
+from agent.sip.courier import Courier
+from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
+from agent.sip.siprec import RecordingServer
+from agent.store import sources
+from agent.store.engine import Store
+from agent.store.migrate import migrate
+from agent.web.app import WebServer
+from agent.web.services import Services
+from agent.worker import KINDS
+from linker.link import Linker
+
+log = structlog.get_logger()
+
+_RETRY_SECONDS = 2.0
+_STALLED_CHECK_SECONDS = 5.0
+
+
+class Service:
+    """The main process: everything that listens, and the children that work."""
+
+    def __init__(self, settings: Settings, *, config: Path | None = None) -> None:
+        """``config`` is the file the settings were read from; the children read it again."""
+        self._settings = settings
+        self._config = config.absolute() if config is not None else None
+        self._stopping = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self._siprec: RecordingServer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.addresses: dict[str, list[str | int]] = {}
+
+    async def run(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, stop in the reverse order."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        async with self._stack:
+            await self._start()
+            await self._stopping.wait()
+            log.info("service_stopping")
+            self._address_file.unlink(missing_ok=True)
+        log.info("service_stopped")
+
+    @property
+    def _address_file(self) -> Path:
+        return self._settings.data_dir / "service.json"
+
+    async def _start(self) -> None:
+        settings = self._settings
+        prepare_data_dir(settings)
+        self._address_file.unlink(missing_ok=True)
+        url = await self._stack.enter_async_context(database(settings))
+        parts = Parts(settings, url)
+        self._stack.push_async_callback(parts.close)
+        parts.archive.sweep()
+        self._stack.push_async_callback(self._cancel_tasks)
+        if settings.siprec.enabled:
+            await self._start_siprec(parts)
+        if settings.smtp.enabled:
+            await self._start_smtp(parts)
+        if settings.web.enabled:
+            await self._start_web(parts)
+        self._background(self._start_what_needs_the_database(parts, url))
+        self._announce()
+
+    async def _start_what_needs_the_database(self, parts: Parts, url: str) -> None:
+        """Where a database of one's own is away, calls are recorded all the same, and this part waits."""
+        await _when_available(lambda: migrate(url))
+        for source in self.addresses:
+            await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
+        await self._start_mailboxes(parts)
+        await self._start_workers(url)
+        self._background(Chainer(parts.store).run())
+        log.info("service_ready")
+
+    async def _start_siprec(self, parts: Parts) -> None:
+        settings, captures = self._settings, self._settings.data_dir / "captures"
+        courier = Courier(parts.intake, captures)
+        recorder = Recorder(
+            captures, address=settings.siprec.listen, ports=settings.siprec.rtp_ports, on_event=self._on_capture_event
+        )
+        self._siprec = RecordingServer(settings.siprec, recorder, courier, settings.data_dir)
+        await courier.recover()
+        self._stack.push_async_callback(courier.stop)
+        await recorder.start()
+        self._stack.push_async_callback(recorder.stop)
+        await self._siprec.start()
+        self._stack.push_async_callback(self._siprec.stop)
+        self.addresses["siprec"] = list(self._siprec.address)
+
+    def _on_capture_event(self, event: CaptureEvent) -> None:
+        if self._siprec is None or event.capture_id is None or event.stream is None:
+            return
+        if event.kind is CaptureEventKind.FIRST_PACKET:
+            self._siprec.first_packet(event.capture_id, event.stream)
+
+    async def _start_smtp(self, parts: Parts) -> None:
+        server = SmtpServer(self._settings.smtp, parts.intake)
+        await server.start()
+        self._stack.push_async_callback(server.stop)
+        self.addresses["smtp"] = [self._settings.smtp.listen, server.port]
+
+    async def _start_web(self, parts: Parts) -> None:
+        sandbox = Sandbox()
+        self._stack.push_async_callback(sandbox.stop)
+        server = WebServer(
+            Services(
+                settings=self._settings,
+                store=parts.store,
+                archive=parts.archive,
+                linker=Linker(parts.store, self._settings),
+                extract_part=sandbox.extract_part,
+            )
+        )
+        await server.start()
+        self._stack.push_async_callback(server.stop)
+        self.addresses["web"] = list(server.address)
+
+    async def _start_mailboxes(self, parts: Parts) -> None:
+        for settings in self._settings.mailbox:
+            mailbox = Mailbox(settings, parts.intake, parts.store, on_state=self._note_mailbox(parts.store))
+            mailbox.start()
+            self._stack.push_async_callback(mailbox.stop)
+
+    async def _start_workers(self, url: str) -> None:
+        """Children that do the durable jobs; first, jobs of workers that died with the last run are taken back."""
+        self._background(_take_back_stalled(url, all_at_once=not self._settings.database.url.get_secret_value()))
+        environment = {"CARDLINE_DATABASE__URL": url, "CARDLINE_CONFIG": str(self._config or "")}
+        for kind in KINDS:
+            if getattr(self._settings.jobs, kind):
+                child = ChildProcess(kind, ["agent.cli", "worker", kind], environment=environment)
+                await child.start()
+                self._stack.push_async_callback(child.stop)
+
+    def _note_mailbox(self, store: Store) -> Callable[[str, SourceState, str], None]:
+        """For the mailboxes' threads: note a state, from any thread, without waiting for it."""
+        loop = asyncio.get_running_loop()
+
+        def note(mailbox: str, state: SourceState, detail: str) -> None:
+            work = _save_state(store, f"imap:{mailbox}", state, detail)
+            loop.call_soon_threadsafe(lambda: self._background(_logged(work)))
+
+        return note
+
+    def _background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background_part_failed", error=str(error), exc_info=error)
+            self._stopping.set()
+
+    async def _cancel_tasks(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _announce(self) -> None:
+        """Say where everything listens: in the log, and in a file for whoever started us with port 0."""
+        partial = self._address_file.with_suffix(".partial")
+        partial.write_text(json.dumps({"pid": os.getpid(), **self.addresses}))
+        partial.replace(self._address_file)
+        log.info("service_started", **self.addresses)
+
+
+async def _when_available(attempt: Callable[[], Awaitable[None]]) -> None:
+    """Try until the database answers."""
+    while True:
+        try:
+            await attempt()
+        except Unavailable as error:
+            log.warning("database_awaited", reason=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+        else:
+            return
+
+
+async def _save_state(store: Store, source: str, state: SourceState, detail: str) -> None:
+    async with store.begin() as connection:
+        await sources.save_status(connection, source, state, detail)
+
+
+async def _logged(work: Coroutine[None, None, None]) -> None:
+    """A state that could not be noted is not worth stopping for; the next one will be."""
+    try:
+        await work
+    except Unavailable as error:
+        log.warning("source_state_not_noted", reason=str(error))
+
+
+async def _take_back_stalled(url: str, *, all_at_once: bool) -> None:
+    """Give the jobs of dead workers to living ones, for as long as the service runs.
+
+    With the embedded database all workers are children of this very process and none is alive yet, so the first time
+    no heartbeat has to run out.
+    """
+    app = jobs.make_app(url)
+    async with app.open_async():
+        if all_at_once:
+            await app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
+        while True:
+            with contextlib.suppress(Exception):  # the database is away; the workers say so loudly enough
+                await jobs.retry_stalled(app)
+            await asyncio.sleep(_STALLED_CHECK_SECONDS)

@@ -1,0 +1,211 @@
+"""The command `cardline`. Every command says what went wrong in one sentence and what to do about it, and exits 1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agent.errors import CardlineError
+from agent.logs import configure_logging
+from agent.model import UserRole
+from agent.settings import Settings, load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+keys = typer.Typer(no_args_is_help=True, help="The master keys of the archive.")
+user = typer.Typer(no_args_is_help=True, help="Who may log in.")
+database = typer.Typer(no_args_is_help=True, help="The database itself.")
+app.add_typer(keys, name="keys")
+app.add_typer(user, name="user")
+app.add_typer(database, name="database")
+console = Console()
+
+
+class State:
+    """What the options before the command said."""
+
+    config: Path | None = None
+
+
+@app.callback()
+def options(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", envvar="CARDLINE_CONFIG", help="The file cardline.toml."),
+    ] = None,
+) -> None:
+    """Calls and mails of a sales team, recorded, transcribed and on the client's card."""
+    State.config = config if config and str(config) != "." else None
+
+
+@app.command()
+def run() -> None:
+    """Run the service until it is told to stop (Ctrl-C or SIGTERM)."""
+    from agent.app import Service
+
+    settings = _settings()
+    _run(Service(settings, config=State.config).run())
+
+
+@app.command(hidden=True)
+def worker(kind: str, alone: bool = False) -> None:
+    """Do durable jobs; `cardline run` starts its own workers. With --alone on a further machine."""
+    from agent.processes import leave_with_parent
+    from agent.worker import run_worker
+
+    settings = _settings()
+    if not alone:
+        leave_with_parent()
+    _run(run_worker(settings, kind))
+
+
+@app.command()
+def demo(check: bool = False, keep: Path | None = None) -> None:
+    """Place real calls and send real mails into a service of its own, and show the clients' histories."""
+    from agent.demo.run import run_demo
+
+    configure_logging("text", level="WARNING")
+    raise typer.Exit(_run(run_demo(check=check, data_dir=keep)))
+
+
+@app.command()
+def doctor() -> None:
+    """Check everything this installation needs, and say what to do about what is missing."""
+    from agent.doctor import examine
+
+    findings = _run(examine(_settings()))
+    marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    for finding in findings:
+        table.add_row(marks[finding.level], finding.subject, finding.text)
+    console.print(table)
+    raise typer.Exit(any(finding.level == "fault" for finding in findings))
+
+
+@app.command()
+def verify() -> None:
+    """Prove that nothing in the archive was changed or removed: every link of the chain and every stored byte."""
+    from agent.archive.chain import verify as verify_chain
+    from agent.parts import Parts, reach_database
+
+    async def check() -> bool:
+        settings = _settings()
+        async with reach_database(settings) as url:
+            parts = Parts(settings, url)
+            verdict = await verify_chain(parts.store, parts.archive)
+            await parts.close()
+        if verdict.first_bad is None:
+            console.print(f"All {verdict.links} links hold.")
+            return True
+        console.print(f"{verdict.links} links hold. Link {verdict.first_bad} does not: {verdict.problem}.")
+        return False
+
+    raise typer.Exit(0 if _run(check()) else 1)
+
+
+@keys.command("show")
+def keys_show() -> None:
+    """Print the master keys and their check code, to be saved away from this machine."""
+    ring = _key_ring()
+    console.print(ring.export(), end="", highlight=False)
+    console.print(f"\nSave these lines away from this machine, then run: cardline keys confirm {ring.check_code()}")
+
+
+@keys.command("confirm")
+def keys_confirm(code: str) -> None:
+    """Confirm that the keys were saved elsewhere; the code stands below them in `cardline keys show`."""
+    ring = _key_ring()
+    try:
+        ring.confirm(code)
+    except CardlineError as error:
+        _fail(error)
+    console.print("Confirmed.")
+
+
+@user.command("add")
+def user_add(
+    login: str,
+    role: Annotated[UserRole, typer.Option(help="What this person may do.")] = UserRole.MANAGER,
+    name: str = "",
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+    employee: Annotated[str, typer.Option(help="Name of the employee this person is; made where it is new.")] = "",
+) -> None:
+    """Let somebody log in."""
+    from agent.parts import Parts, reach_database
+    from agent.store import accounts, employees
+    from agent.store.migrate import migrate
+
+    async def add() -> None:
+        settings = _settings()
+        async with reach_database(settings) as url:
+            await migrate(url)
+            parts = Parts(settings, url)
+            async with parts.store.begin() as connection:
+                employee_id = await employees.find_or_insert_employee(connection, employee) if employee else None
+                await accounts.insert_account(connection, login, name, password, role, employee_id)
+            await parts.close()
+
+    _run(add())
+    console.print(f"{login} may log in as {role}.")
+
+
+@database.command("dump")
+def database_dump(target: Path) -> None:
+    """Write everything the database holds to one file, for a backup or another machine."""
+    from agent.parts import reach_database
+    from agent.store.postgres import dump_database
+
+    async def dump() -> None:
+        async with reach_database(_settings()) as url:
+            await dump_database(url, target)
+
+    _run(dump())
+    console.print(f"Written: {target}")
+
+
+def _settings() -> Settings:
+    try:
+        settings = load_settings(State.config)
+    except CardlineError as error:
+        _fail(error)
+    configure_logging(settings.log_format)
+    return settings
+
+
+def _key_ring() -> Any:
+    from agent.archive.keys import KeyRing
+
+    try:
+        return KeyRing.open_or_create(_settings().data_dir / "keys")
+    except CardlineError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(CardlineError(f"The key folder cannot be read: {error.strerror}.", remedy="Run as the service's user."))
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(work)
+    except CardlineError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _fail(error: CardlineError) -> NoReturn:
+    Console(stderr=True).print(f"[red]cardline:[/] {error}", highlight=False)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the distribution."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""`cardline doctor`: everything an installation needs, looked at, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import aiohttp
+
+from agent.archive.keys import KeyRing
+from agent.errors import CardlineError
+from agent.model import SourceState
+from agent.parts import prepare_data_dir, reach_database
+from agent.settings import Settings
+from agent.store import blobs, sources
+from agent.store.engine import Store
+from agent.store.migrate import migrate
+from agent.transcribe.models import check_model
+
+_LEAST_FREE_BYTES = 5 * 1024**3
+_CHAIN_LATE = timedelta(minutes=1)
+_HTTP_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. A warning may be lived with; a fault loses something."""
+
+    subject: str
+    level: Literal["ok", "warning", "fault"]
+    text: str
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything, in the order in which a person would put it right."""
+    findings: list[Finding] = []
+    for part in (_data_directory, _keys, _database, _speech, _pages, _telephone):
+        try:
+            findings += [finding async for finding in part(settings)]
+        except CardlineError as error:
+            findings.append(Finding(subject=part.__name__.strip("_").replace("_", " "), level="fault", text=str(error)))
+    return findings
+
+
+async def _data_directory(settings: Settings) -> AsyncIterator[Finding]:
+    prepare_data_dir(settings)
+    free = shutil.disk_usage(settings.data_dir).free
+    text = f"{settings.data_dir}, {free / 1024**3:.1f} GiB free"
+    if free < _LEAST_FREE_BYTES:
+        yield Finding(subject="disk", level="warning", text=f"{text}. Give it more room: a full disk loses sound.")
+    else:
+        yield Finding(subject="disk", level="ok", text=text)
+
+
+async def _keys(settings: Settings) -> AsyncIterator[Finding]:
+    ring = KeyRing.open_or_create(settings.data_dir / "keys")
+    if ring.is_confirmed:
+        yield Finding(subject="keys", level="ok", text="The master keys are saved elsewhere.")
+    else:
+        yield Finding(
+            subject="keys",
+            level="warning",
+            text="Nobody has confirmed that the master keys are saved elsewhere; without them the archive cannot be "
+            "read. Run `cardline keys show`.",
+        )
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    kind = "your own" if settings.database.url.get_secret_value() else "embedded"
+    async with reach_database(settings) as url:
+        await migrate(url)
+        store = Store(url)
+        async with store.begin() as connection:
+            late = await blobs.count_unchained(connection, datetime.now(UTC) - _CHAIN_LATE)
+            statuses = await sources.list_statuses(connection)
+        await store.close()
+    yield Finding(subject="database", level="ok", text=f"PostgreSQL, {kind}, answers and has the right tables.")
+    if late:
+        text = f"{late} blobs have waited over a minute for their link. Is the service running?"
+        yield Finding(subject="chain", level="warning", text=text)
+    for status in statuses:
+        is_good = status.state in (SourceState.RUNNING, SourceState.CONNECTING)
+        text = f"{status.state.replace('_', ' ')} {status.detail}".strip()
+        yield Finding(subject=status.source, level="ok" if is_good else "fault", text=text)
+
+
+async def _speech(settings: Settings) -> AsyncIterator[Finding]:
+    checked = await asyncio.to_thread(check_model, settings)
+    text = f"{checked.what} {checked.remedy}".strip()
+    yield Finding(subject="speech", level="ok" if checked.ok else "warning", text=text)
+
+
+async def _pages(settings: Settings) -> AsyncIterator[Finding]:
+    public = settings.web.public_url.rstrip("/")
+    if not public:
+        yield Finding(
+            subject="pages",
+            level="warning",
+            text="web.public_url is empty. Set it to the address people use, https://…, once there is a reverse proxy.",
+        )
+        return
+    if not public.startswith("https://"):
+        text = f"{public} is not HTTPS: passwords and recordings would travel in the clear."
+        yield Finding(subject="pages", level="warning", text=text)
+    yield await _fetch(public)
+
+
+async def _fetch(public: str) -> Finding:
+    """Ask as a person's browser would: through the reverse proxy, name, certificate and all."""
+    remedy = "Check the name, the certificate and the reverse proxy, and that the service runs."
+    try:
+        timeout = aiohttp.ClientTimeout(total=_HTTP_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{public}/healthz") as response:
+            if response.status == 200:
+                return Finding(subject="pages", level="ok", text=f"{public} answers.")
+            problem = f"answers {response.status}"
+    except TimeoutError:
+        problem = f"does not answer within {_HTTP_SECONDS} seconds"
+    except aiohttp.ClientError as error:
+        problem = f"does not answer: {error}"
+    return Finding(subject="pages", level="fault", text=f"{public} {problem}. {remedy}")
+
+
+async def _telephone(settings: Settings) -> AsyncIterator[Finding]:
+    if importlib.util.find_spec("pjsua2") is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        text = (
+            f"pjsua2 has no wheel for Python {version}: SIP lines need Python 3.12 or older. SIPREC works without it."
+        )
+        yield Finding(subject="SIP lines", level="warning", text=text)
+    else:
+        yield Finding(subject="SIP lines", level="ok", text="pjsua2 is installed.")
+    running = settings.data_dir / "service.json"
+    if running.exists():
+        addresses = json.loads(running.read_text())
+        where = ", ".join(f"{name} {at[0]}:{at[1]}" for name, at in addresses.items() if isinstance(at, list))
+        yield Finding(subject="service", level="ok", text=f"running, listening on {where}")
+    else:
+        yield Finding(subject="service", level="warning", text="not running. Start it with `cardline run`.")

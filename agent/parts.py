@@ -1,0 +1,69 @@
+"""What every process of an installation has in common: settings, the database, the archive and the door."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from agent.archive.blobs import Archive, open_archive
+from agent.errors import Misconfigured
+from agent.intake import Intake
+from agent.settings import Settings
+from agent.store.engine import Store
+from agent.store.postgres import EmbeddedPostgres, running_url
+
+
+class Parts:
+    """What every process of an installation has: settings, store, archive, intake."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.store = Store(url)
+        self.archive: Archive = open_archive(settings.data_dir, settings.archive.url)
+        self.intake = Intake(self.store, self.archive, host=settings.host)
+
+    async def close(self) -> None:
+        """Give back what is shared."""
+        await self.store.close()
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Make the data directory, private to this user.
+
+    Raises:
+        Misconfigured: it cannot be made or written.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+        (settings.data_dir / "captures").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            f"The data directory {settings.data_dir} cannot be used: {error.strerror}.",
+            remedy="Give data_dir a folder that this user may write.",
+        ) from None
+
+
+@asynccontextmanager
+async def reach_database(settings: Settings) -> AsyncIterator[str]:
+    """URL of the database for a command that may run beside the service: its embedded one where it runs, else `database`."""
+    running = None if settings.database.url.get_secret_value() else running_url(settings.data_dir)
+    if running is not None:
+        yield running
+        return
+    async with database(settings) as url:
+        yield url
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """URL of the database for the length of the block: the one given, or the embedded one, run by this process."""
+    given = settings.database.url.get_secret_value()
+    if given:
+        yield given
+        return
+    embedded = EmbeddedPostgres(settings.data_dir, run_as=settings.database.run_as)
+    await embedded.start()
+    try:
+        yield embedded.url
+    finally:
+        await embedded.stop()

@@ -1,0 +1,93 @@
+"""Child processes of the service: started, restarted with growing pauses when they end, and gone when we are gone.
+
+A child holds the reading end of a pipe as its standard input; when our process dies, however it dies, the pipe ends
+and the child leaves at once (`leave_with_parent`). No pid files, no signals to guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+_HEALTHY_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+
+
+class ChildProcess:
+    """``python -m <arguments>``, kept running."""
+
+    def __init__(self, name: str, arguments: Sequence[str], *, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._arguments = [sys.executable, "-m", *arguments]
+        self._environment = {**os.environ, **environment}
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> None:
+        """Start it and keep it running from now on."""
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep_running(), name=f"keep-{self.name}")
+
+    async def stop(self) -> None:
+        """Ask it to finish what it does (SIGTERM), and after 20 s no longer ask."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    async def _spawn(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for us; we end it in order
+        )
+        log.info("process_started", name=self.name, pid=self._process.pid)
+
+    async def _keep_running(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            assert self._process is not None
+            began = time.monotonic()
+            code = await self._process.wait()
+            if time.monotonic() - began > _HEALTHY_SECONDS:
+                pause = _FIRST_PAUSE_SECONDS
+            log.error("process_ended", name=self.name, exit_code=code, restart_in_seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            await self._spawn()
+
+
+def leave_with_parent() -> None:
+    """In a child: end this process as soon as its standard input ends, that is, when the parent is gone."""
+
+    def wait_for_end() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, name="leave-with-parent", daemon=True).start()

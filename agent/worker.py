@@ -1,0 +1,76 @@
+"""A worker process: durable jobs taken from the database, done, and taken again until the parent is gone.
+
+There are two kinds, so that an hour of speech never holds up a mail: ``general`` parses, links and assembles,
+``speech`` transcribes. A worker may run on any machine that reaches database and archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import procrastinate
+import structlog
+
+from agent import jobs
+from agent.errors import Misconfigured
+from agent.parts import Parts
+from agent.settings import Settings
+
+log = structlog.get_logger()
+
+KINDS = ("general", "speech")
+_AT_ONCE = {"general": 4, "speech": 1}
+_IDLE_SECONDS = 5.0  # PostgreSQL's NOTIFY wakes a worker at once; this is for the notice that got lost
+
+
+async def run_worker(settings: Settings, kind: str) -> None:
+    """Work until SIGTERM.
+
+    Raises:
+        Misconfigured: there is no such kind, or no database to take jobs from.
+    """
+    url = settings.database.url.get_secret_value()
+    if not url:
+        raise Misconfigured(
+            "A worker on its own needs a database to take jobs from.",
+            remedy="Set database.url, or run `cardline run`, which starts its own workers.",
+        )
+    parts = Parts(settings, url)
+    app = jobs.make_app(url)
+    queues = await (_equip_speech(app, parts) if kind == "speech" else _equip_general(app, parts))
+    async with app.open_async():
+        log.info("worker_started", kind=kind, queues=queues)
+        await app.run_worker_async(
+            queues=queues,
+            name=kind,
+            concurrency=_AT_ONCE[kind],
+            delete_jobs="successful",
+            fetch_job_polling_interval=_IDLE_SECONDS,
+            update_heartbeat_interval=jobs.HEARTBEAT_SECONDS,
+            stalled_worker_timeout=jobs.STALLED_SECONDS,
+            shutdown_graceful_timeout=10.0,
+        )
+    await parts.close()
+
+
+async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
+    from agent.mail.parser import Parser
+    from agent.mail.sandbox import Sandbox
+    from agent.sip.assembler import Assembler
+    from linker.link import Linker
+
+    settings = parts.settings
+    jobs.register(app, jobs.PARSE, Parser(parts.store, parts.archive, parts.intake, Sandbox()).parse)
+    jobs.register(app, jobs.LINK, Linker(parts.store, settings).link)
+    captures = settings.data_dir / "captures"
+    jobs.register(app, jobs.ASSEMBLE, Assembler(parts.store, parts.archive, captures).assemble)
+    mine: Mapping[str, str] = {"parse": "parse", "link": "link", "host": jobs.host_queue(settings.host)}
+    return [mine[name] for name in settings.jobs.queues or tuple(mine)]
+
+
+async def _equip_speech(app: procrastinate.App, parts: Parts) -> list[str]:
+    from agent.transcribe.transcriber import Transcriber
+
+    transcriber = Transcriber(parts.store, parts.archive, parts.settings)
+    jobs.register(app, jobs.TRANSCRIBE, transcriber.transcribe)
+    return [jobs.SPEECH_QUEUE]
