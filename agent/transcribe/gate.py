@@ -1,0 +1,31 @@
+"""Which segments are believed. A speech model answers silence and tones with a sentence; the gate says why not.
+
+Thresholds are Whisper's own (Radford et al. 2022, section 4.5) but for one: a confident invention has a no-speech
+probability near 1 together with a good log-probability, which Whisper's usual rule ("no speech AND improbable") lets
+through. So a no-speech probability that high decides alone.
+"""
+
+from __future__ import annotations
+
+from agent.transcribe.engine import Recognised
+
+_SURELY_NO_SPEECH = 0.95
+_NO_SPEECH = 0.6
+_IMPROBABLE = -1.0
+_VERY_IMPROBABLE = -1.5
+_REPEATS = 2.4
+
+
+def objection(segment: Recognised) -> str:
+    """Why this segment is left out, in words with the figures; empty: it is believed."""
+    if not any(letter.isalnum() for letter in segment.text):
+        return "no words"
+    if segment.no_speech > _SURELY_NO_SPEECH:
+        return f"no speech: probability {segment.no_speech:.2f}"
+    if segment.no_speech > _NO_SPEECH and segment.log_probability < _IMPROBABLE:
+        return f"no speech: probability {segment.no_speech:.2f}, log-probability {segment.log_probability:.2f}"
+    if segment.log_probability < _VERY_IMPROBABLE:
+        return f"improbable: log-probability {segment.log_probability:.2f}"
+    if segment.compression > _REPEATS:
+        return f"repeats itself: compression ratio {segment.compression:.2f}"
+    return ""
