@@ -97,7 +97,7 @@ class RecordingServer:
         Raises:
             OSError: the address is not ours or the port is taken.
         """
-        await self._listeners.start(self._settings.listen, self._settings.port, self.receive)
+        await self._listeners.start(self._settings.listen, self._settings.port, self.receive, self._welcomes)
         host, port = self.address
         log.info("siprec_listens", address=host, port=port)
 
@@ -359,7 +359,10 @@ class RecordingServer:
         return self._dialogs.get((request.call_id, request.from_tag, request.to_tag))
 
     def _allows(self, arrival: Arrival) -> bool:
-        source = ip_address(arrival.source[0])
+        return self._welcomes(arrival.source[0])
+
+    def _welcomes(self, address: str) -> bool:
+        source = ip_address(address)
         return any(source in network for network in self._allowed)
 
     def _abilities(self) -> list[tuple[str, str]]:

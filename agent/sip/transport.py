@@ -26,6 +26,8 @@ Address = tuple[str, int]
 IP_PKTINFO = 8  # linux/in.h; the socket module has no name for it before Python 3.14
 DATAGRAMS_A_TURN = 64
 MAX_CONNECTIONS = 1000
+MAX_STRANGERS = 16  # connections from networks that are not ours; they must not keep the others out
+STRANGER_S = 5.0
 MAX_UNSENT = 1024 * 1024
 UNFINISHED_S = 0.5  # how long a message with too large a Content-Length is waited for
 STALLED_S = 32.0  # half a message and nothing more: 64*T1 (RFC 3261, 17.1.1.1)
@@ -43,6 +45,7 @@ class Arrival:
 
 
 Receive = Callable[[Arrival], None]
+Welcome = Callable[[str], bool]
 
 
 def plain_address(address: str) -> str:
@@ -115,8 +118,8 @@ class UdpListener:
 class TcpConnection(asyncio.Protocol):
     """One connection of a client, or of many clients behind a proxy."""
 
-    def __init__(self, receive: Receive, connections: set[TcpConnection]) -> None:
-        self._receive, self._connections = receive, connections
+    def __init__(self, receive: Receive, welcome: Welcome, connections: set[TcpConnection]) -> None:
+        self._receive, self._welcome, self._connections = receive, welcome, connections
         self._framer = Framer()
         self._timer: asyncio.TimerHandle | None = None
         self._waited = 0.0
@@ -126,12 +129,20 @@ class TcpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport: asyncio.Transport = transport
         peer, name = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        if not peer or not name or len(self._connections) >= MAX_CONNECTIONS:
+        if not peer or not name:  # gone already
             transport.abort()
             return
         self._source: Address = (plain_address(peer[0]), int(peer[1]))
         self._local = plain_address(name[0])
+        self.known = self._welcome(self._source[0])
+        if sum(other.known is self.known for other in self._connections) >= (
+            MAX_CONNECTIONS if self.known else MAX_STRANGERS
+        ):
+            transport.abort()
+            return
         self._connections.add(self)
+        if not self.known:  # time enough to be told 403, and no more
+            asyncio.get_running_loop().call_later(STRANGER_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -198,8 +209,8 @@ class Listeners:
         self._connections: set[TcpConnection] = set()
         self.address: Address = ("", 0)
 
-    async def start(self, host: str, port: int, receive: Receive) -> None:
-        """Listen.
+    async def start(self, host: str, port: int, receive: Receive, welcome: Welcome) -> None:
+        """Listen; ``welcome`` tells an address of our networks from a stranger's.
 
         Raises:
             OSError: the address is not ours or the port is taken.
@@ -208,7 +219,7 @@ class Listeners:
         self.address = (host, tcp.getsockname()[1])
         self._udp = UdpListener(udp, receive)
         loop = asyncio.get_running_loop()
-        self._tcp = await loop.create_server(lambda: TcpConnection(receive, self._connections), sock=tcp)
+        self._tcp = await loop.create_server(lambda: TcpConnection(receive, welcome, self._connections), sock=tcp)
 
     async def stop(self) -> None:
         """Close everything."""
