@@ -89,6 +89,12 @@ def _held(lines: Sequence[str]) -> bool:
     return any(re.match(r"c=IN\s+IP4\s+0\.0\.0\.0$", line) for line in lines)
 
 
+def only_encrypted(offer: Sequence[Media]) -> bool:
+    """Whether all audio is offered as SRTP (RFC 4568, RFC 5763), for which there are no keys here."""
+    audio = [media for media in offer if media.kind == "audio"]
+    return bool(audio) and all("SAVP" in media.protocol.upper() for media in audio)
+
+
 def build_answer(offer: Sequence[Media], ports: Sequence[int], *, address: str, session_id: int, version: int) -> bytes:
     """Answer every m-line in the order offered, on ``ports`` (0 refuses the line), receiving only."""
     where = f"IN {'IP6' if ':' in address else 'IP4'} {address}"

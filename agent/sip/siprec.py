@@ -25,7 +25,7 @@ from agent.sip.dialogs import Dialog, DialogId
 from agent.sip.journal import ACKED, ANSWERED, CLOSED, NO_MEDIA, OPENED, UNACKED, UPDATED, Journal
 from agent.sip.message import MalformedRequest, Request, build_response, read_request, response_target
 from agent.sip.quiet import Quiet
-from agent.sip.sdp import Media, read_offer
+from agent.sip.sdp import Media, only_encrypted, read_offer
 from agent.sip.transactions import Repeater, ServerTransactions
 from agent.sip.transport import Address, Arrival, Listeners
 
@@ -178,8 +178,8 @@ class RecordingServer:
             return
         body = read_body(request.header("content-type"), request.body)
         offer = read_offer(body.sdp or b"")
-        if not any(media.kind == "audio" and media.formats for media in offer) or _only_encrypted(offer):
-            why = "encrypted media" if _only_encrypted(offer) else "no audio that can be read"
+        if not any(media.kind == "audio" and media.formats for media in offer) or only_encrypted(offer):
+            why = "encrypted media" if only_encrypted(offer) else "no audio that can be read"
             self._complain("siprec_nothing_to_record", arrival, problem=why, remedy="Offer RTP/AVP audio in the SDP.")
             self._answer(request, arrival, 488)
             return
@@ -398,7 +398,3 @@ class RecordingServer:
         hidden = self._quiet.lets(f"{event} {arrival.source[0]}")
         if hidden is not None:
             log.warning(event, peer=arrival.source[0], transport=arrival.transport, like_it=hidden, **facts)
-
-
-def _only_encrypted(offer: Sequence[Media]) -> bool:
-    return bool(offer) and all("SAVP" in media.protocol.upper() for media in offer if media.kind == "audio")
