@@ -88,6 +88,14 @@ class MailboxUnreachable(Unavailable):
     """The mail server cannot be reached."""
 
 
+class MailboxThrottled(MailboxUnreachable):
+    """The mail server asks to come back later; ``retry_after`` says in how many seconds."""
+
+    def __init__(self, what: str, *, retry_after: float) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
+
+
 class MailboxFolderMissing(Misconfigured):
     """A folder that should be read does not exist on the server."""
 

@@ -9,7 +9,7 @@ import structlog
 
 from agent.archive.blobs import Archive
 from agent.errors import BlobErased, CardlineError, Unreadable
-from agent.mail.ports import MessageStore
+from agent.mail.ports import PROBLEM, MessageStore
 from agent.mail.sandbox import Sandbox
 from agent.model import EvidenceState, SealedBlob
 from agent.store import evidence
@@ -17,8 +17,6 @@ from agent.store.engine import Store
 from agent.store.evidence import Evidence
 
 log = structlog.get_logger()
-
-PROBLEM = "problem"  # key of the envelope under which a source says why it could not get the bytes
 
 
 class Parser:

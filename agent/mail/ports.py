@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agent.model import CapturedMail, MailboxPosition, ParsedMessage, SourceState
@@ -30,8 +30,8 @@ class MessageStore(Protocol):
         ...
 
 
-LoadPositions = Callable[[str], Awaitable[Mapping[str, MailboxPosition]]]
-"""Mailbox name → last committed position of each of its folders."""
+OnState = Callable[[str, SourceState, str], None]
+"""Told, from any thread, when the state of a mailbox changes: mailbox, state, what a person should read about it."""
 
-OnState = Callable[[str, SourceState, str], Awaitable[None]]
-"""Told whenever the state of a mailbox changes: mailbox, state, and what a person should read about it."""
+PROBLEM = "problem"
+"""Key of a mail's envelope under which a source says, in words, why it could not get the bytes."""

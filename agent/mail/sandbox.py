@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -30,15 +29,6 @@ _START_SECONDS = 60.0
 _LONGEST_ANSWER = 256 * 1024 * 1024  # bytes
 _MAILS_A_CHILD = 2000  # what a library leaks ends with its process
 _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT")  # no settings, no secrets
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtractedPart:
-    """One attachment, ready to be saved."""
-
-    content: bytes
-    name: str
-    media_type: str
 
 
 class _ChildLost(Exception):
@@ -72,8 +62,8 @@ class Sandbox:
                 log.warning("mail_hard_to_read", effort=effort, size=len(raw), reason=problem)
         raise Unreadable(f"The mail could not be read: {problem}.")
 
-    async def extract(self, raw: bytes, part: int) -> ExtractedPart:
-        """One attachment by its number.
+    async def extract_part(self, raw: bytes, part: int) -> tuple[bytes, str, str]:
+        """Bytes, file name and media type of one attachment by its number.
 
         Raises:
             Unreadable: there is no such part, or it could not be read.
@@ -81,11 +71,11 @@ class Sandbox:
         """
         try:
             head, content = await self._ask({"part": part}, raw, self._limits[Effort.FULL])
-            return ExtractedPart(content=content, name=str(head["name"]), media_type=str(head["media_type"]))
+            return content, str(head["name"]), str(head["media_type"])
         except (_ChildLost, KeyError) as error:
             raise Unreadable(f"The attachment could not be read: {error}.") from error
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """End the child."""
         async with self._turn:
             await self._kill()
