@@ -23,7 +23,6 @@ import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from collections import deque
@@ -31,14 +30,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.sip.packetwriter import LogStream, Records, Syncer, Writer
+from agent.sip.packetwriter import STAMP, LogStream, Records, Syncer, Writer
 
 TICK = 0.25  # seconds between two emptyings of the sockets
 MOST_PACKETS = 4096  # taken from one socket before the others have their turn
+LONGEST = 65535  # bytes of a packet
 MESSAGE = 8192  # bytes of a command
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
-_STAMP = struct.Struct("@qq")
-_STAMP_SPACE = socket.CMSG_SPACE(_STAMP.size)
+_STAMP_SPACE = socket.CMSG_SPACE(STAMP.size)
 
 Address = tuple[Any, ...]
 
@@ -52,7 +51,7 @@ class CaptureStream:
         self.capture, self.number, self.sock, self.log, self.peer = capture, number, sock, log, peer
         self.packets = self.strangers = 0
 
-    def admits(self, packet: memoryview, sender: Address) -> bool:
+    def admits(self, packet: bytes, sender: Address) -> bool:
         """Whether a packet belongs to this stream: the first that sends RTP is who we listen to from then on.
 
         The one place to decide about a sender that changes lawfully in mid-call.
@@ -61,34 +60,29 @@ class CaptureStream:
             self.peer = sender
         return sender == self.peer
 
-    def read(self, buffer: bytearray) -> Records:
+    def read(self) -> Records:
         """Take all packets that wait in the socket, each with its arrival; those of strangers are only counted."""
-        receive, records = self.sock.recvmsg_into, Records()
-        view, peer = memoryview(buffer), self.peer
+        receive, peer, records = self.sock.recvmsg, self.peer, Records()
         for _ in range(MOST_PACKETS):
             try:
-                size, stamps, _, sender = receive((buffer,), _STAMP_SPACE)
+                packet, stamps, _, sender = receive(LONGEST, _STAMP_SPACE)
             except BlockingIOError:
                 break
-            except OSError:  # an error of the network, reported once by the kernel; the next packet may be there
+            except OSError:  # an error of the network, which the kernel reports once; the next packet may be there
                 continue
             if sender != peer or peer is None:
-                if not self.admits(view[:size], sender):
+                if not self.admits(packet, sender):
                     self.strangers += 1
                     continue
                 peer = self.peer
-            records.append((_seconds(stamps), bytes(view[:size])))
+            records.append((stamps[0][2] if stamps else _now(), packet))
         self.packets += len(records)
         return records
 
 
-def _seconds(stamps: list[tuple[int, int, bytes]]) -> float:
-    """When the kernel got the packet; now, where it does not say."""
-    for level, kind, data in stamps:
-        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) == _STAMP.size:
-            seconds, nanoseconds = _STAMP.unpack(data)
-            return float(seconds + nanoseconds / 1e9)
-    return time.time()
+def _now() -> bytes:
+    """A stamp for a packet that the kernel gave none."""
+    return STAMP.pack(*divmod(time.time_ns(), 1_000_000_000))
 
 
 class Capture:
@@ -99,7 +93,6 @@ class Capture:
         self._streams: dict[int, CaptureStream] = {}  # by file descriptor
         self._silent: set[int] = set()  # descriptors whose first packet is awaited
         self._poll = select.epoll()
-        self._buffer = bytearray(65536)
         self._events: deque[bytes] = deque()
         self._writer = Writer(Syncer(folder), trouble=self._trouble)
         self._ending = False
@@ -131,7 +124,7 @@ class Capture:
             self._first_packet(fd, stream)
 
     def _read(self, stream: CaptureStream) -> bool:
-        records = stream.read(self._buffer)
+        records = stream.read()
         if records:
             self._writer.put(stream.log, records)
         return bool(records)

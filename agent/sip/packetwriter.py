@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import threading
 import time
 from collections import deque
@@ -20,7 +21,9 @@ RETRY = 0.5  # seconds until a disk that refused is asked again
 SYNC = 0.5  # seconds between two syncs while something is written
 LAST_TRIES = 5.0  # seconds for which a disk that refuses is asked again at the end
 
-Records = list[tuple[float, bytes]]
+STAMP = struct.Struct("@qq")  # struct timespec: seconds since the epoch, nanoseconds
+
+Records = list[tuple[bytes, bytes]]  # arrival as STAMP, packet
 
 
 class LogStream:
@@ -41,8 +44,12 @@ class LogStream:
 
     def write(self, records: Records) -> None:
         file = self.open()
-        start = file.start
-        file.append(b"".join([encode_record(packet, int((at - start) * 1000)) for at, packet in records]))
+        start = round(file.start * 1000)
+        parts: list[bytes] = []
+        for stamp, packet in records:
+            seconds, nanoseconds = STAMP.unpack(stamp)
+            parts += encode_record(packet, seconds * 1000 + nanoseconds // 1_000_000 - start)
+        file.append(b"".join(parts))
 
 
 class Writer:
@@ -66,7 +73,7 @@ class Writer:
             self._changed.notify()
 
     def put(self, log: LogStream, records: Records) -> None:
-        """Write packets, each with its arrival in epoch seconds, soon; the caller never waits for the disk."""
+        """Write packets, each with its arrival, soon; the caller never waits for the disk."""
         size = sum([len(packet) for _, packet in records]) + RECORD.size * len(records)
         with self._changed:
             log.waiting.append((records, size))

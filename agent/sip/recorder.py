@@ -86,6 +86,7 @@ class Recorder:
         self._streams: dict[tuple[str, int], _Stream] = {}
         self._closing: dict[str, asyncio.Future[None]] = {}
         self._outbox: deque[tuple[bytes, int | None]] = deque()
+        self._stamper: socket.socket | None = None
         self._control: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -97,6 +98,9 @@ class Recorder:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         self._stopping.clear()
+        # As long as one socket asks for stamps the kernel makes them; it takes a while over the first such wish.
+        self._stamper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._stamper.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name="capture-keeper")
 
@@ -113,6 +117,8 @@ class Recorder:
         for stream in self._streams.values():
             self._release(stream)
         self._streams.clear()
+        if self._stamper is not None:
+            self._stamper.close()
         for waiting in self._closing.values():
             waiting.cancel()
 

@@ -19,6 +19,7 @@ from typing import BinaryIO, Self
 MAGIC = b"#!rtpplay1.0 "
 RECORD = struct.Struct("!HHI")  # RD_packet_t: length with these 8 bytes, length of the packet, offset in ms
 LONGEST_PACKET = 0xFFFF - RECORD.size
+_pack = RECORD.pack
 _HEADER = struct.Struct("!IIIHH")  # RD_hdr_t: seconds, microseconds, address, port, padding
 _LONGEST_LINE = 128
 _TAIL = 256 * 1024  # bytes from the end in which a repair looks for the chain of records
@@ -40,10 +41,12 @@ class LoggedPacket:
     data: bytes
 
 
-def encode_record(packet: bytes, offset_ms: int) -> bytes:
-    """The record for a packet that came ``offset_ms`` after the log's start; a time before the start counts as 0."""
-    size = min(len(packet), LONGEST_PACKET)
-    return RECORD.pack(size + RECORD.size, size, min(max(offset_ms, 0), 0xFFFFFFFF)) + packet[:size]
+def encode_record(packet: bytes, offset_ms: int) -> tuple[bytes, bytes]:
+    """The two parts of the record for a packet that came ``offset_ms`` after the log's start, or before it (0)."""
+    size = len(packet)
+    if size > LONGEST_PACKET:
+        packet, size = packet[:LONGEST_PACKET], LONGEST_PACKET
+    return _pack(size + 8, size, offset_ms if 0 <= offset_ms < 1 << 32 else 0), packet
 
 
 def read_head(file: BinaryIO) -> LogHead | None:

@@ -45,10 +45,11 @@ class Tracked:
 
 
 class Blocks(NamedTuple):
-    """An entry a block, in the order of their numbers: segment, and least `arrival - ticks / clock` in seconds."""
+    """An entry a block, in the order of their numbers: segment, least `arrival - ticks / clock` in seconds, packets."""
 
     segment: Ints
     offset: Floats
+    packets: Ints
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class _Source:
     quiet: int = 0
     step: int = 160
     jumped: bool = True
+    highest: int = -(1 << 62)
 
 
 class Tracker:
@@ -99,6 +101,7 @@ class Tracker:
             Blocks(
                 segment=np.concatenate([blocks.segment for _, blocks in done] or [_EMPTY]),
                 offset=np.concatenate([blocks.offset for _, blocks in done] or [_EMPTY.astype(np.float64)]),
+                packets=np.concatenate([blocks.packets for _, blocks in done] or [_EMPTY]),
             ),
         )
 
@@ -115,7 +118,7 @@ class Tracker:
         heard = np.flatnonzero(clock)
         source.jumped = bool(jumps[-1] > (jumps[heard[-1]] if len(heard) else 0))
         if not len(heard):
-            return _NOTHING, Blocks(_EMPTY, _EMPTY.astype(np.float64))
+            return _NOTHING, Blocks(_EMPTY, _EMPTY.astype(np.float64), _EMPTY)
         return self._measure(
             source, batch, packets[heard], sequence[heard], (sequence - quiet)[heard], jumps[heard], clock[heard]
         )
@@ -136,8 +139,7 @@ class Tracker:
         ticks = source.total_ticks + np.cumsum(moved)
         segment = self._number_segments(source, new)
         offset = arrival - ticks / clock
-        edges = new | (np.abs(np.diff(offset, prepend=offset[0])) > STEP)
-        edges[::BLOCK] = True
+        edges = _edges(offset, new, ~self._overtaken(source, segment, sequence))
         first = np.flatnonzero(edges)
         block = self._blocks + np.cumsum(edges) - 1
         self._blocks += len(first)
@@ -146,7 +148,14 @@ class Tracker:
         tracked = Tracked(
             index=packets, segment=segment, block=block, ticks=ticks, sequence=sequence, rank=rank, clock=clock
         )
-        return tracked, Blocks(segment[first], np.minimum.reduceat(offset, first))
+        return tracked, Blocks(segment[first], np.minimum.reduceat(offset, first), np.diff(first, append=len(offset)))
+
+    def _overtaken(self, source: _Source, segment: Ints, sequence: Ints) -> Bools:
+        """Which packets come after one that was sent later; such a packet says nothing new about the clock."""
+        key = segment * (1 << 40) + sequence
+        highest = np.maximum.accumulate(np.concatenate([[source.highest], key]))
+        source.highest = int(highest[-1])
+        return key < highest[1:]
 
     def _number_segments(self, source: _Source, new: Bools) -> Ints:
         count = np.cumsum(new)
@@ -167,6 +176,19 @@ _EMPTY = np.zeros(0, np.int64)
 _NOTHING = Tracked(index=_EMPTY, segment=_EMPTY, block=_EMPTY, ticks=_EMPTY, sequence=_EMPTY, rank=_EMPTY, clock=_EMPTY)
 
 
+def _edges(offset: Floats, new: Bools, orderly: Bools) -> Bools:
+    """Which packets begin a block; an overtaken one never does, but where a batch has to begin with it."""
+    kept = np.flatnonzero(orderly)
+    begins = np.abs(np.diff(offset[kept], prepend=offset[kept[:1]])) > STEP
+    begins[::BLOCK] = True
+    edges = new.copy()
+    edges[kept] |= begins
+    if len(kept) and kept[0] > 0 and not new[: kept[0] + 1].any():
+        edges[kept[0]] = False  # what was overtaken before it belongs to the same block
+    edges[0] = True
+    return edges
+
+
 def _usual_step(moved: Ints, numbers: Ints, previous: int) -> int:
     """Ticks from one packet to the next, as most packets have it."""
     single = moved[(numbers == 1) & (moved > 0)]
@@ -176,28 +198,33 @@ def _usual_step(moved: Ints, numbers: Ints, previous: int) -> int:
 def find_anchors(blocks: Blocks) -> Floats:
     """The wall clock time of tick 0, in seconds since the epoch, by which each block is placed."""
     order = np.argsort(blocks.segment, kind="stable")
-    segment, offset = blocks.segment[order], blocks.offset[order]
+    segment, offset, count = blocks.segment[order], blocks.offset[order], blocks.packets[order]
     cuts = [0, *(np.flatnonzero(np.diff(segment)) + 1).tolist(), len(segment)]
     anchors = offset.copy()
     for start, end in pairwise(cuts):
         if end - start > 1:
-            anchors[start:end] = _hold(_envelope(offset[start:end]))
+            anchors[start:end] = _hold(_envelope(offset[start:end], count[start:end]))
     result = np.empty_like(anchors)
     result[order] = anchors
     return result
 
 
-def _envelope(offset: Floats) -> Floats:
+def _envelope(offset: Floats, count: Ints) -> Floats:
     """Least offset of the blocks around each, seen forwards and backwards, of which the greater one counts.
 
     A delay that passes within the reach is seen through from both sides; a step that stays (either way) is seen at its
-    very block. At the beginning there is no looking back, so a stream may well begin with a burst.
+    very block. At the beginning there is no looking back, so a stream may well begin with a burst; a handful of packets
+    at the end is too little to tell a late packet from a step.
     """
     reach = min(REACH, len(offset))
     missing = np.full(reach - 1, np.inf)
     forward: Floats = sliding_window_view(np.concatenate([offset, missing]), reach).min(axis=1)
     backward = sliding_window_view(np.concatenate([missing, offset]), reach).min(axis=1)
-    return np.where(np.arange(len(offset)) < reach, forward, np.maximum(forward, backward))
+    envelope: Floats = np.where(np.arange(len(offset)) < reach, forward, np.maximum(forward, backward))
+    few = int((np.cumsum(count[::-1]) < BLOCK // 2).sum())
+    tail = len(offset) - few
+    envelope[tail:] = np.minimum(envelope[tail:], envelope[tail - 1] if tail else envelope.min())
+    return envelope
 
 
 def _hold(envelope: Floats) -> list[float]:

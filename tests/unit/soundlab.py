@@ -83,8 +83,8 @@ def delayed(packets: Iterable[Sent], delays: Iterable[float]) -> list[Sent]:
 def write_log(path: Path, packets: Iterable[Sent], *, started: float = EPOCH) -> Path:
     """A packet log of these packets, in this order."""
     log = PacketLogWriter(path, address="192.0.2.1", port=40000, started=started)
-    records = (encode_record(packet.packet(), round((EPOCH + packet.at - started) * 1000)) for packet in packets)
-    log.append(b"".join(records))
+    for packet in packets:
+        log.append(b"".join(encode_record(packet.packet(), round((EPOCH + packet.at - started) * 1000))))
     log.close()
     return path
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -105,7 +105,7 @@ async def test_every_packet_is_logged_as_it_came_with_its_arrival(bench: Bench) 
 
 async def test_a_killed_process_loses_no_packet(bench: Bench) -> None:
     ports = [bench.recorder.open_stream("call-2", index) for index in (0, 1)]
-    pids = set()
+    pids: set[int] = set()
     with sender() as caller, sender() as callee:
         for number in range(200):
             caller.sendto(packet(number), (HOST, ports[0]))
@@ -121,14 +121,14 @@ async def test_a_killed_process_loses_no_packet(bench: Bench) -> None:
     assert len(bench.kinds(CaptureEventKind.FIRST_PACKET)) == 2
 
 
-async def kill_between_ticks(bench: Bench, capture: str, *, packets: int, spared: set[int]) -> int:
-    """SIGKILL once both logs have so many packets: the tick that brought them is over, the rest lies in the kernel."""
+async def kill_between_ticks(bench: Bench, capture: str, *, packets: int, spared: Set[int] = frozenset()) -> int:
+    """SIGKILL once all logs have more packets than that: their tick is over, the rest lies in the kernel."""
 
-    def logged(stream: int) -> int:
-        path = bench.folder / capture / f"{stream}.rtpdump"
-        return sum(1 for _ in read_packets(path)) if path.exists() else 0
+    def logged() -> int:
+        logs = (bench.folder / capture).glob("*.rtpdump")
+        return min((sum(1 for _ in read_packets(path)) for path in logs), default=0)
 
-    await until(lambda: bench.recorder.pid not in {None, *spared} and min(logged(0), logged(1)) > packets)
+    await until(lambda: bench.recorder.pid not in {None, *spared} and logged() > packets)
     pid = bench.recorder.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -161,9 +161,8 @@ async def test_packets_of_strangers_are_counted_and_not_logged(bench: Bench) -> 
         for number in range(1, 20):
             ours.sendto(packet(number), (HOST, port))
             stranger.sendto(packet(1000 + number), (HOST, port))
-        pid = bench.recorder.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)  # the next process knows whom we listen to
+        # the next process knows whom we listen to
+        pid = await kill_between_ticks(bench, "call-4", packets=19)
         stranger.sendto(packet(5000), (HOST, port))
         await until(lambda: bench.recorder.pid not in (None, pid))
         await bench.recorder.close_capture("call-4")
