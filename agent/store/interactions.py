@@ -205,8 +205,8 @@ async def add_flags(connection: AsyncConnection, interaction_id: int, flags: Seq
 
 async def save_direction(connection: AsyncConnection, directions: Mapping[int, Direction | None]) -> None:
     """Note the direction of each interaction."""
-    statement = update(interaction).where(interaction.c.id == bindparam("which")).values(direction=bindparam("way"))
-    rows = [{"which": one, "way": way} for one, way in directions.items()]
+    statement = update(interaction).where(interaction.c.id == bindparam("b_which")).values(direction=bindparam("b_way"))
+    rows = [{"b_which": one, "b_way": way} for one, way in directions.items()]
     if rows:
         await connection.execute(statement, rows)
 
@@ -215,21 +215,21 @@ async def save_resolution(connection: AsyncConnection, parties: Sequence[Party])
     """Note identity, role and employee of each party as the linker found them."""
     statement = (
         update(party)
-        .where(party.c.id == bindparam("which"))
+        .where(party.c.id == bindparam("b_which"))
         .values(
-            identity_kind=bindparam("kind"),
-            identity_value=bindparam("number"),
-            role=bindparam("side"),
-            employee_id=bindparam("who"),
+            identity_kind=bindparam("b_kind"),
+            identity_value=bindparam("b_number"),
+            role=bindparam("b_side"),
+            employee_id=bindparam("b_who"),
         )
     )
     rows = [
         {
-            "which": one.id,
-            "kind": one.identity.kind if one.identity else None,
-            "number": one.identity.value if one.identity else None,
-            "side": one.role,
-            "who": one.employee_id,
+            "b_which": one.id,
+            "b_kind": one.identity.kind if one.identity else None,
+            "b_number": one.identity.value if one.identity else None,
+            "b_side": one.role,
+            "b_who": one.employee_id,
         }
         for one in parties
     ]
