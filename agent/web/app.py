@@ -1,0 +1,71 @@
+"""The application of the pages, and the server that carries it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from aiohttp import web
+
+from agent.errors import Misconfigured
+from agent.web.attempts import Attempts
+from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
+from agent.web.login import ATTEMPTS, HASHES_AT_ONCE, HASHING
+from agent.web.pages import PAGES, Pages
+from agent.web.routes import TABLE
+from agent.web.services import SERVICES, Services
+
+log = structlog.get_logger()
+
+_LARGEST_FORM = 64 * 1024
+_STOP_SECONDS = 5.0
+
+
+def make_app(services: Services) -> web.Application:
+    """Everything the table of routes names, behind the guard."""
+    app = web.Application(middlewares=[answer_errors, check_rights], client_max_size=_LARGEST_FORM)
+    app[SERVICES] = services
+    app[PAGES] = Pages()
+    app[ATTEMPTS] = Attempts()
+    app[HASHING] = asyncio.Semaphore(HASHES_AT_ONCE)
+    table = {}
+    for route in TABLE:
+        added = app.router.add_route(route.method, route.path, route.handler)
+        assert added.resource is not None
+        table[route.method, added.resource.canonical] = route
+    app[ROUTES] = table
+    app.on_response_prepare.append(set_headers)
+    return app
+
+
+class WebServer:
+    """Serves the pages; HTTPS is the reverse proxy's."""
+
+    def __init__(self, services: Services) -> None:
+        self._settings = services.settings.web
+        self._runner = web.AppRunner(make_app(services), access_log=None, shutdown_timeout=_STOP_SECONDS)
+        self.address: tuple[str, int] = (self._settings.listen, self._settings.port)
+
+    async def start(self) -> None:
+        """Listen; `address` then tells the real port.
+
+        Raises:
+            Misconfigured: the address is taken or not ours.
+        """
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._settings.listen, self._settings.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise Misconfigured(
+                f"The pages cannot listen on {self._settings.listen}:{self._settings.port}: {error.strerror}.",
+                remedy="Set web.listen and web.port in cardline.toml to a free address of this machine.",
+            ) from None
+        host, port = self._runner.addresses[0][:2]
+        self.address = (str(host), int(port))
+        log.info("web_listening", address=host, port=port)
+
+    async def stop(self) -> None:
+        """Finish what is being answered, then close."""
+        await self._runner.cleanup()

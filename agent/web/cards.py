@@ -1,0 +1,111 @@
+"""The list of clients and the client card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.store import cards, clients, history, rights
+from agent.store.clients import Position
+from agent.web.entries import CallView, MailView, by_day, view
+from agent.web.pages import formats_of, page
+from agent.web.services import login_of, number_in, services
+
+PAGE_SIZE = 50
+_LONGEST_SEARCH = 200
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def list_cards(request: web.Request) -> web.StreamResponse:
+    """Clients with the newest contact first, found by name, number or address."""
+    search = request.query.get("q", "").replace("\0", "")[:_LONGEST_SEARCH]
+    after = parse_position(request.query.get("after", ""))
+    viewer = login_of(request).viewer
+    async with services(request).store.begin() as connection:
+        found = await clients.list_clients(connection, viewer, search=search, after=after, limit=PAGE_SIZE + 1)
+    rows, more = found[:PAGE_SIZE], len(found) > PAGE_SIZE
+    following = {"q": search} if search else {}
+    next_url = ""
+    if more:
+        last = Position(moment=rows[-1].moment, id=rows[-1].id)
+        next_url = "/cards?" + urlencode({**following, "after": write_position(last)})
+    return page(request, "cards.html", rows=rows, search=search, next_url=next_url, is_first=after is None)
+
+
+async def show_card(request: web.Request) -> web.StreamResponse:
+    """One client with the history, newest first."""
+    card_id = number_in(request)
+    after = parse_position(request.query.get("after", ""))
+    viewer = login_of(request).viewer
+    async with services(request).store.begin() as connection:
+        if not await rights.may_see_card(connection, viewer, card_id):
+            raise web.HTTPNotFound
+        card = await cards.find_card(connection, card_id)
+        assert card is not None
+        company = await _company(connection, viewer, card.company_id)
+        responsible = await history.list_employee_names(
+            connection, [card.responsible_id] if card.responsible_id else []
+        )
+        total = await history.count_history(connection, card_id)
+        found = await history.list_history(connection, card_id, after=after, limit=PAGE_SIZE + 1)
+        shown = found[:PAGE_SIZE]
+        entries = await views(request, connection, [one.id for one in shown])
+    next_url = f"/cards/{card_id}?after={write_position(shown[-1])}" if len(found) > PAGE_SIZE else ""
+    _, formats = formats_of(request)
+    return page(
+        request,
+        "card.html",
+        card=card,
+        company=company,
+        responsible=responsible.get(card.responsible_id or 0, ""),
+        total=total,
+        days=by_day(entries, lambda moment: formats.local(moment).date()),
+        next_url=next_url,
+        is_first=after is None,
+        card_id=card_id,
+    )
+
+
+async def views(request: web.Request, connection: AsyncConnection, ids: Sequence[int]) -> list[CallView | MailView]:
+    """Interactions as templates show them, in the order asked for."""
+    entries = await history.load_entries(connection, ids)
+    employees = {one.employee_id for entry in entries for one in entry.parties if one.employee_id is not None}
+    names = await history.list_employee_names(connection, sorted(employees))
+    transcribes = services(request).settings.transcribe.enabled
+    return [view(entry, names, transcribes=transcribes) for entry in entries]
+
+
+async def _company(
+    connection: AsyncConnection, viewer: rights.Viewer, company_id: int | None
+) -> tuple[str, bool] | None:
+    """Name of a card's company, and whether the viewer may open it."""
+    if company_id is None:
+        return None
+    company = await cards.find_card(connection, company_id)
+    return (company.name, await rights.may_see_card(connection, viewer, company_id)) if company else None
+
+
+def write_position(position: Position) -> str:
+    """For an address: microseconds since 1970 and the id, both whole numbers."""
+    return f"{(position.moment - _EPOCH) // timedelta(microseconds=1)}.{position.id}"
+
+
+def parse_position(text: str) -> Position | None:
+    """The other way round; None for the first page.
+
+    Raises:
+        HTTPBadRequest: it was not made by `write_position`.
+    """
+    if not text:
+        return None
+    moment, _, number = text.partition(".")
+    if not (moment.lstrip("-").isdecimal() and number.isdecimal() and len(moment) < 18 and len(number) < 19):
+        raise web.HTTPBadRequest
+    try:
+        return Position(moment=_EPOCH + timedelta(microseconds=int(moment)), id=int(number))
+    except (ValueError, OverflowError):
+        raise web.HTTPBadRequest from None

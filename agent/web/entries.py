@@ -1,0 +1,298 @@
+"""Entries of a history in the form in which templates show them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+
+from agent.model import Direction, Disposition, IdentityKind, LinkState, Role
+from agent.store.history import CallFacts, Entry, Spoken
+from agent.store.interactions import Party
+from agent.store.links import BY_RULE
+from agent.store.messages import Attachment
+from agent.store.recordings import ASSEMBLED, OPEN, Recording
+from agent.web.formats import phone
+from agent.web.quotes import split_quoted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A party as it is shown: a name if there is one, and the number or address."""
+
+    name: str
+    contact: str
+    is_employee: bool
+    is_hidden: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One utterance: whose it is, and where it begins, in seconds."""
+
+    is_employee: bool
+    who: str
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown."""
+
+    id: int
+    seconds: float
+    size: int
+    gaps: tuple[tuple[float, float, str], ...]
+    truncated: bool
+    lines: tuple[Line, ...]
+    model: str
+    language: str
+    waiting: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why an entry stands where it stands."""
+
+    card_id: int | None
+    state: LinkState
+    text: str
+    by_person: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallView:
+    """A call. ``silence`` is a key of the texts that says why there is no recording, if there is none."""
+
+    id: int
+    started: datetime
+    direction: str
+    outcome: str
+    ring_seconds: float | None
+    talk_seconds: float | None
+    employees: tuple[Person, ...]
+    clients: tuple[Person, ...]
+    sounds: tuple[Sound, ...]
+    silence: str
+    truncated: bool
+    flags: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    copies: int
+
+    kind = "call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailView:
+    """A mail. ``text`` is the writer's own, ``quoted`` what he quoted below."""
+
+    id: int
+    started: datetime
+    direction: str
+    subject: str
+    thread_id: int
+    thread_subject: str
+    people: Mapping[str, tuple[Person, ...]]
+    text: str
+    quoted: str
+    has_html: bool
+    attachments: tuple[Attachment, ...]
+    category: str
+    category_reason: str
+    flags: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    copies: int
+
+    kind = "mail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadView:
+    """Consecutive mails of one conversation, newest first."""
+
+    subject: str
+    started: datetime
+    mails: tuple[MailView, ...]
+
+    kind = "thread"
+
+
+Item = CallView | MailView | ThreadView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What happened on one day of the reader's calendar."""
+
+    moment: datetime
+    items: tuple[Item, ...]
+
+
+def view(entry: Entry, names: Mapping[int, str], *, transcribes: bool) -> CallView | MailView:
+    """One entry; ``names`` are employees by id, ``transcribes`` whether transcripts are to be expected at all."""
+    return _mail(entry, names) if entry.message is not None else _call(entry, names, transcribes=transcribes)
+
+
+def by_day(entries: Sequence[CallView | MailView], local_day: Callable[[datetime], date]) -> list[Day]:
+    """Mails of a thread that follow each other together, then everything under its day."""
+    days: list[Day] = []
+    for _, items in groupby(_threads(entries), key=lambda item: local_day(item.started)):
+        found = tuple(items)
+        days.append(Day(moment=found[0].started, items=found))
+    return days
+
+
+def _threads(entries: Sequence[CallView | MailView]) -> Iterator[Item]:
+    def thread(one: CallView | MailView) -> int | None:
+        return one.thread_id if isinstance(one, MailView) else None
+
+    for thread_id, group in groupby(entries, key=thread):
+        found = list(group)
+        mails = [one for one in found if isinstance(one, MailView)]
+        if thread_id is None or len(mails) < 2:
+            yield from found
+        else:
+            yield ThreadView(
+                subject=mails[0].thread_subject or mails[-1].subject, started=mails[0].started, mails=tuple(mails)
+            )
+
+
+# --- Calls ------------------------------------------------------------------------------------------------------------
+
+
+def _call(entry: Entry, names: Mapping[int, str], *, transcribes: bool) -> CallView:
+    facts = entry.call or CallFacts(answered=None, ended=None, disposition=Disposition.FAILED, truncated=False)
+    people = [(_person(one, names), one) for one in entry.parties]
+    started, answered, ended = entry.interaction.started, facts.answered, facts.ended
+    ring_end = answered or ended
+    spoken = {one.recording_id: one for one in entry.transcripts}
+    return CallView(
+        id=entry.interaction.id,
+        started=started,
+        direction=entry.interaction.direction or "unknown",
+        outcome=_outcome(facts.disposition, entry.interaction.direction),
+        ring_seconds=(ring_end - started).total_seconds() if ring_end else None,
+        talk_seconds=(ended - answered).total_seconds() if answered and ended else None,
+        employees=tuple(person for person, _ in people if person.is_employee),
+        clients=tuple(person for person, _ in people if not person.is_employee),
+        sounds=tuple(
+            _sound(one, spoken.get(one.id), entry.parties, names, transcribes=transcribes) for one in entry.recordings
+        ),
+        silence="" if entry.recordings else _silence(entry.captures),
+        truncated=facts.truncated,
+        flags=entry.interaction.flags,
+        reasons=_reasons(entry),
+        copies=entry.evidence_count,
+    )
+
+
+def _outcome(disposition: Disposition, direction: Direction | None) -> str:
+    if disposition is Disposition.NO_ANSWER and direction is not Direction.OUTBOUND:
+        return "missed"
+    return disposition.value
+
+
+def _silence(captures: Sequence[str]) -> str:
+    if OPEN in captures:
+        return "recording_open"
+    return "recording_waits" if any(state != ASSEMBLED for state in captures) else "recording_none"
+
+
+def _sound(
+    recording: Recording,
+    spoken: Spoken | None,
+    parties: Sequence[Party],
+    names: Mapping[int, str],
+    *,
+    transcribes: bool,
+) -> Sound:
+    channels = {one.channel: _person(one, names) for one in parties}
+    waiting = ""
+    if spoken is None:
+        waiting = "transcript_waits" if transcribes else "transcript_off"
+    elif not spoken.utterances:
+        waiting = "transcript_empty"
+    return Sound(
+        id=recording.id,
+        seconds=recording.duration_ms / 1000,
+        size=recording.blob.plain_size,
+        gaps=tuple((gap.start_ms / 1000, gap.end_ms / 1000, gap.reason) for gap in recording.gaps),
+        truncated=recording.truncated,
+        lines=_lines(spoken, channels) if spoken else (),
+        model=spoken.model if spoken else "",
+        language=spoken.language if spoken else "",
+        waiting=waiting,
+    )
+
+
+def _lines(spoken: Spoken, channels: Mapping[int | None, Person]) -> tuple[Line, ...]:
+    lines = []
+    for said in spoken.utterances:
+        person = channels.get(said.channel)
+        lines.append(
+            Line(
+                is_employee=person.is_employee if person else bool(said.channel),
+                who=(person.name or person.contact) if person else "",
+                start=said.start,
+                end=said.end,
+                text=said.text,
+            )
+        )
+    return tuple(lines)
+
+
+def _person(party: Party, names: Mapping[int, str]) -> Person:
+    identity = party.identity
+    contact = party.value if identity is None else identity.value
+    if identity is not None and identity.kind is IdentityKind.PHONE:
+        contact = phone(contact)
+    name = names.get(party.employee_id or 0, "") or party.name
+    return Person(
+        name="" if name in (contact, party.value) else name,
+        contact=contact,
+        is_employee=party.role is Role.EMPLOYEE,
+        is_hidden=identity is None and party.kind is IdentityKind.PHONE and party.role is Role.CLIENT,
+    )
+
+
+def _reasons(entry: Entry) -> tuple[Reason, ...]:
+    return tuple(
+        Reason(card_id=one.card_id, state=one.state, text=one.reason, by_person=one.decided_by != BY_RULE)
+        for one in entry.links
+    )
+
+
+# --- Mails ------------------------------------------------------------------------------------------------------------
+
+_POSITIONS = ("from", "to", "cc", "bcc")
+
+
+def _mail(entry: Entry, names: Mapping[int, str]) -> MailView:
+    message = entry.message
+    assert message is not None
+    own, quoted = split_quoted(message.text)
+    return MailView(
+        id=entry.interaction.id,
+        started=entry.interaction.started,
+        direction=entry.interaction.direction or "unknown",
+        subject=message.subject,
+        thread_id=message.thread_id,
+        thread_subject=entry.thread_subject,
+        people={
+            place: found
+            for place in _POSITIONS
+            if (found := tuple(_person(one, names) for one in entry.parties if one.position == place))
+        },
+        text=own,
+        quoted=quoted,
+        has_html=bool(message.html),
+        attachments=entry.attachments,
+        category=message.category.value,
+        category_reason=message.category_reason,
+        flags=entry.interaction.flags,
+        reasons=_reasons(entry),
+        copies=entry.evidence_count,
+    )

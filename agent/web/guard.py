@@ -1,0 +1,149 @@
+"""What stands before every handler: the table of routes, the login, the role, the form's token, and the headers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import structlog
+from aiohttp import web
+
+from agent.errors import BlobErased, CardlineError, Unavailable
+from agent.model import UserRole
+from agent.store import logins
+from agent.web.pages import page
+from agent.web.services import LOGIN, services
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+EVERYBODY = frozenset(UserRole)
+SUPERVISORS = frozenset({UserRole.ADMINISTRATOR, UserRole.SUPERVISOR})
+ADMINISTRATORS = frozenset({UserRole.ADMINISTRATOR})
+
+# A page runs our scripts and styles only; the iframe of a mail is the one thing it may frame.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of the table: who may call it.
+
+    ``roles`` None means public, no login needed. ``recognises`` False spares the look-up of the login where nothing
+    depends on it, so that such an answer needs no database.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    roles: frozenset[UserRole] | None
+    recognises: bool = True
+
+
+ROUTES: web.AppKey[Mapping[tuple[str, str], Route]] = web.AppKey("routes", Mapping)
+
+
+def cookie_name(request: web.Request) -> str:
+    """Over HTTPS the browser itself guarantees that nobody else set it (RFC 6265bis section 4.1.3.2)."""
+    return "__Host-cardline_session" if is_secure(request) else "cardline_session"
+
+
+def is_secure(request: web.Request) -> bool:
+    """Whether people reach the pages over HTTPS."""
+    return services(request).settings.web.public_url.startswith("https://")
+
+
+async def set_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """The headers of every answer, streamed ones too; a handler may have set a policy of its own."""
+    response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if is_secure(request):
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever goes wrong becomes a page that says what to do, without inner details."""
+    try:
+        return await handler(request)
+    except web.HTTPRedirection:
+        raise
+    except web.HTTPException as error:
+        return _error_page(request, error.status)
+    except Unavailable as error:
+        log.warning("page_unavailable", path=request.path, reason=str(error))
+        answer = _error_page(request, 503)
+        answer.headers["Retry-After"] = "30"
+        return answer
+    except BlobErased as error:
+        return _error_page(request, 410, lead=str(error))
+    except CardlineError as error:
+        log.error("page_failed", path=request.path, error=str(error))  # noqa: TRY400 - the text says what to do
+        return _error_page(request, 500, lead=error.remedy)
+    except ConnectionResetError:
+        raise
+    except Exception:
+        log.exception("page_failed", path=request.path)
+        return _error_page(request, 500)
+
+
+def _error_page(request: web.Request, status: int, *, lead: str = "") -> web.Response:
+    known = status if status in (403, 404, 410, 503, 500) else 400
+    return page(request, "error.html", status=status, known=known, lead=lead)
+
+
+@web.middleware
+async def check_rights(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nothing runs that is not in the table, and nothing of the table without its role."""
+    resource = request.match_info.route.resource
+    route = request.app[ROUTES].get((request.method, resource.canonical if resource is not None else ""))
+    if route is None:
+        raise request.match_info.http_exception or web.HTTPNotFound
+    if route.recognises:
+        await _recognise(request)
+    if route.roles is not None:
+        login = request.get(LOGIN)
+        if login is None:
+            return _ask_to_log_in(request)
+        if login.viewer.role not in route.roles:
+            raise web.HTTPForbidden
+        if request.method not in ("GET", "HEAD"):
+            await _check_token(request, login.csrf_token)
+    return await handler(request)
+
+
+async def _recognise(request: web.Request) -> None:
+    token = request.cookies.get(cookie_name(request), "")
+    if token:
+        async with services(request).store.begin() as connection:
+            login = await logins.find_login(connection, token)
+        if login is not None:
+            request[LOGIN] = login
+
+
+def _ask_to_log_in(request: web.Request) -> web.Response:
+    """A person is sent to the login and back; a player or a script is told plainly."""
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        raise web.HTTPSeeOther(f"/login?next={quote(request.path_qs, safe='')}")
+    return web.Response(status=401, text="log in first\n")
+
+
+async def _check_token(request: web.Request, expected: str) -> None:
+    form = await request.post()
+    given = form.get("csrf", "")
+    if not isinstance(given, str) or not secrets.compare_digest(given.encode(), expected.encode()):
+        raise web.HTTPForbidden

@@ -1,0 +1,130 @@
+"""One entry by itself with its evidence, and what belongs to it: formatted mail, attachments, originals."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+
+from aiohttp import web
+from aiohttp.helpers import content_disposition_header
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.errors import CardlineError
+from agent.model import SealedBlob
+from agent.store import audit, cards, evidence, history, messages, rights
+from agent.store.messages import Attachment
+from agent.web.cards import views
+from agent.web.pages import page
+from agent.web.services import login_of, number_in, services
+
+# The mail's own document: no script, nothing from elsewhere; its inline styles are cleaned and cannot load anything.
+MAIL_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
+)
+_DOWNLOAD_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
+_MAIL_DOCUMENT = (
+    '<!doctype html><html><head><meta charset="utf-8"><base target="_blank">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1"><style>'
+    "html{{background:#fff;color:#1c1b19;color-scheme:light}}"
+    "body{{margin:12px;font:15px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}}"
+    "img,table{{max-width:100%}}</style></head><body>{body}</body></html>"
+)
+
+
+async def show_interaction(request: web.Request) -> web.StreamResponse:
+    """The entry as on the card, with everything that vouches for it."""
+    number = number_in(request)
+    viewer = login_of(request).viewer
+    async with services(request).store.begin() as connection:
+        await _check(request, number, connection)
+        (entry,) = await views(request, connection, [number])
+        proofs = await evidence.list_evidence_of(connection, number)
+        chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
+        linked = [one.card_id for one in entry.reasons if one.card_id is not None]
+        found = [await cards.find_card(connection, one) for one in linked]
+        visible = [one for one in found if one and await rights.may_see_card(connection, viewer, one.id)]
+    return page(request, "interaction.html", entry=entry, proofs=proofs, chain=chain, cards=visible)
+
+
+async def show_mail_html(request: web.Request) -> web.StreamResponse:
+    """The cleaned HTML of a mail as a document of its own, for the sandboxed frame."""
+    number = number_in(request)
+    async with services(request).store.begin() as connection:
+        await _check(request, number, connection)
+        found = await messages.list_messages(connection, [number])
+    if not found or not found[0].html:
+        raise web.HTTPNotFound
+    answer = web.Response(text=_MAIL_DOCUMENT.format(body=found[0].html), content_type="text/html", charset="utf-8")
+    answer.headers["Content-Security-Policy"] = MAIL_POLICY
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+async def download_attachment(request: web.Request) -> web.StreamResponse:
+    """A part of a mail, cut out of the sealed original and checked against its digest."""
+    async with services(request).store.begin() as connection:
+        found = await messages.find_attachment(connection, number_in(request))
+        if found is None:
+            raise web.HTTPNotFound
+        await _check(request, found.interaction_id, connection)
+        proofs = await evidence.list_evidence_of(connection, found.interaction_id)
+        subject = {"attachment_id": found.id, "interaction_id": found.interaction_id}
+        await audit.add_entry(connection, login_of(request).viewer.account_id, audit.ATTACHMENT_DOWNLOADED, subject)
+    content = await _cut_out(request, found, [one.blob for one in proofs if one.blob is not None])
+    return _download(content, found.name, found.media_type)
+
+
+async def download_original(request: web.Request) -> web.StreamResponse:
+    """The mail exactly as it was received."""
+    viewer = login_of(request).viewer
+    async with services(request).store.begin() as connection:
+        found = await evidence.find_evidence(connection, [number_in(request)])
+        if not found or found[0].blob is None:
+            raise web.HTTPNotFound
+        (proof,) = found
+        if proof.interaction_id is not None:
+            await _check(request, proof.interaction_id, connection)
+        elif not viewer.sees_all:
+            raise web.HTTPNotFound
+        await audit.add_entry(connection, viewer.account_id, audit.ORIGINAL_DOWNLOADED, {"evidence_id": proof.id})
+    content = await asyncio.to_thread(services(request).archive.read, found[0].blob)
+    return _download(content, f"cardline-{proof.id}.eml", "message/rfc822")
+
+
+async def _check(request: web.Request, interaction_id: int, connection: AsyncConnection) -> None:
+    """What is not his does not exist for the viewer."""
+    if not await rights.may_see_interaction(connection, login_of(request).viewer, interaction_id):
+        raise web.HTTPNotFound
+
+
+async def _cut_out(request: web.Request, wanted: Attachment, blobs: list[SealedBlob]) -> bytes:
+    """Copies of a mail may number their parts differently: the digest says which part it is."""
+    found = services(request)
+    for blob in blobs:
+        plain = await asyncio.to_thread(found.archive.read, blob)
+        content, _, _ = await found.extract_part(plain, wanted.part)
+        if await asyncio.to_thread(_sha256, content) == wanted.sha256:
+            return content
+    raise CardlineError(
+        f"Attachment {wanted.id} is not in the mail any more as it was read.",
+        remedy="Download the original mail from the page of this entry, and run `cardline verify`.",
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _download(content: bytes, name: str, media_type: str) -> web.Response:
+    """Always a file to save, never a page of ours; the name loses what could lead out of a folder."""
+    plain = re.sub(r'[\x00-\x1f\x7f"\\/]', "_", name).strip(". ") or "attachment"
+    kind = media_type.lower() if _MEDIA_TYPE.fullmatch(media_type.lower()) else "application/octet-stream"
+    answer = web.Response(body=content)
+    answer.headers["Content-Type"] = kind
+    answer.headers["Content-Disposition"] = content_disposition_header("attachment", filename=plain[:150])
+    answer.headers["Content-Security-Policy"] = _DOWNLOAD_POLICY
+    answer.headers["Cache-Control"] = "private, no-store"
+    return answer

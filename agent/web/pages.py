@@ -1,0 +1,103 @@
+"""Rendering: templates with everything escaped, the reader's language and zone, and addresses of static files."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from agent.model import UserRole
+from agent.web.formats import Formats, phone, zone_of
+from agent.web.services import LOGIN
+from agent.web.texts import Texts, language_of
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFiles:
+    """The files of `static`, in memory, under an address that changes with their content."""
+
+    digest: str
+    files: Mapping[str, tuple[bytes, str]]
+
+    def url(self, name: str) -> str:
+        """Address of one of them; a name that is not there is an error of ours."""
+        if name not in self.files:
+            raise KeyError(name)
+        return f"/static/{self.digest}/{name}"
+
+
+def load_static(folder: Path = _FOLDER / "static") -> StaticFiles:
+    """Read all static files; one digest for all, so that modules may import each other by relative names."""
+    files: dict[str, tuple[bytes, str]] = {}
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        digest.update(path.name.encode() + b"\0" + content)
+        files[path.name] = (content, mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+    return StaticFiles(digest.hexdigest()[:16], files)
+
+
+class Pages:
+    """Makes HTML from templates."""
+
+    def __init__(self) -> None:
+        self.static = load_static()
+        self._environment = Environment(
+            loader=FileSystemLoader(_FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters["phone"] = phone
+
+    def html(self, request: web.Request, template: str, **values: Any) -> str:
+        """A page for whoever asks."""
+        texts = Texts(language_of(request))
+        login = request.get(LOGIN)
+        frame: dict[str, Any] = {
+            "t": texts,
+            "f": Formats(texts, zone_of(request.cookies)),
+            "login": login,
+            "csrf": login.csrf_token if login else "",
+            "sections": _sections(login.viewer.role) if login else (),
+            "static": self.static.url,
+            "here": request.path,
+            "here_quoted": quote(request.path_qs if request.method == "GET" else "/", safe=""),
+        }
+        return self._environment.get_template(template).render(frame | values)
+
+
+PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
+
+
+def page(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+    """An HTML answer; never kept by caches, since it is for one reader."""
+    html = request.app[PAGES].html(request, template, **values)
+    answer = web.Response(text=html, content_type="text/html", charset="utf-8", status=status)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def formats_of(request: web.Request) -> tuple[Texts, Formats]:
+    """Language and formats of whoever asks, for handlers that prepare strings themselves."""
+    texts = Texts(language_of(request))
+    return texts, Formats(texts, zone_of(request.cookies))
+
+
+def _sections(role: UserRole) -> tuple[tuple[str, str], ...]:
+    sections = [("/cards", "nav_cards"), ("/unsorted", "nav_unsorted")]
+    if role is UserRole.ADMINISTRATOR:
+        sections.append(("/employees", "nav_employees"))
+    if role in (UserRole.ADMINISTRATOR, UserRole.SUPERVISOR):
+        sections.append(("/sources", "nav_sources"))
+    return tuple(sections)

@@ -1,0 +1,118 @@
+"""Recordings by byte ranges, so that a player can seek: decrypted in a thread, a few frames at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from aiohttp import web
+
+from agent.archive.sealing import SealedReader
+from agent.errors import CardlineError
+from agent.store import audit, recordings, rights
+from agent.store.recordings import Recording
+from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
+from agent.web.services import login_of, number_in, services
+
+log = structlog.get_logger()
+
+CHUNK = 256 * 1024
+_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+
+
+async def send_recording(request: web.Request) -> web.StreamResponse:
+    """GET and HEAD with Range, If-Range and If-None-Match; the entity tag is the name of the sealed blob."""
+    found = await _find(request)
+    etag = f'"{found.blob.name}"'
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Security-Policy": _POLICY,
+        "ETag": etag,
+    }
+    if "download" in request.query:
+        name = f"{found.started:%Y-%m-%d-%H%M%S}-{found.interaction_id}.flac"
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    if _is_known(request.headers.get("If-None-Match"), etag):
+        return web.Response(status=304, headers=headers)
+    size = found.blob.plain_size
+    try:
+        wanted = parse_range(_range_header(request, etag), size)
+    except Unsatisfiable:
+        return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    return await _answer(request, found, wanted, headers)
+
+
+async def _find(request: web.Request) -> Recording:
+    """The recording, if it is the viewer's to hear; hearing it is noted (asking for its headers is not)."""
+    viewer = login_of(request).viewer
+    async with services(request).store.begin() as connection:
+        found = await recordings.find_recording(connection, number_in(request))
+        if found is None or not await rights.may_see_interaction(connection, viewer, found.interaction_id):
+            raise web.HTTPNotFound
+        if request.method == "GET":
+            action = audit.RECORDING_DOWNLOADED if "download" in request.query else audit.RECORDING_PLAYED
+            subject = {"recording_id": found.id, "interaction_id": found.interaction_id}
+            await audit.add_entry_once(connection, viewer.account_id, action, subject)
+    return found
+
+
+def _is_known(header: str | None, etag: str) -> bool:
+    tags = [one.strip().removeprefix("W/") for one in (header or "").split(",")]
+    return "*" in tags or etag in tags
+
+
+def _range_header(request: web.Request, etag: str) -> str | None:
+    """The Range, unless If-Range says that it was meant for other bytes (RFC 9110 section 13.1.5); none for HEAD."""
+    if request.method != "GET" or request.headers.get("If-Range", etag) != etag:
+        return None
+    return request.headers.get("Range")
+
+
+async def _answer(
+    request: web.Request, found: Recording, wanted: ByteRange | None, headers: dict[str, str]
+) -> web.StreamResponse:
+    size = found.blob.plain_size
+    part = wanted or ByteRange(0, size)
+    answer = web.StreamResponse(status=200 if wanted is None else 206, headers=headers)
+    answer.content_type = found.blob.media_type
+    answer.content_length = part.length
+    if wanted is not None:
+        answer.headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{size}"
+    if request.method == "HEAD":
+        await answer.prepare(request)
+        return answer
+    reader = await asyncio.to_thread(services(request).archive.open, found.blob)
+    chunk = await asyncio.to_thread(_read, reader, part.start, min(CHUNK, part.length))  # before 200 is promised
+    await answer.prepare(request)
+    await _stream(request, answer, reader, chunk, part)
+    return answer
+
+
+async def _stream(
+    request: web.Request, answer: web.StreamResponse, reader: SealedReader, chunk: bytes, part: ByteRange
+) -> None:
+    """Send the rest; a blob that turns out to be altered ends the connection, which a player sees as an error."""
+    position = part.start
+    try:
+        while chunk:
+            await answer.write(chunk)
+            position += len(chunk)
+            chunk = await asyncio.to_thread(_read, reader, position, min(CHUNK, part.end - position))
+        await answer.write_eof()
+    except ConnectionResetError:
+        return  # the listener went on to another place
+    except CardlineError as error:
+        log.error("recording_not_sent", path=request.path, error=str(error))  # noqa: TRY400 - the text says it all
+        if request.transport is not None:
+            request.transport.abort()
+
+
+def _read(reader: SealedReader, start: int, length: int) -> bytes:
+    """Exactly ``length`` bytes; one `read` gives at most a frame."""
+    reader.seek(start)
+    pieces = []
+    while length > 0 and (piece := reader.read(length)):
+        pieces.append(piece)
+        length -= len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,43 @@
+"""The one table of routes and roles, written by hand. What is not in it does not exist; a test walks all of it."""
+
+from __future__ import annotations
+
+from agent.web.cards import list_cards, show_card
+from agent.web.employees import add_employee, add_identity, list_employees
+from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
+from agent.web.health import healthz, metrics, static_file
+from agent.web.interactions import download_attachment, download_original, show_interaction, show_mail_html
+from agent.web.login import choose_language, home, log_in, log_out, show_login
+from agent.web.recordings import send_recording
+from agent.web.sources import list_sources
+from agent.web.unsorted import add_contact_point, decide, make_card, show_unsorted
+
+PUBLIC = None
+_ID = r"{id:\d{1,18}}"
+
+TABLE = (
+    Route("GET", "/healthz", healthz, PUBLIC, recognises=False),
+    Route("GET", "/metrics", metrics, PUBLIC),  # the handler wants a process of this machine or an administrator
+    Route("GET", r"/static/{digest:[0-9a-f]{1,64}}/{name:[a-z0-9.-]{1,64}}", static_file, PUBLIC, recognises=False),
+    Route("GET", "/login", show_login, PUBLIC),
+    Route("POST", "/login", log_in, PUBLIC),
+    Route("GET", r"/language/{language:[a-z]{2}}", choose_language, PUBLIC, recognises=False),
+    Route("POST", "/logout", log_out, EVERYBODY),
+    Route("GET", "/", home, EVERYBODY),
+    Route("GET", "/cards", list_cards, EVERYBODY),
+    Route("GET", f"/cards/{_ID}", show_card, EVERYBODY),
+    Route("GET", f"/interactions/{_ID}", show_interaction, EVERYBODY),
+    Route("GET", f"/interactions/{_ID}/html", show_mail_html, EVERYBODY),
+    Route("GET", f"/recordings/{_ID}", send_recording, EVERYBODY),
+    Route("HEAD", f"/recordings/{_ID}", send_recording, EVERYBODY),
+    Route("GET", f"/attachments/{_ID}", download_attachment, EVERYBODY),
+    Route("GET", f"/evidence/{_ID}/original", download_original, EVERYBODY),
+    Route("GET", "/unsorted", show_unsorted, EVERYBODY),
+    Route("POST", "/unsorted/card", make_card, EVERYBODY),
+    Route("POST", "/unsorted/contact-point", add_contact_point, EVERYBODY),
+    Route("POST", "/unsorted/decision", decide, EVERYBODY),
+    Route("GET", "/sources", list_sources, SUPERVISORS),
+    Route("GET", "/employees", list_employees, ADMINISTRATORS),
+    Route("POST", "/employees", add_employee, ADMINISTRATORS),
+    Route("POST", f"/employees/{_ID}/identities", add_identity, ADMINISTRATORS),
+)

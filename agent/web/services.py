@@ -1,0 +1,65 @@
+"""What the pages need from the rest of the service, and where they find it: nothing here is imported from siblings."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from agent.archive.blobs import Archive
+from agent.model import Identity
+from agent.settings import Settings
+from agent.store.engine import Store
+from agent.store.logins import Login
+
+
+class Linker(Protocol):
+    """What a person may correct about links (`linker.link.Linker`)."""
+
+    async def create_card_from(self, identity: Identity, name: str, *, responsible_id: int | None = None) -> int:
+        """Turn an identity into a client card whose past follows by itself; returns the card's id."""
+        ...
+
+    async def add_contact_point(self, card_id: int, identity: Identity, *, label: str = "") -> None:
+        """Give a card one more identity; its past follows by itself."""
+        ...
+
+    def phone(self, raw: str) -> Identity | None:
+        """A number as a person types it: a phone or an extension, None when it is neither."""
+        ...
+
+
+ExtractPart = Callable[[bytes, int], Awaitable[tuple[bytes, str, str]]]
+"""Plain bytes of a mail and the number of a part → the part's bytes, name and media type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Handed to `make_app`."""
+
+    settings: Settings
+    store: Store
+    archive: Archive
+    linker: Linker
+    extract_part: ExtractPart
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
+LOGIN: web.RequestKey[Login] = web.RequestKey("login", Login)
+
+
+def services(request: web.Request) -> Services:
+    """The services of this request's application."""
+    return request.app[SERVICES]
+
+
+def login_of(request: web.Request) -> Login:
+    """Who asks; only for handlers of routes that are not public, where the guard has put it."""
+    return request[LOGIN]
+
+
+def number_in(request: web.Request, name: str = "id") -> int:
+    """A number of the path; routes allow only digits there, fewer than overflow a bigint."""
+    return int(request.match_info[name])

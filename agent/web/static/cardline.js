@@ -1,0 +1,75 @@
+// The pages work without this module; it joins each player with its transcript and tells the server the time zone.
+
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone) {
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `cardline_zone=${zone}; path=/; max-age=31536000; samesite=lax${secure}`;
+}
+
+// Reduced motion is a wish to be respected.
+const motion = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+
+// Only one voice at a time.
+document.addEventListener(
+  "play",
+  (event) => {
+    for (const other of document.querySelectorAll("audio")) {
+      if (other !== event.target) other.pause();
+    }
+  },
+  true,
+);
+
+function attach(sound) {
+  const audio = sound.querySelector("audio");
+  const scroller = sound.querySelector(".transcript");
+  const lines = Array.from(sound.querySelectorAll("[data-start]"), (button) => ({
+    button,
+    start: Number(button.dataset.start),
+  }));
+  if (!audio || !lines.length) return;
+  let current = null;
+
+  function play(line) {
+    const go = () => {
+      audio.currentTime = line.start;
+      audio.play().catch(() => {});
+    };
+    if (audio.readyState >= HTMLMediaElement.HAVE_METADATA) {
+      go();
+    } else {
+      audio.addEventListener("loadedmetadata", go, { once: true });
+      audio.load();
+    }
+  }
+
+  function show(line) {
+    if (line === current) return;
+    current?.button.removeAttribute("aria-current");
+    current = line;
+    if (!line) return;
+    line.button.setAttribute("aria-current", "true");
+    const box = scroller.getBoundingClientRect();
+    const place = line.button.getBoundingClientRect();
+    if (place.top < box.top || place.bottom > box.bottom) {
+      scroller.scrollBy({ top: place.top - box.top - box.height / 3, behavior: motion });
+    }
+  }
+
+  audio.addEventListener("timeupdate", () => {
+    const now = audio.currentTime + 0.05;
+    show(lines.findLast((line) => line.start <= now) ?? null);
+  });
+  lines.forEach((line, index) => {
+    line.button.addEventListener("click", () => play(line));
+    line.button.addEventListener("keydown", (event) => {
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      const next = step && lines[index + step];
+      if (!next) return;
+      event.preventDefault();
+      next.button.focus();
+    });
+  });
+}
+
+document.querySelectorAll("[data-sound]").forEach(attach);

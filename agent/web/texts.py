@@ -1,0 +1,341 @@
+"""Every string of the pages in Russian and English: small enough to be a table, complete by test."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+
+LANGUAGES = ("ru", "en")
+LANGUAGE_COOKIE = "cardline_language"
+
+TEXTS: dict[str, tuple[str, str]] = {
+    # Frame
+    "skip": ("К содержанию", "Skip to content"),
+    "language": ("Язык", "Language"),
+    "menu": ("Разделы", "Sections"),
+    "nav_cards": ("Клиенты", "Clients"),
+    "nav_unsorted": ("Разобрать", "To be sorted"),
+    "nav_employees": ("Сотрудники", "Employees"),
+    "nav_sources": ("Источники", "Sources"),
+    "log_out": ("Выйти", "Log out"),
+    "role_administrator": ("администратор", "administrator"),
+    "role_supervisor": ("руководитель", "supervisor"),
+    "role_manager": ("менеджер", "manager"),
+    # Login
+    "login_title": ("Вход", "Log in"),
+    "login_lead": ("История ваших клиентов: звонки и письма.", "The history of your clients: calls and mails."),
+    "login_name": ("Имя для входа", "Login name"),
+    "password": ("Пароль", "Password"),
+    "log_in": ("Войти", "Log in"),
+    "login_wrong": ("Имя или пароль неверны.", "The name or the password is wrong."),
+    "login_too_often": (
+        "Слишком много попыток. Подождите несколько минут.",
+        "Too many attempts. Wait a few minutes.",
+    ),
+    "login_stale": ("Страница устарела. Попробуйте ещё раз.", "The page was out of date. Please try again."),
+    # Clients
+    "cards_title": ("Клиенты", "Clients"),
+    "search": ("Поиск", "Search"),
+    "search_hint": ("Имя, номер или адрес", "Name, number or address"),
+    "search_clear": ("Показать всех", "Show all"),
+    "cards_none": ("Клиентов пока нет", "No clients yet"),
+    "cards_none_lead": (
+        "Карточки появятся, когда вы разберёте первые звонки и письма.",
+        "Cards appear once the first calls and mails are sorted.",
+    ),
+    "cards_nothing_found": ("Ничего не нашлось", "Nothing found"),
+    "cards_nothing_found_lead": (
+        "Попробуйте часть имени, последние цифры номера или начало адреса.",
+        "Try part of the name, the last digits of the number or the beginning of the address.",
+    ),
+    "last_contact": ("Последний контакт", "Last contact"),
+    "no_contact": ("контактов не было", "no contact yet"),
+    "responsible": ("Ответственный", "Responsible"),
+    "company": ("Компания", "Company"),
+    "contacts": ("Контакты", "Contacts"),
+    "next_page": ("Показать более ранние", "Show earlier"),
+    "first_page": ("К началу", "Back to the newest"),
+    "history": ("История", "History"),
+    "history_none": ("Записей пока нет", "No entries yet"),
+    "history_none_lead": (
+        "Следующий звонок или письмо появится здесь само.",
+        "The next call or mail will appear here by itself.",
+    ),
+    "nobody": ("не назначен", "nobody"),
+    # Entries
+    "call_inbound": ("Входящий звонок", "Incoming call"),
+    "call_outbound": ("Исходящий звонок", "Outgoing call"),
+    "call_internal": ("Внутренний звонок", "Internal call"),
+    "call_unknown": ("Звонок", "Call"),
+    "mail_inbound": ("Входящее письмо", "Incoming mail"),
+    "mail_outbound": ("Исходящее письмо", "Outgoing mail"),
+    "mail_internal": ("Внутреннее письмо", "Internal mail"),
+    "mail_unknown": ("Письмо", "Mail"),
+    "outcome_in_progress": ("идёт сейчас", "in progress"),
+    "outcome_answered": ("отвечен", "answered"),
+    "outcome_missed": ("пропущен", "missed"),
+    "outcome_no_answer": ("не ответили", "no answer"),
+    "outcome_busy": ("занято", "busy"),
+    "outcome_failed": ("не состоялся", "failed"),
+    "rang": ("ожидание", "rang"),
+    "talked": ("разговор", "talked"),
+    "who_employee": ("Сотрудник", "Employee"),
+    "who_client": ("Клиент", "Client"),
+    "hidden_number": ("номер скрыт", "number withheld"),
+    "recording_of": ("Запись разговора", "Recording"),
+    "download": ("Скачать", "Download"),
+    "download_flac": ("Скачать запись (FLAC)", "Download the recording (FLAC)"),
+    "transcript": ("Расшифровка", "Transcript"),
+    "play_from": ("Слушать с {time}", "Play from {time}"),
+    "transcript_waits": (
+        "Расшифровка готовится и появится здесь сама.",
+        "The transcript is being made and will appear here.",
+    ),
+    "transcript_off": ("Расшифровка отключена в настройках.", "Transcription is switched off in the settings."),
+    "transcript_empty": ("Речи в записи не распознано.", "No speech was recognised in the recording."),
+    "recording_waits": ("Запись собирается.", "The recording is being put together."),
+    "recording_open": ("Разговор записывается.", "The call is being recorded."),
+    "recording_none": ("Записи нет.", "There is no recording."),
+    "note_truncated": ("Запись оборвана: конец не был получен.", "The recording is cut off: its end never came."),
+    "note_gap": ("Нет звука {start}–{end}: {reason}", "No sound {start}–{end}: {reason}"),
+    "note_gaps": ("Пропуски звука", "Gaps in the sound"),
+    "from": ("От", "From"),
+    "to": ("Кому", "To"),
+    "cc": ("Копия", "Cc"),
+    "bcc": ("Скрытая копия", "Bcc"),
+    "no_subject": ("(без темы)", "(no subject)"),
+    "no_text": ("В письме нет текста.", "The mail has no text."),
+    "quoted": ("Показать цитату", "Show quoted text"),
+    "formatted": ("Показать с оформлением", "Show with formatting"),
+    "formatted_frame": ("Письмо с оформлением", "Mail with formatting"),
+    "attachments": ("Вложения", "Attachments"),
+    "why_here": ("Почему здесь?", "Why is this here?"),
+    "decided_by_person": ("решил человек", "decided by a person"),
+    "decided_by_rule": ("решено правилом", "decided by a rule"),
+    "details": ("Подробно", "Details"),
+    "reason_none": ("Связь ещё не решена.", "Not decided yet."),
+    "state_linked": ("на карточке", "on a card"),
+    "state_ambiguous": ("подходит несколько карточек", "several cards fit"),
+    "state_unknown": ("карточка неизвестна", "no card known"),
+    "state_internal": ("внутренний", "internal"),
+    "state_private": ("личное", "private"),
+    # Interaction
+    "interaction_title": ("Запись истории", "Entry"),
+    "cards_of": ("Карточки", "Cards"),
+    "evidence": ("Свидетельства", "Evidence"),
+    "evidence_lead": (
+        "Что и когда было получено. Хранится неизменным.",
+        "What was received and when. It is kept unaltered.",
+    ),
+    "evidence_source": ("Источник", "Source"),
+    "evidence_received": ("Получено", "Received"),
+    "evidence_blob": ("Запечатанный файл", "Sealed file"),
+    "evidence_chain": ("Место в цепочке", "Place in the chain"),
+    "evidence_unchained": ("будет через несколько секунд", "in a few seconds"),
+    "evidence_erased": ("стёрто по требованию", "erased on demand"),
+    "evidence_no_bytes": ("сообщение источника без файла", "the source's report, without a file"),
+    "original": ("Скачать исходное письмо", "Download the original mail"),
+    # To be sorted
+    "unsorted_title": ("Разобрать", "To be sorted"),
+    "unsorted_lead": (
+        "Звонки и письма, для которых нет одной подходящей карточки.",
+        "Calls and mails for which there is no single fitting card.",
+    ),
+    "unsorted_none": ("Всё разобрано", "Everything is sorted"),
+    "unsorted_none_lead": ("Сюда попадают неизвестные номера и адреса.", "Unknown numbers and addresses come here."),
+    "make_card": ("Создать карточку", "Make a client card"),
+    "card_name": ("Имя клиента", "Client's name"),
+    "add_to_card": ("Добавить к карточке", "Add to an existing card"),
+    "choose_card": ("Выберите карточку", "Choose a card"),
+    "add": ("Добавить", "Add"),
+    "this_card": ("Это {name}", "It is {name}"),
+    "whose": ("Чей это контакт?", "Whose is it?"),
+    "hidden_lead": (
+        "Без номера карточку не создать; открыть можно каждую запись.",
+        "Without a number there is no card to make; each entry can be opened.",
+    ),
+    "unreadable_title": ("Не удалось прочитать", "Unreadable"),
+    "unreadable_lead": (
+        "Оригиналы хранятся неизменными, их можно скачать.",
+        "The originals are kept unaltered and can be downloaded.",
+    ),
+    "more_entries": ("и ещё {count}", "and {count} more"),
+    "done_card": ("Карточка создана. История подтянется сама.", "The card is made. Its history follows by itself."),
+    "done_contact": (
+        "Контакт добавлен. История подтянется сама.",
+        "The contact is added. Its history follows by itself.",
+    ),
+    "card_not_found": (
+        "Такой карточки нет, или их несколько: выберите её из списка.",
+        "There is no such card, or several: choose it from the list.",
+    ),
+    "done_decision": ("Решение записано.", "The decision is noted."),
+    # Employees
+    "employees_title": ("Сотрудники", "Employees"),
+    "employees_lead": (
+        "Внутренние номера и адреса действуют с указанного дня: прошлое остаётся за прежним владельцем.",
+        "Extensions and addresses count from the given day: the past stays with the earlier holder.",
+    ),
+    "employees_none": ("Сотрудников пока нет", "No employees yet"),
+    "employee_add": ("Добавить сотрудника", "Add an employee"),
+    "employee_name": ("Имя и фамилия", "Name"),
+    "identity_add": ("Добавить номер или адрес", "Add a number or address"),
+    "identity_value": ("Внутренний номер, телефон или адрес", "Extension, phone or address"),
+    "valid_from": ("Действует с", "Valid from"),
+    "valid_from_hint": ("пусто: всегда", "empty: always"),
+    "valid_always": ("всегда", "always"),
+    "valid_range": ("с {start}", "from {start}"),
+    "valid_until": ("до {end}", "until {end}"),
+    "identity_wrong": ("Это не номер и не адрес.", "This is neither a number nor an address."),
+    "date_wrong": ("Дата не читается.", "The date cannot be read."),
+    "name_missing": ("Введите имя.", "Enter a name."),
+    "kind_phone": ("телефон", "phone"),
+    "kind_extension": ("внутренний", "extension"),
+    "kind_address": ("почта", "mail"),
+    "kind_domain": ("домен", "domain"),
+    "person": ("человек", "person"),
+    "company_kind": ("компания", "company"),
+    # Sources
+    "sources_title": ("Источники", "Sources"),
+    "sources_lead": ("Откуда приходят звонки и письма.", "Where calls and mails come from."),
+    "sources_none": ("Источников пока нет", "No sources yet"),
+    "sources_none_lead": (
+        "Подключите АТС или почтовый ящик в cardline.toml.",
+        "Attach a PBX or a mailbox in cardline.toml.",
+    ),
+    "since": ("с {time}", "since {time}"),
+    "source_connecting": ("подключается", "connecting"),
+    "source_running": ("работает", "running"),
+    "source_login_failed": ("вход отклонён", "login refused"),
+    "source_unreachable": ("не отвечает", "unreachable"),
+    "source_folder_missing": ("нет папки", "folder missing"),
+    "source_stopped": ("остановлен", "stopped"),
+    # Errors
+    "error_403": ("Нет доступа", "No access"),
+    "error_403_lead": ("Эта страница не для вашей роли.", "This page is not for your role."),
+    "error_404": ("Страницы нет", "Not found"),
+    "error_404_lead": ("Её нет, или она открыта не вам.", "It does not exist, or it is not yours to see."),
+    "error_410": ("Стёрто", "Erased"),
+    "error_503": ("Ненадолго недоступно", "Briefly unavailable"),
+    "error_503_lead": ("Ничего не потеряно. Попробуйте через минуту.", "Nothing is lost. Try again in a minute."),
+    "error_400": ("Запрос не понят", "The request was not understood"),
+    "error_400_lead": (
+        "Вернитесь назад, обновите страницу и попробуйте ещё раз.",
+        "Go back, reload the page and try again.",
+    ),
+    "error_500": ("Ошибка", "Something went wrong"),
+    "error_500_lead": ("Она записана в журнал службы.", "It was written to the service's log."),
+    "back_home": ("К списку клиентов", "To the list of clients"),
+    "today": ("Сегодня", "Today"),
+    "yesterday": ("Вчера", "Yesterday"),
+}
+
+COUNTS: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
+    "entries": (("запись", "записи", "записей"), ("entry", "entries")),
+    "mails": (("письмо", "письма", "писем"), ("mail", "mails")),
+    "copies": (("копия", "копии", "копий"), ("copy", "copies")),
+}
+
+MONTHS: dict[str, tuple[str, ...]] = {
+    "ru": (
+        "января",
+        "февраля",
+        "марта",
+        "апреля",
+        "мая",
+        "июня",
+        "июля",
+        "августа",
+        "сентября",
+        "октября",
+        "ноября",
+        "декабря",
+    ),
+    "en": (
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ),
+}
+
+_REASONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), russian)
+    for pattern, russian in (
+        (r"phone (.+?) is the card's(.*)", r"телефон \1 есть на карточке\2"),
+        (r"extension (.+?) is the card's(.*)", r"внутренний номер \1 есть на карточке\2"),
+        (r"address (.+?) is the card's(.*)", r"адрес \1 есть на карточке\2"),
+        (r"mail domain (.+?) is the card's(.*)", r"почтовый домен \1 есть на карточке\2"),
+        (r"(.+) is on (\d+) cards: (.+)", r"\1 есть сразу на карточках (\2): \3"),
+        (r"(.+) is on no card", r"\1 нет ни на одной карточке"),
+        (r"the number was hidden", "номер был скрыт"),
+        (r"only employees took part", "участвовали только сотрудники"),
+        (r"the source named nobody", "источник никого не назвал"),
+        (r"(.+) is no usable address", r"\1 — не адрес"),
+        (r"extension (.+) belongs to no employee", r"внутренний номер \1 ничей"),
+        (r"chosen by (.+)", r"так решил(а) \1"),
+    )
+)
+
+
+class Texts:
+    """The strings of one language."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._column = LANGUAGES.index(language)
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The string of a key with its places filled; an unknown key is an error of ours."""
+        text = TEXTS[key][self._column]
+        return text.format(**values) if values else text
+
+    def count(self, number: int, noun: str) -> str:
+        """A number with its noun in the right form."""
+        russian, english = COUNTS[noun]
+        if self.language == "en":
+            return f"{number:,} {english[number != 1]}"
+        return f"{number:,}".replace(",", "\u00a0") + f" {russian[_russian_form(number)]}"
+
+    def reason(self, text: str) -> str:
+        """A reason of the linker, which speaks English, in the language of the page where we know it."""
+        if self.language == "ru":
+            for pattern, russian in _REASONS:
+                if found := pattern.fullmatch(text):
+                    return found.expand(russian)
+        return text
+
+
+def _russian_form(number: int) -> int:
+    if number % 10 == 1 and number % 100 != 11:
+        return 0
+    return 1 if number % 10 in (2, 3, 4) and number % 100 not in (12, 13, 14) else 2
+
+
+def language_of(request: web.Request) -> str:
+    """The language chosen by the link, else the first of Accept-Language that we speak, else Russian."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE, "")
+    if chosen in LANGUAGES:
+        return chosen
+    wanted = []
+    for position, item in enumerate(request.headers.get("Accept-Language", "").split(",")):
+        name, _, quality = item.strip().partition(";q=")
+        if (short := name.lower()[:2]) in LANGUAGES:
+            wanted.append((-_quality(quality), position, short))
+    return min(wanted)[2] if wanted else LANGUAGES[0]
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text) if text else 1.0
+    except ValueError:
+        return 0.0
