@@ -19,7 +19,7 @@ from email.message import Message
 from email.policy import Policy
 
 from agent.mail.safe_html import html_to_text, safe_html, strip_tags, text_to_html, tidy_text
-from agent.mail.text import decode_bytes, decode_raw_header, decode_words, one_line
+from agent.mail.text import decode_base64, decode_bytes, decode_raw_header, decode_words, one_line
 from agent.model import ParsedAttachment
 
 MOST_PARTS = 1000
@@ -131,6 +131,8 @@ def part_bytes(part: Part) -> bytes:
     try:
         if message.is_multipart():
             return _flattened(message)
+        if str(message.get("content-transfer-encoding", "")).strip().lower() == "base64":
+            return decode_base64(str(message.get_payload() or "").encode("ascii", "replace"))
         payload = message.get_payload(decode=True)
     except _BROKEN:
         payload = None

@@ -139,7 +139,7 @@ def _split(value: str) -> list[tuple[str, str]]:
         pairs = []
     found = []
     for name, address in pairs:
-        compact = "".join(address.split())
+        compact = next((word for word in reversed(address.split()) if "@" in word), "")
         if compact.count("@") == 1 and not compact.startswith("@") and len(compact) <= _LONGEST_ADDRESS:
             found.append((one_line(decode_words(name), 200), compact.strip("'\"")))
     return found or [("", address) for address in _ADDRESS.findall(value)]
