@@ -72,13 +72,17 @@ class Writer:
             self._dirty[log] = None
             self._changed.notify()
 
-    def put(self, log: LogStream, records: Records) -> None:
-        """Write packets, each with its arrival, soon; the caller never waits for the disk."""
-        size = sum([len(packet) for _, packet in records]) + RECORD.size * len(records)
+    def put(self, taken: list[tuple[LogStream, Records]]) -> None:
+        """Write packets, each with its arrival, soon; the caller never waits for the disk.
+
+        Handed over all at once, since two threads that work at the same time cost Python twice as much.
+        """
         with self._changed:
-            log.waiting.append((records, size))
-            self._waiting_bytes += size
-            self._dirty[log] = None
+            for log, records in taken:
+                size = sum([len(packet) for _, packet in records]) + RECORD.size * len(records)
+                log.waiting.append((records, size))
+                self._waiting_bytes += size
+                self._dirty[log] = None
             if self._waiting_bytes > MOST_BYTES:
                 self._drop_oldest()
             self._changed.notify()
