@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 _RATE = 8000
-_BEFORE_SECONDS = 0.5  # from the answer to the first word
-_AFTER_SECONDS = 0.5
+_BEFORE_SECONDS = 0.4  # from the answer to the first word
+_AFTER_SECONDS = 0.4
 _QUIET = 650  # of 32768: what is quieter at the ends of a phrase is no speech
 _SOUND = Path(__file__).parent / "sound"
 
@@ -47,7 +47,7 @@ class Script:
 _ANNA = Voice(name="ru+f2", speed=165, pitch=55)
 _SERGEI = Voice(name="ru+m3", speed=165, pitch=40)
 _UNKNOWN = Voice(name="ru+m1", speed=160, pitch=45)
-_KATE = Voice(name="en-us+f2", speed=165, pitch=55)
+_KATE = Voice(name="en-gb+f3", speed=165, pitch=55)
 _JOHN = Voice(name="en-gb+m3", speed=165, pitch=40)
 
 SCRIPTS = (
@@ -63,8 +63,8 @@ SCRIPTS = (
             ("callee", 0.3, "Доставка стоит пятьсот рублей."),
             ("caller", 0.3, "Это слишком дорого для нас."),
             ("callee", 0.3, "Мы предлагаем скидку десять процентов."),
-            ("caller", 0.3, "Пришлите, пожалуйста, коммерческое предложение."),
-            ("callee", 0.3, "До свидания."),
+            ("caller", 0.3, "Когда вы сможете отправить товар?"),
+            ("callee", 0.3, "Отправим заказ завтра утром."),
         ),
     ),
     Script(
@@ -78,8 +78,8 @@ SCRIPTS = (
             ("caller", 0.3, "Hello, this is Kate from Vector."),
             ("callee", 0.3, "How much does the delivery cost?"),
             ("caller", 0.3, "We can offer you a ten percent discount."),
-            ("callee", 0.3, "Please send me a commercial proposal."),
-            ("caller", 0.3, "I will send the contract by email."),
+            ("callee", 0.3, "When can you ship the order?"),
+            ("caller", 0.3, "We will ship it tomorrow morning."),
             ("callee", 0.3, "Goodbye."),
         ),
     ),

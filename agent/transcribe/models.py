@@ -81,7 +81,7 @@ def fetch_model(name: str, *, data_dir: Path) -> Path:
         _folder(data_dir).mkdir(parents=True, exist_ok=True)
         return _whole(whisper.fetch(name, _folder(data_dir), offline=False))
     except ModelUnavailable as error:
-        raise _missing(name, data_dir, error.what.rstrip(".")) from error
+        raise ModelUnavailable(error.what, remedy=_how_to_get(name, data_dir)) from error
     except OSError as error:
         raise _missing(name, data_dir, str(error)) from error
 
@@ -130,8 +130,12 @@ def _whole(directory: Path) -> Path:
 
 
 def _missing(name: str, data_dir: Path, why: str) -> ModelUnavailable:
-    return ModelUnavailable(
-        f"The speech model {name} is not on this machine: {why}.",
-        remedy="Calls are kept and their transcripts wait. It is fetched by itself once there is internet; else copy "
-        f"its directory to {_put_by_hand(name, data_dir)} or name a model directory in transcribe.model.",
+    what = f"The speech model {name} is not on this machine: {why}."
+    return ModelUnavailable(what, remedy=_how_to_get(name, data_dir))
+
+
+def _how_to_get(name: str, data_dir: Path) -> str:
+    return (
+        "Calls are kept and their transcripts wait. It is fetched by itself once there is internet; else copy its "
+        f"directory to {_put_by_hand(name, data_dir)} or name a model directory in transcribe.model."
     )

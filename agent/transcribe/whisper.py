@@ -25,10 +25,11 @@ log = structlog.get_logger()
 HABITS_FILE = "cardline.json"
 
 # A telephone band (300 to 3400 Hz) lowers Silero's probability of soft beginnings: at its usual 0.5 it cut up to
-# 0.6 s off a phrase, at 0.35 nothing, and ring-back, busy tone, noise and silence still gave no speech.
+# 0.6 s off a phrase, at 0.35 at most 0.3 s, and ring-back, busy tone, noise and silence still gave no speech. A "yes"
+# is 0.2 s and longer; the blips that music makes are shorter.
 _VAD = {
     "threshold": 0.35,
-    "min_speech_duration_ms": 100,
+    "min_speech_duration_ms": 200,
     "min_silence_duration_ms": 500,
     "max_speech_duration_s": 25.0,
     "speech_pad_ms": 0,
