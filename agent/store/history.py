@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, Utterance
@@ -153,7 +154,7 @@ async def _transcripts(connection: AsyncConnection, recording_ids: Sequence[int]
     newest = (
         select(transcript.c.id, transcript.c.recording_id, transcript.c.model, transcript.c.language)
         .where(transcript.c.recording_id.in_(recording_ids))
-        .distinct(transcript.c.recording_id)
+        .ext(distinct_on(transcript.c.recording_id))
         .order_by(transcript.c.recording_id, transcript.c.id.desc())
     )
     heads = (await connection.execute(newest)).all()

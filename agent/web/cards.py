@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import cards, clients, history, rights
-from agent.store.clients import Position
-from agent.web.entries import CallView, MailView, by_day, view
+from agent.model import Identity
+from agent.store import cards, history, rights
+from agent.store.clients import Position, list_clients
+from agent.web.entries import CallView, MailView, Names, by_day, view
 from agent.web.pages import formats_of, page
 from agent.web.services import login_of, number_in, services
 
 PAGE_SIZE = 50
 _LONGEST_SEARCH = 200
+_POSITION = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,7 +29,7 @@ async def list_cards(request: web.Request) -> web.StreamResponse:
     after = parse_position(request.query.get("after", ""))
     viewer = login_of(request).viewer
     async with services(request).store.begin() as connection:
-        found = await clients.list_clients(connection, viewer, search=search, after=after, limit=PAGE_SIZE + 1)
+        found = await list_clients(connection, viewer, search=search, after=after, limit=PAGE_SIZE + 1)
     rows, more = found[:PAGE_SIZE], len(found) > PAGE_SIZE
     following = {"q": search} if search else {}
     next_url = ""
@@ -53,7 +56,8 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         total = await history.count_history(connection, card_id)
         found = await history.list_history(connection, card_id, after=after, limit=PAGE_SIZE + 1)
         shown = found[:PAGE_SIZE]
-        entries = await views(request, connection, [one.id for one in shown])
+        known = {one.identity: card.name for one in card.contact_points}
+        entries = await views(request, connection, [one.id for one in shown], clients=known)
     next_url = f"/cards/{card_id}?after={write_position(shown[-1])}" if len(found) > PAGE_SIZE else ""
     _, formats = formats_of(request)
     return page(
@@ -70,11 +74,17 @@ async def show_card(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def views(request: web.Request, connection: AsyncConnection, ids: Sequence[int]) -> list[CallView | MailView]:
-    """Interactions as templates show them, in the order asked for."""
+async def views(
+    request: web.Request,
+    connection: AsyncConnection,
+    ids: Sequence[int],
+    *,
+    clients: Mapping[Identity, str] | None = None,
+) -> list[CallView | MailView]:
+    """Interactions as templates show them, in the order asked for; ``clients`` are names for identities."""
     entries = await history.load_entries(connection, ids)
     employees = {one.employee_id for entry in entries for one in entry.parties if one.employee_id is not None}
-    names = await history.list_employee_names(connection, sorted(employees))
+    names = Names(employees=await history.list_employee_names(connection, sorted(employees)), clients=clients or {})
     transcribes = services(request).settings.transcribe.enabled
     return [view(entry, names, transcribes=transcribes) for entry in entries]
 
@@ -102,10 +112,10 @@ def parse_position(text: str) -> Position | None:
     """
     if not text:
         return None
-    moment, _, number = text.partition(".")
-    if not (moment.lstrip("-").isdecimal() and number.isdecimal() and len(moment) < 18 and len(number) < 19):
+    found = _POSITION.fullmatch(text)
+    if found is None:
         raise web.HTTPBadRequest
     try:
-        return Position(moment=_EPOCH + timedelta(microseconds=int(moment)), id=int(number))
+        return Position(moment=_EPOCH + timedelta(microseconds=int(found[1])), id=int(found[2]))
     except (ValueError, OverflowError):
         raise web.HTTPBadRequest from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
 
-from agent.model import Direction, Disposition, IdentityKind, LinkState, Role
+from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Role
 from agent.store.history import CallFacts, Entry, Spoken
 from agent.store.interactions import Party
 from agent.store.links import BY_RULE
@@ -69,6 +69,7 @@ class CallView:
 
     id: int
     started: datetime
+    ended: datetime | None
     direction: str
     outcome: str
     ring_seconds: float | None
@@ -131,8 +132,16 @@ class Day:
     items: tuple[Item, ...]
 
 
-def view(entry: Entry, names: Mapping[int, str], *, transcribes: bool) -> CallView | MailView:
-    """One entry; ``names`` are employees by id, ``transcribes`` whether transcripts are to be expected at all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What people are called: employees by id, clients by identity where the page is about one of them."""
+
+    employees: Mapping[int, str]
+    clients: Mapping[Identity, str]
+
+
+def view(entry: Entry, names: Names, *, transcribes: bool) -> CallView | MailView:
+    """One entry; ``transcribes`` says whether transcripts are to be expected at all."""
     return _mail(entry, names) if entry.message is not None else _call(entry, names, transcribes=transcribes)
 
 
@@ -163,7 +172,7 @@ def _threads(entries: Sequence[CallView | MailView]) -> Iterator[Item]:
 # --- Calls ------------------------------------------------------------------------------------------------------------
 
 
-def _call(entry: Entry, names: Mapping[int, str], *, transcribes: bool) -> CallView:
+def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
     facts = entry.call or CallFacts(answered=None, ended=None, disposition=Disposition.FAILED, truncated=False)
     people = [(_person(one, names), one) for one in entry.parties]
     started, answered, ended = entry.interaction.started, facts.answered, facts.ended
@@ -172,6 +181,7 @@ def _call(entry: Entry, names: Mapping[int, str], *, transcribes: bool) -> CallV
     return CallView(
         id=entry.interaction.id,
         started=started,
+        ended=ended,
         direction=entry.interaction.direction or "unknown",
         outcome=_outcome(facts.disposition, entry.interaction.direction),
         ring_seconds=(ring_end - started).total_seconds() if ring_end else None,
@@ -205,7 +215,7 @@ def _sound(
     recording: Recording,
     spoken: Spoken | None,
     parties: Sequence[Party],
-    names: Mapping[int, str],
+    names: Names,
     *,
     transcribes: bool,
 ) -> Sound:
@@ -244,14 +254,16 @@ def _lines(spoken: Spoken, channels: Mapping[int | None, Person]) -> tuple[Line,
     return tuple(lines)
 
 
-def _person(party: Party, names: Mapping[int, str]) -> Person:
+def _person(party: Party, names: Names) -> Person:
     identity = party.identity
     contact = party.value if identity is None else identity.value
     if identity is not None and identity.kind is IdentityKind.PHONE:
         contact = phone(contact)
-    name = names.get(party.employee_id or 0, "") or party.name
+    name = names.employees.get(party.employee_id or 0, "") or party.name
+    if not name or name in (contact, party.value):
+        name = names.clients.get(identity, "") if identity is not None else ""
     return Person(
-        name="" if name in (contact, party.value) else name,
+        name=name,
         contact=contact,
         is_employee=party.role is Role.EMPLOYEE,
         is_hidden=identity is None and party.kind is IdentityKind.PHONE and party.role is Role.CLIENT,
@@ -270,7 +282,7 @@ def _reasons(entry: Entry) -> tuple[Reason, ...]:
 _POSITIONS = ("from", "to", "cc", "bcc")
 
 
-def _mail(entry: Entry, names: Mapping[int, str]) -> MailView:
+def _mail(entry: Entry, names: Names) -> MailView:
     message = entry.message
     assert message is not None
     own, quoted = split_quoted(message.text)

@@ -99,7 +99,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "recording_none": ("Записи нет.", "There is no recording."),
     "note_truncated": ("Запись оборвана: конец не был получен.", "The recording is cut off: its end never came."),
     "note_gap": ("Нет звука {start}–{end}: {reason}", "No sound {start}–{end}: {reason}"),
-    "note_gaps": ("Пропуски звука", "Gaps in the sound"),
     "from": ("От", "From"),
     "to": ("Кому", "To"),
     "cc": ("Копия", "Cc"),
@@ -122,7 +121,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "state_private": ("личное", "private"),
     # Interaction
     "interaction_title": ("Запись истории", "Entry"),
-    "cards_of": ("Карточки", "Cards"),
     "evidence": ("Свидетельства", "Evidence"),
     "evidence_lead": (
         "Что и когда было получено. Хранится неизменным.",
@@ -150,7 +148,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "choose_card": ("Выберите карточку", "Choose a card"),
     "add": ("Добавить", "Add"),
     "this_card": ("Это {name}", "It is {name}"),
-    "whose": ("Чей это контакт?", "Whose is it?"),
     "hidden_lead": (
         "Без номера карточку не создать; открыть можно каждую запись.",
         "Without a number there is no card to make; each entry can be opened.",
@@ -184,7 +181,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "identity_value": ("Внутренний номер, телефон или адрес", "Extension, phone or address"),
     "valid_from": ("Действует с", "Valid from"),
     "valid_from_hint": ("пусто: всегда", "empty: always"),
-    "valid_always": ("всегда", "always"),
     "valid_range": ("с {start}", "from {start}"),
     "valid_until": ("до {end}", "until {end}"),
     "identity_wrong": ("Это не номер и не адрес.", "This is neither a number nor an address."),
@@ -194,8 +190,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "kind_extension": ("внутренний", "extension"),
     "kind_address": ("почта", "mail"),
     "kind_domain": ("домен", "domain"),
-    "person": ("человек", "person"),
-    "company_kind": ("компания", "company"),
     # Sources
     "sources_title": ("Источники", "Sources"),
     "sources_lead": ("Откуда приходят звонки и письма.", "Where calls and mails come from."),

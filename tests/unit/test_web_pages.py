@@ -1,0 +1,601 @@
+"""The pages over HTTP, on a real database and archive: login, rights on every route, escaping, ranges, sorting."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+
+import pytest
+from aiohttp import ClientSession
+from sqlalchemy import select, update
+
+from agent.archive.blobs import Archive
+from agent.intake import Intake
+from agent.model import ParsedAttachment, UserRole
+from agent.store import accounts, cards, history
+from agent.store.engine import Store
+from agent.store.recordings import find_recording
+from agent.store.schema import audit_entry, blob, login_session
+from agent.web.app import WebServer
+from agent.web.routes import TABLE
+from linker.link import Linker
+from tests.web_world import MARIA, NOW, PASSWORD, STRANGER, Browser, Builder, World, build, phone, serve, settings_for
+
+HOSTILE = """<script>alert(1)</script><img src=x onerror="alert(2)">'"{{7*7}}"""
+PRICE_LIST = b"price list " * 1000
+RAW_MAIL = b"Subject: test\r\n\r\n" + PRICE_LIST
+ATTACHMENT = ParsedAttachment(
+    part=2,
+    name=f'../прайс {HOSTILE}\r\nX-Evil: 1".pdf',
+    media_type="text/html; charset=evil",
+    size=len(PRICE_LIST),
+    sha256=hashlib.sha256(PRICE_LIST).hexdigest(),
+)
+
+
+async def cut_out(plain: bytes, part: int) -> tuple[bytes, str, str]:
+    """Stands in for the mail side: the part is what follows the header."""
+    assert part == ATTACHMENT.part
+    return plain.partition(b"\r\n\r\n")[2], "anything", "text/html"
+
+
+@pytest.fixture(scope="module")
+async def world(store: Store, archive: Archive, intake: Intake, tmp_path_factory: pytest.TempPathFactory) -> World:
+    builder = Builder(store, archive, intake, settings_for(tmp_path_factory.getbasetemp()))
+    return await build(builder, ATTACHMENT, RAW_MAIL, hostile=HOSTILE)
+
+
+@pytest.fixture(scope="module")
+async def server(
+    store: Store, archive: Archive, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[WebServer]:
+    server = await serve(store, archive, settings_for(tmp_path_factory.getbasetemp()), cut_out)
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="module")
+async def people(server: WebServer) -> AsyncIterator[dict[str, Browser]]:
+    """A logged-in browser for everybody, and one that is not."""
+    found = {name: Browser(server) for name in ("admin", "boss", "anna", "ivan", "nobody", "stranger")}
+    for name, browser in found.items():
+        if name != "stranger":
+            assert await browser.log_in(name) == 303
+    yield found
+    for browser in found.values():
+        await browser.close()
+
+
+@pytest.fixture
+async def guest(server: WebServer) -> AsyncIterator[Browser]:
+    browser = Browser(server)
+    yield browser
+    await browser.close()
+
+
+# --- Rights -----------------------------------------------------------------------------------------------------------
+
+A, S, M = UserRole.ADMINISTRATOR, UserRole.SUPERVISOR, UserRole.MANAGER
+
+# Written a second time by hand: a route that is added or widened must be added or widened here too.
+ROLES = {
+    ("GET", "/healthz"): "public",
+    ("GET", "/metrics"): "public",
+    ("GET", "/static/{digest}/{name}"): "public",
+    ("GET", "/login"): "public",
+    ("POST", "/login"): "public",
+    ("GET", "/language/{language}"): "public",
+    ("POST", "/logout"): {A, S, M},
+    ("GET", "/"): {A, S, M},
+    ("GET", "/cards"): {A, S, M},
+    ("GET", "/cards/{id}"): {A, S, M},
+    ("GET", "/interactions/{id}"): {A, S, M},
+    ("GET", "/interactions/{id}/html"): {A, S, M},
+    ("GET", "/recordings/{id}"): {A, S, M},
+    ("HEAD", "/recordings/{id}"): {A, S, M},
+    ("GET", "/attachments/{id}"): {A, S, M},
+    ("GET", "/evidence/{id}/original"): {A, S, M},
+    ("GET", "/unsorted"): {A, S, M},
+    ("POST", "/unsorted/card"): {A, S, M},
+    ("POST", "/unsorted/contact-point"): {A, S, M},
+    ("POST", "/unsorted/decision"): {A, S, M},
+    ("GET", "/sources"): {A, S},
+    ("GET", "/employees"): {A},
+    ("POST", "/employees"): {A},
+    ("POST", "/employees/{id}/identities"): {A},
+}
+
+
+def plain(path: str) -> str:
+    """The path without the expressions of its places."""
+    return re.sub(r"\{(\w+):[^/]*\}", r"{\1}", path)
+
+
+def test_the_table_of_routes_is_the_one_written_here() -> None:
+    table = {(one.method, plain(one.path)): "public" if one.roles is None else set(one.roles) for one in TABLE}
+    assert table == ROLES
+
+
+async def test_every_route_refuses_whoever_is_not_in_its_roles(people: dict[str, Browser]) -> None:
+    for (method, path), roles in ROLES.items():
+        if path == "/logout":
+            continue
+        target = (
+            path.replace("{id}", "999999").replace("{digest}", "0").replace("{name}", "x").replace("{language}", "en")
+        )
+        for name, role in (("admin", A), ("boss", S), ("anna", M), ("stranger", None)):
+            form = {"csrf": await people[name].token()} if method == "POST" and role else None
+            async with people[name].http.request(method, target, data=form, allow_redirects=False) as answer:
+                status, place = answer.status, answer.headers.get("Location", "")
+            what = f"{method} {target} as {name}: {status}"
+            if roles == "public":
+                assert status in (200, 303, 400, 404), what
+            elif role is None:
+                assert (status == 303 and place.startswith("/login?next=")) or status == 401, what
+            elif role in roles:
+                assert status in (200, 303, 400, 404), what
+            else:
+                assert status == 403, what
+
+
+async def test_what_is_not_in_the_table_does_not_exist(people: dict[str, Browser]) -> None:
+    for method, path in (("GET", "/admin"), ("PUT", "/cards"), ("DELETE", "/cards/1"), ("HEAD", "/cards")):
+        async with people["admin"].http.request(method, path) as answer:
+            assert answer.status in (404, 405)
+
+
+async def test_a_manager_meets_nothing_that_is_not_his(people: dict[str, Browser], world: World) -> None:
+    ivans = [
+        f"/cards/{world.camomile}",
+        f"/interactions/{world.camomiles_call}",
+        f"/interactions/{world.camomiles_mail}",
+        f"/interactions/{world.camomiles_mail}/html",
+        f"/recordings/{world.camomiles_recording}",
+        f"/attachments/{world.camomiles_attachment}",
+        f"/evidence/{world.camomiles_evidence}/original",
+    ]
+    annas = [
+        f"/cards/{world.maria}",
+        f"/interactions/{world.marias_call}",
+        f"/recordings/{world.marias_recording}",
+        f"/interactions/{world.strangers_call}",
+    ]
+    for name, own, foreign in (("anna", annas, ivans), ("ivan", ivans, annas), ("nobody", [], annas + ivans)):
+        for path in own:
+            assert (await people[name].get(path))[0] == 200, f"{path} as {name}"
+        for path in foreign:
+            assert (await people[name].get(path))[0] == 404, f"{path} as {name}"
+    for path in annas + ivans:
+        assert (await people["boss"].get(path))[0] == 200, path
+
+
+async def test_lists_show_a_manager_only_his_own(people: dict[str, Browser]) -> None:
+    _, annas = await people["anna"].get("/cards")
+    assert "Мария Смирнова" in annas
+    assert "Ромашка" not in annas
+    _, ivans = await people["ivan"].get("/cards")
+    assert "Ромашка" in ivans
+    assert "Мария Смирнова" not in ivans
+    _, everything = await people["boss"].get("/cards")
+    assert "Ромашка" in everything
+    assert "Мария Смирнова" in everything
+    assert "495 000-00-33" not in (await people["ivan"].get("/unsorted"))[1]
+    assert "495 000-00-33" in (await people["anna"].get("/unsorted"))[1]
+    assert "no header could be read" not in (await people["anna"].get("/unsorted"))[1]
+    assert "no header could be read" in (await people["boss"].get("/unsorted"))[1]
+
+
+async def test_unreadable_originals_are_for_supervisors(people: dict[str, Browser], world: World) -> None:
+    path = f"/evidence/{world.unreadable_evidence}/original"
+    assert (await people["boss"].get(path))[0] == 200
+    assert (await people["anna"].get(path))[0] == 404
+
+
+# --- Login ------------------------------------------------------------------------------------------------------------
+
+
+async def test_wrong_names_and_passwords_are_told_alike(guest: Browser) -> None:
+    answers = []
+    for login, password in (("anna", "wrong password"), ("no such name", PASSWORD), ("", "")):
+        form = {"login": login, "password": password, "csrf": await guest.token("/login")}
+        async with guest.http.post("/login", data=form) as answer:
+            text = re.sub(r'(value|content)="[^"]*"', "", await answer.text())
+            answers.append((answer.status, text))
+    assert answers[0][0] == 403
+    assert len({status for status, _ in answers}) == 1
+    assert answers[0][1].replace(" autofocus", "") == answers[1][1].replace(" autofocus", "")
+    assert (await guest.get("/cards"))[0] == 303
+
+
+async def test_the_login_form_wants_its_token(guest: Browser) -> None:
+    async with guest.http.post("/login", data={"login": "anna", "password": PASSWORD, "csrf": "x"}) as answer:
+        assert answer.status == 400
+    assert (await guest.get("/cards"))[0] == 303
+
+
+async def test_guessing_is_stopped_but_the_right_password_counts_from_elsewhere(
+    server: WebServer, guest: Browser
+) -> None:
+    statuses = [await guest.log_in("boss", f"guess number {number}") for number in range(9)]
+    assert statuses[:8] == [403] * 8
+    assert statuses[8] == 429
+    assert await guest.log_in("boss") == 429
+    guest.http.headers["X-Forwarded-For"] = "192.0.2.77"
+    assert await guest.log_in("boss") == 303
+
+
+async def test_the_token_is_kept_as_a_digest_and_dies_with_the_logout(guest: Browser, store: Store) -> None:
+    assert await guest.log_in("anna") == 303
+    (cookie,) = [one for one in guest.http.cookie_jar if one.key == "cardline_session"]
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "Lax"
+    async with store.begin() as connection:
+        digests = set((await connection.execute(select(login_session.c.token_hash))).scalars())
+    assert hashlib.sha256(cookie.value.encode()).digest() in digests
+    assert await guest.post("/logout") == 303
+    guest.http.cookie_jar.update_cookies({"cardline_session": cookie.value}, guest.base)
+    assert (await guest.get("/cards"))[0] == 303
+
+
+async def test_a_form_without_the_right_token_changes_nothing(people: dict[str, Browser]) -> None:
+    for token in ("", "wrong", "я"):
+        assert await people["admin"].post("/employees", name="Ложный Сотрудник", csrf=token) == 403
+    assert "Ложный Сотрудник" not in (await people["admin"].get("/employees"))[1]
+
+
+async def test_a_disabled_account_is_out_at_once(server: WebServer, store: Store, guest: Browser) -> None:
+    async with store.begin() as connection:
+        number = await accounts.insert_account(connection, "Temp ", "Временный", PASSWORD, M)
+    assert await guest.log_in("TEMP") == 303
+    assert (await guest.get("/cards"))[0] == 200
+    async with store.begin() as connection:
+        await accounts.disable_account(connection, number)
+    assert (await guest.get("/cards"))[0] == 303
+    assert await guest.log_in("temp") == 403
+
+
+async def test_over_https_the_cookie_is_bound_to_the_host(
+    store: Store, archive: Archive, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = settings_for(tmp_path_factory.getbasetemp(), public_url="https://cardline.example.com")
+    server = await serve(store, archive, settings, cut_out)
+    browser = Browser(server)
+    try:
+        async with browser.http.get("/login") as answer:
+            token = (await answer.text()).partition('name="csrf" value="')[2].partition('"')[0]
+            form_cookie = answer.cookies["cardline_form"]
+            assert form_cookie["secure"]
+            assert "Strict-Transport-Security" in answer.headers
+        form = {"login": "anna", "password": PASSWORD, "csrf": token}
+        headers = {"Cookie": f"cardline_form={form_cookie.value}"}
+        async with browser.http.post("/login", data=form, headers=headers, allow_redirects=False) as answer:
+            assert answer.status == 303
+            session = answer.cookies["__Host-cardline_session"]
+            assert session["secure"]
+            assert session["path"] == "/"
+    finally:
+        await browser.close()
+        await server.stop()
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/\tx", "", "/login"])
+async def test_after_the_login_nobody_is_sent_elsewhere(guest: Browser, target: str) -> None:
+    form = {"login": "anna", "password": PASSWORD, "csrf": await guest.token("/login"), "next": target}
+    async with guest.http.post("/login", data=form, allow_redirects=False) as answer:
+        assert answer.headers["Location"] == "/"
+
+
+# --- What is shown ----------------------------------------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would run or load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.bad: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name.startswith("on") or name == "style" or (value or "").lower().startswith("javascript:"):
+                self.bad.append(f"{tag} {name}={value}")
+        source = dict(attrs).get("src") or ""
+        if (tag == "script" and not source.startswith("/static/")) or (tag == "img" and source == "x"):
+            self.bad.append(tag)
+
+
+async def test_nothing_from_outside_becomes_markup(people: dict[str, Browser], world: World) -> None:
+    paths = [
+        "/cards",
+        f"/cards/{world.camomile}",
+        f"/interactions/{world.camomiles_call}",
+        f"/interactions/{world.camomiles_mail}",
+        f"/interactions/{world.strangers_call}",
+        "/unsorted",
+        "/sources",
+        "/employees",
+        f"/cards?q={HOSTILE.replace('{', '%7B').replace('&', '%26').replace('#', '%23')}",
+    ]
+    seen = 0
+    for path in paths:
+        status, text = await people["admin"].get(path)
+        assert status == 200, path
+        assert Tags(text).bad == [], path
+        assert "49" not in re.findall(r"&#39;&#34;(.{0,12})", text), path
+        seen += text.count("&lt;script&gt;alert(1)")
+    assert seen >= 10, "the hostile words are shown, as words"
+
+
+async def test_every_answer_carries_the_policy(people: dict[str, Browser], world: World) -> None:
+    for path in ("/cards", "/healthz", "/nothing", "/login", f"/recordings/{world.marias_recording}", "/unsorted"):
+        async with people["admin"].http.get(path) as answer:
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+async def test_formatted_mail_is_a_document_that_can_do_nothing(people: dict[str, Browser], world: World) -> None:
+    async with people["ivan"].http.get(f"/interactions/{world.camomiles_mail}/html") as answer:
+        policy = answer.headers["Content-Security-Policy"]
+        assert "sandbox" in policy
+        assert "allow-scripts" not in policy
+        assert "allow-same-origin" not in policy
+        assert "script-src" not in policy
+        assert "img-src data:;" in policy
+        assert "с оформлением" in await answer.text()
+    _, page = await people["ivan"].get(f"/interactions/{world.camomiles_mail}")
+    frame = re.search(r"<iframe[^>]*>", page)
+    assert frame is not None
+    assert 'sandbox="allow-popups allow-popups-to-escape-sandbox"' in frame[0]
+    assert (await people["anna"].get(f"/interactions/{world.marias_call}/html"))[0] == 404
+
+
+async def test_an_attachment_is_always_a_file_to_save(people: dict[str, Browser], world: World) -> None:
+    async with people["ivan"].http.get(f"/attachments/{world.camomiles_attachment}") as answer:
+        assert await answer.read() == PRICE_LIST
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Disposition"].startswith("attachment;")
+        assert "X-Evil" not in answer.headers
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+    async with people["ivan"].http.get(f"/evidence/{world.camomiles_evidence}/original") as answer:
+        assert await answer.read() == RAW_MAIL
+
+
+async def test_a_card_tells_times_people_reason_and_what_was_said(people: dict[str, Browser], world: World) -> None:
+    people["anna"].http.cookie_jar.update_cookies({"cardline_language": "en"}, people["anna"].base)
+    status, text = await people["anna"].get(f"/cards/{world.maria}")
+    assert status == 200
+    for words in (
+        "Incoming call",
+        "answered",
+        "+7 495 000-00-11",
+        "Анна Петрова",
+        "rang <b>0:06</b>",
+        "talked <b>0:30</b>",
+        f'src="/recordings/{world.marias_recording}"',
+        'preload="none"',
+        "доставка входит в цену",
+        "phone +74950000011 is the card&#39;s",
+        "today",
+    ):
+        assert words.lower() in text.lower(), words
+    people["anna"].http.cookie_jar.update_cookies({"cardline_language": "ru"}, people["anna"].base)
+    _, russian = await people["anna"].get(f"/cards/{world.maria}")
+    assert "Входящий звонок" in russian
+    assert "телефон +74950000011 есть на карточке" in russian
+
+
+@pytest.mark.parametrize("search", ["смирн", "495 000-00-11", "8 (495) 000-00-11", "+7495000001", "maria@cl"])
+async def test_search_finds_by_name_number_and_address(people: dict[str, Browser], search: str) -> None:
+    async with people["boss"].http.get("/cards", params={"q": search}) as answer:
+        text = await answer.text()
+    assert "Мария Смирнова" in text
+    assert "Ромашка" not in text
+
+
+@pytest.mark.parametrize("search", ["%", "_", "\\", "' OR 1=1 --", "\0", "000-00-99", "9" * 300])
+async def test_odd_searches_find_nothing_and_break_nothing(people: dict[str, Browser], search: str) -> None:
+    async with people["boss"].http.get("/cards", params={"q": search}) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("after", ["x", "1", "1.x", "9" * 17 + ".1", "-" + "9" * 16 + ".1", "1.1.1", "٣.١"])
+async def test_a_made_up_position_is_refused(people: dict[str, Browser], world: World, after: str) -> None:
+    for path in ("/cards", f"/cards/{world.maria}"):
+        async with people["boss"].http.get(path, params={"after": after}) as answer:
+            assert answer.status in (200, 400)
+
+
+# --- Recordings -------------------------------------------------------------------------------------------------------
+
+
+async def test_ranges_give_exactly_the_bytes_asked_for(people: dict[str, Browser], world: World) -> None:
+    http, path = people["anna"].http, f"/recordings/{world.marias_recording}"
+    async with http.get(path) as answer:
+        whole = await answer.read()
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "audio/flac"
+        assert answer.headers["Accept-Ranges"] == "bytes"
+        etag = answer.headers["ETag"]
+    assert whole[:4] == b"fLaC"
+    assert len(whole) > 300_000, "longer than one chunk"
+    size = len(whole)
+    for header, expected in (
+        ("bytes=0-0", whole[:1]),
+        ("bytes=65530-65545", whole[65530:65546]),
+        (f"bytes={size - 5}-", whole[-5:]),
+        ("bytes=-7", whole[-7:]),
+        (f"bytes=10-{size * 2}", whole[10:]),
+    ):
+        async with http.get(path, headers={"Range": header}) as answer:
+            assert answer.status == 206, header
+            assert await answer.read() == expected, header
+            start = size - len(expected) if header != "bytes=0-0" and "65530" not in header else None
+            if start is not None:
+                assert answer.headers["Content-Range"] == f"bytes {start}-{size - 1}/{size}"
+    for header in (f"bytes={size}-", "bytes=-0", f"bytes={size + 5}-{size + 9}"):
+        async with http.get(path, headers={"Range": header}) as answer:
+            assert answer.status == 416, header
+            assert answer.headers["Content-Range"] == f"bytes */{size}"
+    async with http.get(path, headers={"Range": "bytes=0-9", "If-Range": '"other"'}) as answer:
+        assert answer.status == 200
+        assert await answer.read() == whole
+    async with http.get(path, headers={"If-None-Match": etag}) as answer:
+        assert answer.status == 304
+    async with http.head(path) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Length"] == str(size)
+        assert await answer.read() == b""
+
+
+async def test_listening_is_noted_once_and_looking_at_headers_is_not(
+    people: dict[str, Browser], world: World, store: Store
+) -> None:
+    path = f"/recordings/{world.camomiles_recording}"
+    async with people["ivan"].http.head(path):
+        pass
+    for start in range(0, 100, 10):
+        async with people["ivan"].http.get(path, headers={"Range": f"bytes={start}-{start + 9}"}):
+            pass
+    async with people["ivan"].http.get(f"{path}?download=1") as answer:
+        assert "attachment" in answer.headers["Content-Disposition"]
+    async with store.begin() as connection:
+        account = await accounts.find_account(connection, "ivan")
+        assert account is not None
+        query = select(audit_entry.c.action).where(
+            audit_entry.c.account_id == account.id, audit_entry.c.action.startswith("recording")
+        )
+        query = query.where(audit_entry.c.subject["recording_id"].as_integer() == world.camomiles_recording)
+        actions = sorted((await connection.execute(query)).scalars())
+    assert actions.count("recording_downloaded") == 1
+    assert actions.count("recording_played") == 1
+
+
+async def test_an_erased_and_an_altered_recording_say_what_happened(
+    people: dict[str, Browser], world: World, store: Store, archive: Archive, intake: Intake
+) -> None:
+    settings = settings_for(".")
+    builder = Builder(store, archive, intake, settings)
+    builder._number = 5000
+    number = await builder.recording(world.camomiles_call, NOW, b"fLaC" + b"x" * 200_000, 1)
+    async with store.begin() as connection:
+        found = await find_recording(connection, number)
+        assert found is not None
+        await connection.execute(update(blob).where(blob.c.name == found.blob.name).values(wrapped_key=b"\1" * 72))
+    assert (await people["boss"].get(f"/recordings/{number}"))[0] == 500
+    async with store.begin() as connection:
+        await connection.execute(update(blob).where(blob.c.name == found.blob.name).values(wrapped_key=None))
+    status, text = await people["boss"].get(f"/recordings/{number}")
+    assert status == 410
+    assert "audit log" in text
+
+
+# --- Sorting ----------------------------------------------------------------------------------------------------------
+
+
+async def test_only_what_waits_for_him_can_be_sorted_by_a_manager(
+    people: dict[str, Browser], world: World, store: Store
+) -> None:
+    form = {"kind": "phone", "value": STRANGER, "name": "Захват"}
+    assert await people["ivan"].post("/unsorted/card", **form) == 404
+    assert await people["anna"].post("/unsorted/card", **{**form, "value": MARIA}) == 404
+    assert await people["anna"].post("/unsorted/card", **{**form, "kind": "nonsense"}) == 400
+    assert await people["anna"].post("/unsorted/card", **{**form, "name": "  "}) == 400
+    foreign = {"kind": "phone", "value": STRANGER, "card": f"Ромашка №{world.camomile}"}
+    assert await people["anna"].post("/unsorted/contact-point", **foreign) == 404
+    assert await people["anna"].post("/unsorted/decision", **foreign) == 404
+
+
+async def test_a_person_makes_a_card_and_the_past_follows(
+    people: dict[str, Browser], world: World, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    form = {"kind": "phone", "value": STRANGER, "name": "  Новый   Клиент "}
+    assert await people["anna"].post("/unsorted/card", **form) == 303
+    await Linker(store, settings_for(tmp_path_factory.getbasetemp())).link([world.strangers_call])
+    async with store.begin() as connection:
+        (candidate,) = await cards.find_candidates(connection, [phone(STRANGER)])
+        (position,) = await history.list_history(connection, candidate.card_id)
+    assert candidate.card_name == "Новый Клиент"
+    assert position.id == world.strangers_call
+    assert (await people["anna"].get(f"/cards/{candidate.card_id}"))[0] == 200
+    assert "495 000-00-33" not in (await people["anna"].get("/unsorted"))[1]
+
+
+async def test_an_ambiguous_contact_is_decided_by_a_person(
+    people: dict[str, Browser], world: World, store: Store, archive: Archive, intake: Intake
+) -> None:
+    builder = Builder(store, archive, intake, settings_for("."))
+    builder._number = 9000
+    first = await builder.card("Первый", phone("+74950000055"))
+    second = await builder.card("Второй", phone("+74950000055"))
+    number = await builder.call("+74950000055", "101", NOW)
+    _, text = await people["boss"].get("/unsorted")
+    assert "Первый" in text
+    assert "Второй" in text
+    form = {"kind": "phone", "value": "+74950000055", "card": f"№{second}"}
+    assert await people["boss"].post("/unsorted/decision", **form) == 303
+    await builder.linker.link([number])  # the rules leave it alone
+    async with store.begin() as connection:
+        assert [one.id for one in await history.list_history(connection, second)] == [number]
+        assert await history.list_history(connection, first) == []
+
+
+async def test_an_administrator_adds_an_employee_and_what_is_his(people: dict[str, Browser]) -> None:
+    admin = people["admin"]
+    assert await admin.post("/employees", name="Новая Сотрудница") == 303
+    _, text = await admin.get("/employees")
+    found = re.search(r'id="employee-(\d+)">\s*<h2>Новая Сотрудница', text)
+    assert found is not None
+    path = f"/employees/{found[1]}/identities"
+    assert await admin.post(path, value="207", valid_from="2026-11-01") == 303
+    assert await admin.post(path, value="Nova@Пример.рф") == 303
+    assert await admin.post(path, value="no number") == 400
+    assert await admin.post(path, value="208", valid_from="yesterday") == 400
+    assert await admin.post(path, value="208", valid_from="0001-01-01") in (303, 400)
+    assert await admin.post("/employees/999999/identities", value="209") == 404
+    _, text = await admin.get("/employees")
+    assert "207" in text
+    assert "nova@xn--e1afmkfd.xn--p1ai" in text
+
+
+# --- For machines -----------------------------------------------------------------------------------------------------
+
+
+async def test_health_and_figures(server: WebServer, people: dict[str, Browser]) -> None:
+    assert await people["stranger"].get("/healthz") == (200, "ok\n")
+    assert "process_" in (await people["stranger"].get("/metrics"))[1]
+    forwarded = {"X-Forwarded-For": "192.0.2.1"}
+    assert (await people["stranger"].get("/metrics", **forwarded))[0] == 404
+    assert (await people["boss"].get("/metrics", **forwarded))[0] == 404
+    assert (await people["admin"].get("/metrics", **forwarded))[0] == 200
+
+
+async def test_static_files_are_kept_for_ever_under_their_digest(people: dict[str, Browser]) -> None:
+    _, text = await people["stranger"].get("/login")
+    (style,) = re.findall(r'href="(/static/[^"]+\.css)"', text)
+    async with people["stranger"].http.get(style) as answer:
+        assert answer.status == 200
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert answer.headers["Content-Type"] == "text/css; charset=utf-8"
+    assert (await people["stranger"].get(re.sub("/static/[0-9a-f]+/", "/static/00/", style)))[0] == 404
+
+
+async def test_a_database_that_is_away_is_a_503_and_not_a_traceback(archive: Archive, tmp_path: object) -> None:
+    away = Store(f"postgresql:///none?host={tmp_path}&user=cardline")
+    server = await serve(away, archive, settings_for(tmp_path), cut_out)
+    try:
+        async with ClientSession(f"http://{server.address[0]}:{server.address[1]}") as http:
+            async with http.get("/cards", headers={"Cookie": "cardline_session=x"}) as answer:
+                assert answer.status == 503
+                assert "Retry-After" in answer.headers
+                assert "Traceback" not in await answer.text()
+            async with http.get("/healthz") as answer:
+                assert answer.status == 200
+    finally:
+        await server.stop()
+        await away.close()
