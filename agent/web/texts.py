@@ -198,7 +198,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Подключите АТС или почтовый ящик в cardline.toml.",
         "Attach a PBX or a mailbox in cardline.toml.",
     ),
-    "since": ("с {time}", "since {time}"),
     "source_connecting": ("подключается", "connecting"),
     "source_running": ("работает", "running"),
     "source_login_failed": ("вход отклонён", "login refused"),

@@ -17,7 +17,7 @@ from agent.model import ParsedAttachment, UserRole
 from agent.store import accounts, cards, history
 from agent.store.engine import Store
 from agent.store.recordings import find_recording
-from agent.store.schema import audit_entry, blob, login_session
+from agent.store.schema import account, audit_entry, blob, login_session
 from agent.web.app import WebServer
 from agent.web.routes import TABLE
 from linker.link import Linker
@@ -251,8 +251,17 @@ async def test_a_disabled_account_is_out_at_once(server: WebServer, store: Store
     assert await guest.log_in("TEMP") == 303
     assert (await guest.get("/cards"))[0] == 200
     async with store.begin() as connection:
+        await connection.execute(update(account).where(account.c.id == number).values(disabled=True))
+    assert (await guest.get("/cards"))[0] == 303, "an open login of a disabled account is worth nothing"
+    async with store.begin() as connection:
+        await accounts.disable_account(connection, number, disabled=False)
+    assert (await guest.get("/cards"))[0] == 200
+    async with store.begin() as connection:
         await accounts.disable_account(connection, number)
-    assert (await guest.get("/cards"))[0] == 303
+        await accounts.disable_account(connection, number, disabled=False)
+    assert (await guest.get("/cards"))[0] == 303, "disabling closes what was open"
+    async with store.begin() as connection:
+        await accounts.disable_account(connection, number)
     assert await guest.log_in("temp") == 403
 
 
@@ -465,10 +474,10 @@ async def test_listening_is_noted_once_and_looking_at_headers_is_not(
     async with people["ivan"].http.get(f"{path}?download=1") as answer:
         assert "attachment" in answer.headers["Content-Disposition"]
     async with store.begin() as connection:
-        account = await accounts.find_account(connection, "ivan")
-        assert account is not None
+        ivan = await accounts.find_account(connection, "ivan")
+        assert ivan is not None
         query = select(audit_entry.c.action).where(
-            audit_entry.c.account_id == account.id, audit_entry.c.action.startswith("recording")
+            audit_entry.c.account_id == ivan.id, audit_entry.c.action.startswith("recording")
         )
         query = query.where(audit_entry.c.subject["recording_id"].as_integer() == world.camomiles_recording)
         actions = sorted((await connection.execute(query)).scalars())
