@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent import jobs
 from agent.model import Identity, IdentityKind, InteractionKind, MessageCategory
 from agent.settings import Settings
-from agent.store import cards, employees, interactions, links, messages
+from agent.store import cards, employees, interactions, linking, links, messages
 from agent.store.engine import Store
 from agent.store.interactions import Interaction, Party
-from linker.match import Decision, Knowledge, decide
+from linker.match import FLAG_PATTERNS, Decision, Knowledge, decide
 from linker.normalize import company_domain, normalize_address, normalize_phone
 
 log = structlog.get_logger()
@@ -37,6 +37,7 @@ class Linker:
     async def link(self, interaction_ids: list[int]) -> None:
         """The job: decide about these interactions as of now. What a person has decided stays."""
         async with self._store.begin() as connection:
+            await linking.lock_for_decision(connection, interaction_ids)
             found = await interactions.find_interactions(connection, interaction_ids)
             parties = await interactions.list_parties(connection, interaction_ids)
             knowledge = await self._knowledge(connection, [one for group in parties.values() for one in group])
@@ -44,7 +45,7 @@ class Linker:
             decisions = {one.id: decide(one, parties[one.id], knowledge, normalize=self.identity_of) for one in found}
             await _save(connection, decisions, silent)
         for interaction_id, decision in decisions.items():
-            states = [one.state.value for one in decision.links]
+            states = [one.state.value for one in decision.links] if interaction_id not in silent else []
             log.info("interaction_linked", interaction_id=interaction_id, states=states)
 
     def identity_of(self, party: Party) -> Identity | None:
@@ -91,10 +92,12 @@ class Linker:
     async def add_employee_identity(self, employee_id: int, identity: Identity) -> None:
         """Say that an extension or address is an employee's, from ever on; its past is decided anew."""
         async with self._store.begin() as connection:
+            await linking.lock_knowledge(connection)
             await employees.insert_identity(connection, employee_id, identity)
             await self._relink(connection, identity)
 
     async def _learn(self, connection: AsyncConnection, card_id: int, identity: Identity, *, label: str) -> None:
+        await linking.lock_knowledge(connection)
         if await cards.insert_contact_point(connection, card_id, identity, label=label):
             await self._relink(connection, identity)
 
@@ -115,6 +118,8 @@ async def _save(connection: AsyncConnection, decisions: dict[int, Decision], sil
     made = [link for one, decision in decisions.items() if one not in silent for link in decision.links]
     await interactions.save_resolution(connection, [one for each in decisions.values() for one in each.parties])
     await interactions.save_direction(connection, {one: each.direction for one, each in decisions.items()})
+    for pattern in FLAG_PATTERNS:
+        await linking.drop_flags(connection, list(decisions), pattern)
     for one, each in decisions.items():
         await interactions.add_flags(connection, one, each.flags)
     await links.replace_links(connection, list(decisions), made)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from agent.model import Direction, Identity, IdentityKind, InteractionKind, LinkState, Role
+from agent.model import Direction, Identity, IdentityKind, LinkState, Role
 from agent.store.cards import Candidate
 from agent.store.employees import EmployeeIdentity
 from agent.store.interactions import Interaction, Party
 from agent.store.links import Link
-from linker.normalize import company_domain
+from linker.normalize import company_domain, is_hidden
 
 _CONTACT_WORDS = {
     IdentityKind.PHONE: "phone",
@@ -23,6 +23,12 @@ _CONTACT_WORDS = {
     IdentityKind.ADDRESS: "address",
     IdentityKind.DOMAIN: "mail domain",
 }
+_ASIDE = ("envelope", "reply_to")  # whom only the envelope or Reply-To names may be a door: journal@, noreply@
+FLAG_PATTERNS = ("extension % belongs to no employee", "nobody of ours was recognised")
+"""What the flags made here look like (LIKE), so that each decision takes back those of the one before."""
+
+_LONGEST_QUOTED = 80
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +57,15 @@ def decide(
     normalize: Callable[[Party], Identity | None],
 ) -> Decision:
     """Who is who, which way it went, and on which card it belongs."""
-    resolved = tuple(_resolve(party, interaction.started, knowledge, normalize(party)) for party in parties)
+    resolved = _set_doors_aside(
+        [_resolve(party, interaction.started, knowledge, normalize(party)) for party in parties], knowledge
+    )
+    sides = [one for one in resolved if one.role is not None]
     return Decision(
-        direction=_direction(resolved),
+        direction=_direction(sides),
         parties=resolved,
-        links=_links(interaction, resolved, knowledge),
-        flags=tuple(_strange_extensions(resolved)),
+        links=_links(interaction, sides, knowledge),
+        flags=tuple(_flags(sides)),
     )
 
 
@@ -67,34 +76,60 @@ def _resolve(party: Party, at: datetime, knowledge: Knowledge, identity: Identit
         party,
         identity=identity,
         role=Role.EMPLOYEE if is_inside else Role.CLIENT,
-        employee_id=held[-1].employee_id if held else None,
+        employee_id=held[-1].employee_id if held else None,  # of a shared extension, whoever was given it last
+    )
+
+
+def _set_doors_aside(parties: Sequence[Party], knowledge: Knowledge) -> tuple[Party, ...]:
+    """Where the header names both sides, strangers of the envelope or Reply-To are no side: they get no role.
+
+    Otherwise the mailbox that takes the journal would make every internal mail one with an unknown client.
+    """
+    named = [one for one in parties if one.position not in _ASIDE]
+    if len(named) < 2:
+        return tuple(parties)
+    return tuple(
+        replace(one, role=None)
+        if one.position in _ASIDE and one.role is Role.CLIENT and not _candidates(one.identity, knowledge)
+        else one
+        for one in parties
     )
 
 
 def _direction(parties: Sequence[Party]) -> Direction | None:
     """From who began it; None when nobody is known to be ours, which is said as a flag rather than guessed."""
+    if not any(one.role is Role.EMPLOYEE for one in parties):
+        return None
+    if _is_internal(parties):
+        return Direction.INTERNAL
     begun_by = [one.role for one in parties if one.position in ("caller", "from")]
-    if all(one.role is Role.EMPLOYEE for one in parties):
-        return Direction.INTERNAL if parties else None
-    if Role.EMPLOYEE in begun_by:
-        return Direction.OUTBOUND
-    return Direction.INBOUND
+    return Direction.OUTBOUND if Role.EMPLOYEE in begun_by else Direction.INBOUND
 
 
-def _strange_extensions(parties: Sequence[Party]) -> list[str]:
-    return [
+def _is_internal(parties: Sequence[Party]) -> bool:
+    """One party alone is half a conversation: the source has not named the other side."""
+    return len(parties) > 1 and all(one.role is Role.EMPLOYEE for one in parties)
+
+
+def _flags(parties: Sequence[Party]) -> list[str]:
+    """What a person should put right; each looks like one of `FLAG_PATTERNS`."""
+    flags = [
         f"extension {one.identity.value} belongs to no employee"
         for one in parties
         if one.identity and one.identity.kind is IdentityKind.EXTENSION and one.employee_id is None
     ]
+    if parties and not any(one.role is Role.EMPLOYEE for one in parties):
+        flags.append("nobody of ours was recognised")
+    return flags
 
 
 def _links(interaction: Interaction, parties: Sequence[Party], knowledge: Knowledge) -> tuple[Link, ...]:
     clients = [one for one in parties if one.role is Role.CLIENT]
+    if _is_internal(parties):
+        return (_link(interaction, LinkState.INTERNAL, "only employees took part"),)
     if not clients:
-        reason = "only employees took part" if parties else "the source named nobody"
-        state = LinkState.INTERNAL if parties else LinkState.UNKNOWN
-        return (_link(interaction, state, reason),)
+        reason = "the source named only our side" if parties else "the source named nobody"
+        return (_link(interaction, LinkState.UNKNOWN, reason),)
     found = [_link_of_party(interaction, one, knowledge) for one in clients]
     for state in (LinkState.LINKED, LinkState.AMBIGUOUS):
         chosen = _one_a_card([one for one in found if one.state is state])
@@ -105,18 +140,36 @@ def _links(interaction: Interaction, parties: Sequence[Party], knowledge: Knowle
 
 def _link_of_party(interaction: Interaction, party: Party, knowledge: Knowledge) -> Link:
     if party.identity is None:
-        who = party.value or party.name or "the other side"
-        hidden = interaction.kind is InteractionKind.CALL
-        reason = "the number was hidden" if hidden else f"{who} is no usable address"
-        return _link(interaction, LinkState.UNKNOWN, reason)
-    for identity in (party.identity, _domain_of(party.identity)):
-        candidates = _one_candidate_a_card(knowledge.candidates.get(identity, ())) if identity is not None else []
-        if len(candidates) == 1:
-            return _link(interaction, LinkState.LINKED, _reason(candidates[0]), card_id=candidates[0].card_id)
-        if candidates:
-            names = ", ".join(sorted(one.card_name for one in candidates))
-            return _link(interaction, LinkState.AMBIGUOUS, f"{identity} is on {len(candidates)} cards: {names}")
+        return _link(interaction, LinkState.UNKNOWN, _why_nobody(party))
+    candidates = _candidates(party.identity, knowledge)
+    if len(candidates) == 1:
+        return _link(interaction, LinkState.LINKED, _reason(candidates[0]), card_id=candidates[0].card_id)
+    if candidates:
+        return _link(interaction, LinkState.AMBIGUOUS, _why_ambiguous(candidates))
     return _link(interaction, LinkState.UNKNOWN, f"{party.identity} is on no card")
+
+
+def _candidates(identity: Identity | None, knowledge: Knowledge) -> list[Candidate]:
+    """Cards with the identity itself, each once; only where there is none, those with its mail domain."""
+    if identity is None:
+        return []
+    found = _one_candidate_a_card(knowledge.candidates.get(identity, ()))
+    domain = _domain_of(identity)
+    return found or (_one_candidate_a_card(knowledge.candidates.get(domain, ())) if domain is not None else [])
+
+
+def _why_nobody(party: Party) -> str:
+    if party.kind is IdentityKind.PHONE and is_hidden(party.value):
+        return "the number was hidden"
+    who = " ".join((party.value or party.name or "the other side").split())[:_LONGEST_QUOTED]
+    return f"{who} is no usable {'number' if party.kind is IdentityKind.PHONE else 'address'}"
+
+
+def _why_ambiguous(candidates: Sequence[Candidate]) -> str:
+    names = sorted(one.card_name for one in candidates)
+    more = ", …" if len(names) > _MOST_NAMES else ""
+    shown = ", ".join(names[:_MOST_NAMES])
+    return f"{candidates[0].contact_point.identity} is on {len(candidates)} cards: {shown}{more}"
 
 
 def _domain_of(identity: Identity) -> Identity | None:
