@@ -72,7 +72,10 @@ namespace inbox {{
 
 
 class Dovecot:
-    """Start it, fill it with `append`, point a mailbox at ``port``."""
+    """Start it, fill it with `append`, point a mailbox at ``port``.
+
+    ``folder`` must lie where any user may pass, so not below pytest's temporary folder, which is closed to others.
+    """
 
     def __init__(self, folder: Path, program: str) -> None:
         self._folder = folder
@@ -138,11 +141,9 @@ class Dovecot:
 
     def change_uidvalidity(self) -> None:
         """Forget all UIDs, as a server does that was restored or moved."""
-        for name in ("dovecot-uidlist", "dovecot-uidvalidity"):
-            for path in self.mail.rglob(f"{name}*"):
+        for pattern in ("dovecot-uidlist*", "dovecot.index*"):  # dovecot-uidvalidity makes the next one a higher one
+            for path in self.mail.rglob(pattern):
                 path.unlink()
-        for path in self.mail.rglob("dovecot.index*"):
-            path.unlink()
 
     def _prepare(self) -> None:
         is_root = os.geteuid() == 0
@@ -152,8 +153,7 @@ class Dovecot:
         if is_root:
             for path in (self.mail, self.mail / "home"):
                 shutil.chown(path, owner.pw_uid, owner.pw_gid)
-            for path in (self._folder, *self._folder.parents[:2]):
-                path.chmod(path.stat().st_mode | 0o011)  # the mail's owner must get to the Maildir
+            self._folder.chmod(0o711)  # the mail's owner must get to the Maildir
         me = getpass.getuser()
         my_group = grp.getgrgid(os.getegid()).gr_name
         text = _CONFIG.format(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -29,11 +30,13 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-async def dovecot(tmp_path: Path) -> AsyncIterator[Dovecot]:
-    server = Dovecot(tmp_path, require("dovecot"))
-    await server.start()
-    yield server
-    server.kill()
+async def dovecot() -> AsyncIterator[Dovecot]:
+    program = require("dovecot")
+    with tempfile.TemporaryDirectory(prefix="dovecot-", ignore_cleanup_errors=True) as folder:
+        server = Dovecot(Path(folder), program)
+        await server.start()
+        yield server
+        server.kill()
 
 
 @pytest.fixture(autouse=True)
