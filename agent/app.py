@@ -91,6 +91,8 @@ class Service:
             await self._start_web(parts)
         self._background(self._start_what_needs_the_database(parts, url))
         self._announce()
+        if not parts.archive.keys.is_confirmed:
+            log.warning("master_keys_not_saved_elsewhere", remedy="Run `cardline keys show`, then `cardline keys confirm`.")
 
     async def _start_what_needs_the_database(self, parts: Parts, url: str) -> None:
         """Where a database of one's own is away, calls are recorded all the same, and this part waits."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agent.demo import scene
-from agent.demo.dovecot import Dovecot, start_dovecot
+from agent.demo.dovecot import PASSWORD, USER, Dovecot, start_dovecot
 from agent.demo.mails import StagedMail, stage_mails
 from agent.demo.report import Outcome, history_table, judge_call, judge_mail, judge_thread, read_histories
 from agent.demo.scene import StagedCall, stage_calls
@@ -76,7 +76,7 @@ class Demo:
         """Dovecot where it is installed, then the service with a configuration of its own, then people and cards."""
         self._dovecot = await start_dovecot(self._folder / "dovecot")
         if self._dovecot is not None:
-            stack.push_async_callback(self._dovecot.stop)
+            stack.callback(self._dovecot.kill)
             self._say("A mail server (Dovecot) for the demo's mailbox runs.")
         else:
             self._say("Dovecot is not installed (apt-get install dovecot-imapd): all mails come by SMTP.")
@@ -101,11 +101,10 @@ class Demo:
             'transcribe = { model = "tiny-demo" }',
         ]
         if self._dovecot is not None:
-            host, port, user, password = self._dovecot.login
             lines += [
                 "[[mailbox]]",
-                f'name = "Anna"\nhost = "{host}"\nport = {port}\ntls = false',
-                f'user = "{user}"\npassword = "{password}"\npoll_seconds = 1',
+                f'name = "Anna"\nhost = "127.0.0.1"\nport = {self._dovecot.port}\ntls = false',
+                f'user = "{USER}"\npassword = "{PASSWORD}"\npoll_seconds = 1',
             ]
         return "\n".join(lines) + "\n"
 
@@ -195,7 +194,8 @@ class Demo:
 
     async def _send(self, mail: StagedMail) -> None:
         if mail.folder is not None and self._dovecot is not None:
-            await self._dovecot.append(mail.folder, mail.raw)
+            folder = self._dovecot.sent if mail.folder == "Sent" else mail.folder
+            await asyncio.to_thread(self._dovecot.append, folder, [mail.raw])
         else:
             await asyncio.to_thread(_send_by_smtp, self._addresses["smtp"], mail)
         self._say(f"Mail sent: {mail.title}")

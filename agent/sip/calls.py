@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"^\+?\d{2,}$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamPlan:
+class LoggedStream:
     """How the packet log ``<index>.rtpdump`` enters the recording: its channel and what its payload types mean.
 
     ``codecs`` maps payload types to rtpmap values (``PCMA/8000``), ``parameters`` to fmtp values.
@@ -75,7 +75,7 @@ def captured_call(facts: Sequence[Fact], capture_id: str) -> CapturedCall:
     )
 
 
-def stream_plans(facts: Sequence[Fact]) -> tuple[StreamPlan, ...]:
+def stream_plans(facts: Sequence[Fact]) -> tuple[LoggedStream, ...]:
     """One plan for each stream ever opened, in the order of their logs."""
     metadata = _told(facts).metadata
     streams: dict[int, dict[str, Any]] = {}
@@ -86,7 +86,7 @@ def stream_plans(facts: Sequence[Fact]) -> tuple[StreamPlan, ...]:
             found = data.get(name)
             stream[name] |= {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
     channels = _channels({index: stream["label"] for index, stream in streams.items()}, metadata)
-    return tuple(StreamPlan(index=index, channel=channels[index], **streams[index]) for index in sorted(streams))
+    return tuple(LoggedStream(index=index, channel=channels[index], **streams[index]) for index in sorted(streams))
 
 
 def session_key(request: Request, body: Body) -> str:
@@ -201,7 +201,7 @@ def _ranks(metadata: Metadata) -> dict[str, int]:
     return ranks
 
 
-def _parties(told: _Told, plans: Sequence[StreamPlan], flags: list[str]) -> tuple[CapturedParty, ...]:
+def _parties(told: _Told, plans: Sequence[LoggedStream], flags: list[str]) -> tuple[CapturedParty, ...]:
     if told.metadata is None or not told.metadata.participants:
         return _sip_parties(told.invite, flags)
     if plans and not any(participant.sends for participant in told.metadata.participants):
@@ -244,7 +244,7 @@ def _uri(address: str) -> str:
     return inside[1] if inside else address.split(";")[0]
 
 
-def _details(facts: Sequence[Fact], told: _Told, plans: Sequence[StreamPlan], closed: Fact | None) -> dict[str, Any]:
+def _details(facts: Sequence[Fact], told: _Told, plans: Sequence[LoggedStream], closed: Fact | None) -> dict[str, Any]:
     opened = next((fact.data for fact in facts if fact.kind == OPENED), {})
     session = told.metadata.sessions[0] if told.metadata and told.metadata.sessions else None
     details: dict[str, Any] = {name: opened[name] for name in ("call_id", "peer", "transport") if opened.get(name)}

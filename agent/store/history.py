@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, literal, select, tuple_
-from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Disposition, Utterance
-from agent.store import interactions, links, messages, recordings
+from agent.model import Disposition
+from agent.store import interactions, links, messages, recordings, transcripts
 from agent.store.clients import Position
 from agent.store.interactions import Interaction, Party
 from agent.store.links import Link
 from agent.store.messages import Attachment, Message
 from agent.store.recordings import Recording
-from agent.store.schema import blob, call, capture, chain_link, employee, evidence, link, thread, transcript, utterance
+from agent.store.schema import blob, call, capture, chain_link, employee, evidence, link, thread
+from agent.store.transcripts import Transcript
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +31,6 @@ class CallFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
-    """The newest transcript of a recording, without its words one by one."""
-
-    recording_id: int
-    model: str
-    language: str
-    utterances: tuple[Utterance, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One interaction with everything a page says of it; parties know their employee's name by ``employees``."""
 
@@ -51,7 +41,7 @@ class Entry:
     call: CallFacts | None
     recordings: tuple[Recording, ...]
     captures: tuple[str, ...]
-    transcripts: tuple[Spoken, ...]
+    transcripts: tuple[Transcript, ...]
     message: Message | None
     thread_subject: str
     attachments: tuple[Attachment, ...]
@@ -89,7 +79,7 @@ async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[
     linked = await links.list_links(connection, ids)
     sounds = await recordings.list_recordings(connection, ids)
     captures = await _captures(connection, ids)
-    spoken = await _transcripts(connection, [one.id for one in sounds])
+    spoken = {one.recording_id: one for one in await transcripts.list_transcripts(connection, ids)}
     parts = await messages.list_attachments(connection, ids)
     return [
         Entry(
@@ -148,48 +138,6 @@ async def _evidence_counts(connection: AsyncConnection, ids: Sequence[int]) -> d
 async def _captures(connection: AsyncConnection, ids: Sequence[int]) -> list[tuple[int, str]]:
     query = select(capture.c.interaction_id, capture.c.state).where(capture.c.interaction_id.in_(ids))
     return [(row.interaction_id, row.state) for row in await connection.execute(query)]
-
-
-async def _transcripts(connection: AsyncConnection, recording_ids: Sequence[int]) -> dict[int, Spoken]:
-    newest = (
-        select(transcript.c.id, transcript.c.recording_id, transcript.c.model, transcript.c.language)
-        .where(transcript.c.recording_id.in_(recording_ids))
-        .ext(distinct_on(transcript.c.recording_id))
-        .order_by(transcript.c.recording_id, transcript.c.id.desc())
-    )
-    heads = (await connection.execute(newest)).all()
-    lines = (
-        select(
-            utterance.c.transcript_id,
-            utterance.c.channel,
-            utterance.c.start_ms,
-            utterance.c.end_ms,
-            utterance.c.text,
-            utterance.c.confidence,
-        )
-        .where(utterance.c.transcript_id.in_([head.id for head in heads]))
-        .order_by(utterance.c.start_ms, utterance.c.id)
-    )
-    said: dict[int, list[Utterance]] = {head.id: [] for head in heads}
-    for row in await connection.execute(lines):
-        said[row.transcript_id].append(
-            Utterance(
-                channel=row.channel,
-                start=row.start_ms / 1000,
-                end=row.end_ms / 1000,
-                text=row.text,
-                confidence=row.confidence / 100,
-            )
-        )
-    return {
-        head.recording_id: Spoken(
-            recording_id=head.recording_id,
-            model=head.model,
-            language=head.language,
-            utterances=tuple(said[head.id]),
-        )
-        for head in heads
-    }
 
 
 async def list_chain_sequences(connection: AsyncConnection, blob_names: Sequence[str]) -> dict[str, int]:

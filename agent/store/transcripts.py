@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
@@ -62,16 +62,19 @@ async def save_transcript(
     return transcript_id
 
 
-async def list_transcripts(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Transcript]:
-    """The newest transcript of each recording of these interactions."""
+async def list_transcripts(
+    connection: AsyncConnection, interaction_ids: Sequence[int], *, words: bool = False
+) -> list[Transcript]:
+    """The newest transcript of each recording of these interactions; its words one by one only where asked for."""
     newest = (
         select(transcript)
         .where(transcript.c.interaction_id.in_(interaction_ids))
-        .distinct(transcript.c.recording_id)
+        .ext(distinct_on(transcript.c.recording_id))
         .order_by(transcript.c.recording_id, transcript.c.id.desc())
     )
     heads = (await connection.execute(newest)).all()
-    lines = select(utterance).where(utterance.c.transcript_id.in_([head.id for head in heads]))
+    columns = [one for one in utterance.c if words or one is not utterance.c.words]
+    lines = select(*columns).where(utterance.c.transcript_id.in_([head.id for head in heads]))
     spoken: dict[int, list[Utterance]] = {head.id: [] for head in heads}
     for row in await connection.execute(lines.order_by(utterance.c.start_ms, utterance.c.id)):
         spoken[row.transcript_id].append(_utterance(row))
@@ -107,5 +110,5 @@ def _utterance(row: AnyRow) -> Utterance:
         end=row.end_ms / 1000,
         text=row.text,
         confidence=row.confidence / 100,
-        words=tuple(Word(**word) for word in row.words),
+        words=tuple(Word(**word) for word in getattr(row, "words", ())),
     )

@@ -8,11 +8,12 @@ from datetime import date, datetime
 from itertools import groupby
 
 from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Role
-from agent.store.history import CallFacts, Entry, Spoken
+from agent.store.history import CallFacts, Entry
 from agent.store.interactions import Party
 from agent.store.links import BY_RULE
 from agent.store.messages import Attachment
 from agent.store.recordings import ASSEMBLED, OPEN, Recording
+from agent.store.transcripts import Transcript
 from agent.web.formats import phone
 from agent.web.quotes import split_quoted
 
@@ -213,7 +214,7 @@ def _silence(captures: Sequence[str]) -> str:
 
 def _sound(
     recording: Recording,
-    spoken: Spoken | None,
+    spoken: Transcript | None,
     parties: Sequence[Party],
     names: Names,
     *,
@@ -238,7 +239,7 @@ def _sound(
     )
 
 
-def _lines(spoken: Spoken, channels: Mapping[int | None, Person]) -> tuple[Line, ...]:
+def _lines(spoken: Transcript, channels: Mapping[int | None, Person]) -> tuple[Line, ...]:
     lines = []
     for said in spoken.utterances:
         person = channels.get(said.channel)

@@ -92,6 +92,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Расшифровка готовится и появится здесь сама.",
         "The transcript is being made and will appear here.",
     ),
+    "transcript_tiny": (
+        "Модель «tiny-demo» понимает только фразы демонстрации; настоящую назовите в transcribe.model.",
+        "The model “tiny-demo” understands only the demo's phrases; name a real one in transcribe.model.",
+    ),
     "transcript_off": ("Расшифровка отключена в настройках.", "Transcription is switched off in the settings."),
     "transcript_empty": ("Речи в записи не распознано.", "No speech was recognised in the recording."),
     "recording_waits": ("Запись собирается.", "The recording is being put together."),

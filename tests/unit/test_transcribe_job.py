@@ -54,7 +54,7 @@ async def record(store: Store, archive: Archive, intake: Intake, sound: bytes) -
 
 async def stored(store: Store, interaction_id: int) -> list[transcripts.Transcript]:
     async with store.begin() as connection:
-        return await transcripts.list_transcripts(connection, [interaction_id])
+        return await transcripts.list_transcripts(connection, [interaction_id], words=True)
 
 
 @pytest.fixture(scope="module")
