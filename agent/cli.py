@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agent.errors import CardlineError
@@ -23,7 +24,7 @@ database = typer.Typer(no_args_is_help=True, help="The database itself.")
 app.add_typer(keys, name="keys")
 app.add_typer(user, name="user")
 app.add_typer(database, name="database")
-console = Console()
+console = Console(soft_wrap=True)  # lines are for copying: a key or a path broken in two is of no use
 
 
 class State:
@@ -82,8 +83,8 @@ def doctor() -> None:
     marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
     table = Table(box=None, show_header=False, padding=(0, 1))
     for finding in findings:
-        table.add_row(marks[finding.level], finding.subject, finding.text)
-    console.print(table)
+        table.add_row(marks[finding.level], escape(finding.subject), escape(finding.text))
+    console.print(table, soft_wrap=False)
     raise typer.Exit(any(finding.level == "fault" for finding in findings))
 
 
@@ -92,17 +93,19 @@ def verify() -> None:
     """Prove that nothing in the archive was changed or removed: every link of the chain and every stored byte."""
     from agent.archive.chain import verify as verify_chain
     from agent.parts import Parts, reach_database
+    from agent.store.migrate import migrate
 
     async def check() -> bool:
         settings = _settings()
         async with reach_database(settings) as url:
+            await migrate(url)
             parts = Parts(settings, url)
             verdict = await verify_chain(parts.store, parts.archive)
             await parts.close()
         if verdict.first_bad is None:
             console.print(f"All {verdict.links} links hold.")
             return True
-        console.print(f"{verdict.links} links hold. Link {verdict.first_bad} does not: {verdict.problem}.")
+        console.print(f"{verdict.links} links hold. Link {verdict.first_bad} does not: {escape(verdict.problem)}.")
         return False
 
     raise typer.Exit(0 if _run(check()) else 1)
@@ -151,7 +154,7 @@ def user_add(
             await parts.close()
 
     _run(add())
-    console.print(f"{login} may log in as {role}.")
+    console.print(f"{escape(login)} may log in as {role}.")
 
 
 @database.command("dump")
@@ -165,7 +168,7 @@ def database_dump(target: Path) -> None:
             await dump_database(url, target)
 
     _run(dump())
-    console.print(f"Written: {target}")
+    console.print(f"Written: {escape(str(target))}")
 
 
 def _settings() -> Settings:
@@ -193,12 +196,15 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)
     except CardlineError as error:
         _fail(error)
+    except OSError as error:  # a port that is taken, a disk that is full: it says so itself
+        _fail(CardlineError(f"{error}.", remedy="Put that right and start again."))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
 def _fail(error: CardlineError) -> NoReturn:
-    Console(stderr=True).print(f"[red]cardline:[/] {error}", highlight=False)
+    sentence = escape(" ".join(str(error).split()))
+    Console(stderr=True, soft_wrap=True).print(f"[red]cardline:[/] {sentence}", highlight=False)
     raise typer.Exit(1)
 
 

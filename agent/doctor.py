@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -10,7 +11,8 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import aiohttp
 
@@ -41,11 +43,16 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything, in the order in which a person would put it right."""
     findings: list[Finding] = []
-    for part in (_data_directory, _keys, _database, _speech, _pages, _telephone):
+    for part in (_data_directory, _keys, _database, _speech, _pages, _telephone, _service):
+        subject = part.__name__.strip("_").replace("_", " ")
         try:
             findings += [finding async for finding in part(settings)]
         except CardlineError as error:
-            findings.append(Finding(subject=part.__name__.strip("_").replace("_", " "), level="fault", text=str(error)))
+            findings.append(Finding(subject=subject, level="fault", text=str(error)))
+            if part is _data_directory:  # without it all others would only say the same again
+                break
+        except OSError as error:
+            findings.append(Finding(subject=subject, level="fault", text=f"{error}. Run it as the service's user."))
     return findings
 
 
@@ -137,10 +144,21 @@ async def _telephone(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(subject="SIP lines", level="warning", text=text)
     else:
         yield Finding(subject="SIP lines", level="ok", text="pjsua2 is installed.")
-    running = settings.data_dir / "service.json"
-    if running.exists():
-        addresses = json.loads(running.read_text())
+
+
+async def _service(settings: Settings) -> AsyncIterator[Finding]:
+    addresses = _announced(settings)
+    if addresses:
         where = ", ".join(f"{name} {at[0]}:{at[1]}" for name, at in addresses.items() if isinstance(at, list))
         yield Finding(subject="service", level="ok", text=f"running, listening on {where}")
     else:
         yield Finding(subject="service", level="warning", text="not running. Start it with `cardline run`.")
+
+
+def _announced(settings: Settings) -> dict[str, Any]:
+    """What a running service has written of itself; nothing where it was killed and could not take it back."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        addresses: dict[str, Any] = json.loads((settings.data_dir / "service.json").read_text())
+        if Path(f"/proc/{int(addresses['pid'])}").exists():
+            return addresses
+    return {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from agent.archive.blobs import Archive, open_archive
-from agent.errors import Misconfigured
+from agent.errors import DatabaseUnavailable, Misconfigured
 from agent.intake import Intake
 from agent.settings import Settings
 from agent.store.engine import Store
@@ -36,6 +38,8 @@ def prepare_data_dir(settings: Settings) -> None:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         (settings.data_dir / "captures").mkdir(mode=0o700, exist_ok=True)
+        if not os.access(settings.data_dir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise Misconfigured(
             f"The data directory {settings.data_dir} cannot be used: {error.strerror}.",
@@ -45,13 +49,23 @@ def prepare_data_dir(settings: Settings) -> None:
 
 @asynccontextmanager
 async def reach_database(settings: Settings) -> AsyncIterator[str]:
-    """URL of the database for a command that may run beside the service: its embedded one where it runs, else `database`."""
+    """URL of the database for a command that may run beside the service: its embedded one, else `database`.
+
+    Raises:
+        DatabaseUnavailable: with a remedy for the person at the keyboard, since a command is not tried again by itself.
+    """
     running = None if settings.database.url.get_secret_value() else running_url(settings.data_dir)
-    if running is not None:
-        yield running
-        return
-    async with database(settings) as url:
-        yield url
+    try:
+        if running is not None:
+            yield running
+        else:
+            async with database(settings) as url:
+                yield url
+    except DatabaseUnavailable as error:
+        if error.remedy != DatabaseUnavailable.remedy:
+            raise
+        remedy = "Check that the database server runs and that database.url is right."
+        raise DatabaseUnavailable(error.what, remedy=remedy) from error
 
 
 @asynccontextmanager
@@ -61,6 +75,7 @@ async def database(settings: Settings) -> AsyncIterator[str]:
     if given:
         yield given
         return
+    prepare_data_dir(settings)
     embedded = EmbeddedPostgres(settings.data_dir, run_as=settings.database.run_as)
     await embedded.start()
     try:

@@ -6,23 +6,36 @@ ends the start with the setting's name, what is wrong and what would be right; n
 
 from __future__ import annotations
 
+import os
 import socket
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args
 
 import phonenumbers
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from agent.errors import Misconfigured
 
+_BUCKETS = ("s3://", "gs://", "az://")
+
+
+def _known_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ip_network(network)
+    return networks
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+Networks = Annotated[tuple[str, ...], AfterValidator(_known_networks)]
 
 
 class Section(BaseModel):
@@ -43,6 +56,13 @@ class DatabaseSettings(Section):
         description="User for the embedded PostgreSQL when Cardline itself runs as root; empty: cardline or nobody.",
     )
 
+    @field_validator("url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must begin with postgresql://")
+        return value
+
 
 class ArchiveSettings(Section):
     """Where sealed recordings and mails live."""
@@ -52,13 +72,20 @@ class ArchiveSettings(Section):
         description="s3://, gs:// or az:// bucket and prefix; empty: the folder blobs of the data directory.",
     )
 
+    @field_validator("url")
+    @classmethod
+    def _bucket(cls, value: str) -> str:
+        if value and not value.startswith(_BUCKETS):
+            raise ValueError(f"it must begin with {', '.join(_BUCKETS)}")
+        return value
+
 
 class JobSettings(Section):
     """Which durable work this machine does."""
 
     general: bool = Field(True, description="Run parse, link and assemble jobs on this machine.")
     speech: bool = Field(True, description="Run transcription on this machine.")
-    queues: tuple[str, ...] = Field(
+    queues: tuple[Literal["parse", "link", "host"], ...] = Field(
         (), description="Work on these queues only (parse, link, host); empty: on all of them."
     )
 
@@ -74,18 +101,11 @@ class SiprecSettings(Section):
         description="Address told to the session border controller in SDP and Contact; empty: the one it reached.",
     )
     rtp_ports: tuple[Port, Port] = Field((40000, 49999), description="First and last UDP port for media.")
-    allow: tuple[str, ...] = Field(
+    allow: Networks = Field(
         ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"),
         description="Networks that may send recording sessions.",
     )
     max_calls: int = Field(1000, ge=1, description="Concurrent calls past which an INVITE is answered 503.")
-
-    @field_validator("allow")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            ip_network(network)
-        return value
 
     @field_validator("rtp_ports")
     @classmethod
@@ -102,14 +122,12 @@ class SmtpSettings(Section):
     listen: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
     port: Port = Field(2525, description="SMTP port; 0 picks a free one.")
     hostname: str = Field(default_factory=socket.getfqdn, description="Name in the greeting.")
-    allow: tuple[str, ...] = Field(
+    allow: Networks = Field(
         ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"),
         description="Networks that may deliver mail here; everybody else is refused.",
     )
     max_bytes: int = Field(60 * 1024 * 1024, ge=1024, description="Largest message, in bytes.")
     max_connections: int = Field(500, ge=1, description="Connections past which a new one is answered 421.")
-
-    _check_allow = field_validator("allow")(SiprecSettings._networks.__func__)  # type: ignore[attr-defined]
 
 
 class MailboxSettings(Section):
@@ -147,6 +165,13 @@ class WebSettings(Section):
         "", description="Address under which people reach the pages, https://…; `cardline doctor` checks it."
     )
 
+    @field_validator("public_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("it must begin with https://")
+        return value
+
 
 class Settings(BaseSettings):
     """The whole of cardline.toml."""
@@ -168,6 +193,22 @@ class Settings(BaseSettings):
     mailbox: tuple[MailboxSettings, ...] = Field((), description="IMAP mailboxes, one [[mailbox]] table each.")
     transcribe: TranscribeSettings = TranscribeSettings()
     web: WebSettings = WebSettings()
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _folder(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("it must name a folder")
+        return Path(value).expanduser() if isinstance(value, str) else value
+
+    @field_validator("mailbox")
+    @classmethod
+    def _names(cls, value: tuple[MailboxSettings, ...]) -> tuple[MailboxSettings, ...]:
+        """What is archived of a mailbox is remembered under its name: two of one name would skip each other's mail."""
+        names = [one.name for one in value]
+        if twice := sorted({one for one in names if names.count(one) > 1}):
+            raise ValueError(f"the name {twice[0]} is given to two of them; each needs its own")
+        return value
 
     @field_validator("region")
     @classmethod
@@ -202,19 +243,61 @@ def load_settings(path: Path | None = None) -> Settings:
     _chosen_file = path or Path("cardline.toml")
     if path is not None and not path.is_file():
         raise Misconfigured(f"There is no configuration file {path}.", remedy="Name an existing one with --config.")
+    _refuse_unknown_variables()
     try:
         return Settings()
     except ValidationError as error:
-        raise Misconfigured(_in_words(error)) from None
+        raise Misconfigured(" ".join(_in_words(problem) for problem in error.errors())) from None
+    except SettingsError as error:  # its text quotes the name of the section, never the value
+        raise Misconfigured(
+            f"A CARDLINE_ variable cannot be read: {error}.",
+            remedy="""Write lists and tables as JSON, for example CARDLINE_SIPREC__ALLOW='["192.0.2.0/24"]'.""",
+        ) from None
+    except OSError as error:
+        raise Misconfigured(
+            f"{_chosen_file} cannot be read: {error.strerror}.", remedy="Let the service's user read it."
+        ) from None
     except ValueError as error:  # TOML syntax
         raise Misconfigured(f"{_chosen_file} cannot be read: {error}.") from None
 
 
-def _in_words(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
-        given = "" if problem["type"] in ("missing", "extra_forbidden") else f" (it is {problem['input']!r})"
-        text = "there is no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-        lines.append(f"{name}: {text}{given}.")
-    return " ".join(lines)
+def _refuse_unknown_variables() -> None:
+    """CARDLINE_WEBB__PORT is a slip; names without two underscores may be anybody's (Kubernetes makes some)."""
+    for variable in os.environ:
+        section, separator, _ = variable.lower().removeprefix("cardline_").partition("__")
+        if variable.lower().startswith("cardline_") and separator and section not in Settings.model_fields:
+            raise Misconfigured(
+                f"{variable}: there is no section {section}.", remedy="Correct or unset this environment variable."
+            )
+
+
+_WORDS = (
+    ("Value error, ", ""),
+    ("Field required", "it must be given"),
+    ("Input should be a valid tuple", "it should be a list, [ … ]"),
+    (" for <class 'pathlib.Path'>", ""),
+)
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting."
+    text = problem["msg"]
+    for theirs, ours in _WORDS:
+        text = text.replace(theirs, ours)
+    if problem["type"] == "model_type":
+        text = f"it should be a table, [{name}]"
+    given = f" (it is {problem['input']!r})" if problem["type"] != "missing" and _may_be_shown(problem["loc"]) else ""
+    return f"{name}: {text}{given}."
+
+
+def _may_be_shown(loc: tuple[int | str, ...]) -> bool:
+    """Whether a wrong value may stand in a message: not that of a secret, nor of what may hold one."""
+    kind: Any = Settings
+    for part in loc:
+        if isinstance(part, str) and part in getattr(kind, "model_fields", {}):
+            kind = kind.model_fields[part].annotation
+        elif (inside := get_args(kind)) and isinstance(part, int):
+            kind = inside[0]
+    return not any(isinstance(one, type) and issubclass(one, SecretStr | BaseModel) for one in (kind, *get_args(kind)))
