@@ -6,7 +6,7 @@ Whether a conversation is internal or private is decided later, by who the peopl
 from __future__ import annotations
 
 from agent.mail.headers import Headers, first
-from agent.mail.text import one_line
+from agent.mail.text import decode_words, one_line
 from agent.model import MessageCategory
 
 _MACHINES = ("mailer-daemon", "postmaster", "mail-daemon", "mailerdaemon")
@@ -59,4 +59,4 @@ def _by_return_path(headers: Headers, *, null_return_path: bool) -> tuple[Messag
 
 
 def _because(headers: Headers, name: str) -> str:
-    return f"its header says {name.title()}: {one_line(first(headers, name), 100)}"
+    return f"its header says {name.title()}: {one_line(decode_words(first(headers, name)), 100)}"
