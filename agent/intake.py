@@ -87,8 +87,8 @@ class Intake:
             await evidence.mark_read(connection, row.id, interaction_id)
         elif call.details and dict(call.details) != row.details:
             await evidence.save_details(connection, row.id, {**row.details, **call.details})
-        await interactions.merge_call(connection, interaction_id, call)
-        is_news = await interactions.merge_parties(connection, interaction_id, call.parties)
+        overtaken = await interactions.merge_call(connection, interaction_id, call)
+        is_news = await interactions.merge_parties(connection, interaction_id, call.parties, overtaken=overtaken)
         if call.capture_id is not None:
             await recordings.open_capture(connection, call.capture_id, interaction_id, self._host)
         if is_news or inserted is not None:
@@ -109,7 +109,7 @@ class Intake:
         Raises:
             Unavailable: disk or database are away; nothing was promised.
         """
-        news = await self._only_news(mails) if position is not None else list(mails)
+        news = await self._only_news(mails, by_content=position is not None)
         sealed = await asyncio.gather(*(self._seal(mail) for mail in news))
         async with self._store.begin() as connection:
             ids = [
@@ -123,17 +123,19 @@ class Intake:
                 await mailboxes.save_position(connection, position)
         return ids
 
-    async def _only_news(self, mails: Sequence[CapturedMail]) -> list[CapturedMail]:
+    async def _only_news(self, mails: Sequence[CapturedMail], *, by_content: bool) -> list[CapturedMail]:
+        """Asks the database before anything is sealed, so that one that is away does not fill the disk with blobs."""
         if not mails:
             return []
         prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
         async with self._store.begin() as connection:
             keys, contents = await evidence.find_known(
-                connection, mails[0].source, [mail.key for mail in mails], prints
+                connection, mails[0].source, [mail.key for mail in mails], prints if by_content else []
             )
         news = []
         for mail, fingerprint in zip(mails, prints, strict=True):
-            if mail.key not in keys and fingerprint not in contents:
+            if mail.key not in keys and not (by_content and fingerprint in contents):
+                keys.add(mail.key)
                 contents.add(fingerprint)
                 news.append(mail)
         return news
@@ -181,7 +183,7 @@ async def _insert_mail(
     connection: AsyncConnection, mail: CapturedMail, blob: SealedBlob, fingerprint: bytes
 ) -> int | None:
     blob_id = await blobs.save_blob(connection, blob, source=mail.source)
-    return await evidence.insert_evidence(
+    evidence_id = await evidence.insert_evidence(
         connection,
         source=mail.source,
         key=mail.key,
@@ -191,6 +193,9 @@ async def _insert_mail(
         received_at=mail.received,
         state=EvidenceState.STORED,
     )
+    if evidence_id is None:  # another process delivered this key after we had looked
+        await blobs.take_back_blob(connection, blob_id)
+    return evidence_id
 
 
 def _link_job(interaction_ids: list[int]) -> jobs.Job:

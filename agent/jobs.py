@@ -7,6 +7,7 @@ siblings above (sip, mail, transcribe, linker) can ask for each other's work wit
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,8 +93,9 @@ class Retry(procrastinate.BaseRetryStrategy):
     def get_retry_decision(
         self, *, exception: BaseException, job: procrastinate_jobs.Job
     ) -> procrastinate.RetryDecision | None:
-        """Seconds until the next attempt, or None to give up."""
-        if not isinstance(exception, Unavailable | Misconfigured) and job.attempts >= _ATTEMPTS_OF_A_BUG:
+        """Seconds until the next attempt, or None to give up. A job that a shutdown broke off is no bug."""
+        is_bug = not isinstance(exception, Unavailable | Misconfigured | asyncio.CancelledError)
+        if is_bug and job.attempts >= _ATTEMPTS_OF_A_BUG:
             log.error("job_given_up", task=job.task_name, job=job.id, error=repr(exception))
             return None
         pause = min(_FIRST_RETRY_SECONDS * 2 ** min(job.attempts, 16), _LONGEST_RETRY_SECONDS)

@@ -79,7 +79,10 @@ class ChildProcess:
             log.error("process_ended", name=self.name, exit_code=code, restart_in_seconds=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            await self._spawn()
+            try:
+                await self._spawn()
+            except OSError as error:  # no memory, no process to be had: the old one counts as ended once more
+                log.error("process_not_started", name=self.name, reason=str(error))  # noqa: TRY400 - says it all
 
 
 def leave_with_parent() -> None:

@@ -65,7 +65,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     captures = settings.data_dir / "captures"
     jobs.register(app, jobs.ASSEMBLE, Assembler(parts.store, parts.archive, captures).assemble)
     mine: Mapping[str, str] = {"parse": "parse", "link": "link", "host": jobs.host_queue(settings.host)}
-    return [mine[name] for name in settings.jobs.queues or tuple(mine)]
+    return [mine[name] for name in settings.jobs.queues] or list(mine.values())
 
 
 async def _equip_speech(app: procrastinate.App, parts: Parts) -> list[str]:

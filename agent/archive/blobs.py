@@ -21,9 +21,9 @@ from typing import BinaryIO, Protocol
 import obstore
 from obstore.store import ObjectStore
 
-from agent.archive.keys import KeyRing, sync_folder
+from agent.archive.keys import KeyRing, make_folder, sync_folder
 from agent.archive.sealing import RangeSource, SealedReader, Sealer
-from agent.errors import ArchiveUnavailable, BlobErased, BlobMissing
+from agent.errors import ArchiveUnavailable, BlobAltered, BlobErased, BlobMissing
 from agent.model import SealedBlob
 
 _KEY_BYTES = 32
@@ -37,7 +37,10 @@ class BlobStorage(Protocol):
         """Write what the sealer makes of ``source``, durably, under ``sealer.name``."""
 
     def open(self, name: str) -> RangeSource:
-        """A stored blob for reading ranges; raises `BlobMissing`."""
+        """A stored blob for reading ranges; raises `BlobMissing` or `ArchiveUnavailable`."""
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever sealed here."""
 
     def sweep(self) -> None:
         """Remove what a crash left half-written."""
@@ -49,7 +52,13 @@ class LocalStorage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._incoming = folder / "incoming"
-        self._incoming.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self._durable: set[Path] = set()  # folders whose own names this process has synced
+        for one in (folder, self._incoming):
+            make_folder(one)
+
+    def is_empty(self) -> bool:
+        """See `BlobStorage`."""
+        return next(self._folder.glob("??/??/*"), None) is None
 
     def sweep(self) -> None:
         """See `BlobStorage`."""
@@ -78,32 +87,39 @@ class LocalStorage:
     def open(self, name: str) -> RangeSource:
         """See `BlobStorage`."""
         try:
-            return _LocalFile(self._path(name))
+            return _LocalFile(self._path(name).open("rb", buffering=0))
         except FileNotFoundError:
             raise BlobMissing(f"Blob {name} is missing.") from None
+        except OSError as error:
+            raise _not_readable(error) from error
 
     def _path(self, name: str) -> Path:
         return self._folder / name[:2] / name[2:4] / name
 
     def _publish(self, temporary: Path, final: Path) -> None:
+        """Folders are synced by whoever uses them first, since whoever made them may have died before it could."""
         for folder in (final.parent.parent, final.parent):
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
+            if folder not in self._durable:
+                folder.mkdir(mode=0o700, exist_ok=True)
                 sync_folder(folder.parent)
+                self._durable.add(folder)
         with contextlib.suppress(FileExistsError):
             os.link(temporary, final)
         sync_folder(final.parent)
 
 
 class _LocalFile:
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
 
     def read_range(self, offset: int, length: int) -> bytes:
-        return os.pread(self._descriptor, length, offset)
+        try:
+            return os.pread(self._file.fileno(), length, offset)
+        except OSError as error:
+            raise _not_readable(error) from error
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        self._file.close()
 
 
 class BucketStorage:
@@ -118,18 +134,29 @@ class BucketStorage:
         Raises:
             ArchiveUnavailable: the bucket does not take it.
         """
-        with tempfile.TemporaryFile() as file:
-            for frame in sealer.frames(source):
-                file.write(frame)
-            file.seek(0)
-            try:
+        try:
+            with tempfile.TemporaryFile() as file:
+                for frame in sealer.frames(source):
+                    file.write(frame)
+                file.seek(0)
                 obstore.put(self._store, sealer.name, file)
-            except Exception as error:
-                raise ArchiveUnavailable(f"The bucket does not take a blob: {error}.") from error
+        except Exception as error:  # obstore's errors have no base of their own
+            raise ArchiveUnavailable(f"The bucket does not take a blob: {error}.") from error
 
     def open(self, name: str) -> RangeSource:
         """See `BlobStorage`."""
         return _BucketObject(self._store, name)
+
+    def is_empty(self) -> bool:
+        """See `BlobStorage`.
+
+        Raises:
+            ArchiveUnavailable: the bucket does not answer.
+        """
+        try:
+            return not next(iter(obstore.list(self._store, chunk_size=1)), [])
+        except Exception as error:
+            raise ArchiveUnavailable(f"The bucket does not answer: {error}.") from error
 
     def sweep(self) -> None:
         """See `BlobStorage`: an upload that was cut off leaves nothing."""
@@ -150,7 +177,12 @@ class _BucketObject:
         length = min(length, self._size - offset)
         if length <= 0:
             return b""
-        return bytes(obstore.get_range(self._store, self._name, start=offset, length=length))
+        try:
+            return bytes(obstore.get_range(self._store, self._name, start=offset, length=length))
+        except FileNotFoundError:
+            raise BlobMissing(f"Blob {self._name} is missing in the bucket.") from None
+        except Exception as error:
+            raise ArchiveUnavailable(f"The bucket does not answer: {error}.") from error
 
 
 class Archive:
@@ -158,7 +190,7 @@ class Archive:
 
     def __init__(self, storage: BlobStorage, keys: KeyRing) -> None:
         self._storage = storage
-        self._keys = keys
+        self.keys = keys
         self._fingerprint_key = keys.derive(b"fingerprint")
 
     def seal(self, source: BinaryIO | bytes, *, media_type: str) -> SealedBlob:
@@ -176,8 +208,8 @@ class Archive:
             plain_size=sealer.plain_size,
             stored_size=sealer.stored_size,
             salted_digest=sealer.salted_digest,
-            master_key=self._keys.current,
-            wrapped_key=self._keys.wrap(secret),
+            master_key=self.keys.current,
+            wrapped_key=self.keys.wrap(secret),
         )
 
     def open(self, blob: SealedBlob) -> SealedReader:
@@ -212,6 +244,8 @@ class Archive:
                 return "its plain bytes are not those that were digested"
         except BlobMissing:
             return "it is missing"
+        except BlobAltered:
+            return "its row does not fit its stored bytes: it does not open under its key"
         return ""
 
     def sweep(self) -> None:
@@ -225,14 +259,21 @@ class Archive:
     def _secret(self, blob: SealedBlob) -> bytes:
         if blob.wrapped_key is None:
             raise BlobErased(f"Blob {blob.name} was erased.")
-        return self._keys.unwrap(blob.master_key, blob.wrapped_key)
+        return self.keys.unwrap(blob.master_key, blob.wrapped_key)
 
 
 def open_archive(data_dir: Path, url: str) -> Archive:
     """The archive of an installation: its keys, and the folder ``blobs`` or the bucket at ``url``."""
-    keys = KeyRing.open_or_create(data_dir / "keys")
     storage: BlobStorage = BucketStorage(url) if url else LocalStorage(data_dir / "blobs")
+    keys = KeyRing.open_or_create(data_dir / "keys", is_first_start=storage.is_empty)
     return Archive(storage, keys)
+
+
+def _not_readable(error: OSError) -> ArchiveUnavailable:
+    return ArchiveUnavailable(
+        f"The archive cannot be read: {error.strerror or error}.",
+        remedy="Look after the archive's disk and its permissions.",
+    )
 
 
 def _ranges(source: RangeSource, size: int) -> Iterator[bytes]:

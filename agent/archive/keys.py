@@ -6,9 +6,12 @@ this folder has lost the archive, so `cardline doctor` warns until the operator 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -29,16 +32,23 @@ class KeyRing:
         self._keys = keys
 
     @classmethod
-    def open_or_create(cls, folder: Path) -> KeyRing:
+    def open_or_create(cls, folder: Path, *, is_first_start: Callable[[], bool] = lambda: True) -> KeyRing:
         """Read the key folder; at the first start make it, with master key 1.
 
+        ``is_first_start`` is asked only where there is no key: a new key beside an archive that was sealed under
+        another one would hide the loss and stand in the way of the saved copy.
+
         Raises:
+            MasterKeyMissing: there is no key although it is not the first start.
             Misconfigured: a key file is damaged or readable by others.
         """
-        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
-        keys = {_number(path): _read_key(path) for path in sorted(folder.glob("master-*.key"))}
-        if not keys:
-            keys = {1: _make_key(folder / "master-0001.key")}
+        make_folder(folder)
+        with _alone(folder):  # the service and `cardline doctor` at once would each make a key, and one would be lost
+            keys = {_number(path): _read_key(path) for path in sorted(folder.glob("master-*.key"))}
+            if not keys:
+                if not is_first_start():
+                    raise MasterKeyMissing(f"There are sealed blobs, but no master key in {folder}.")
+                keys = {1: _make_key(folder / "master-0001.key")}
         return cls(folder, keys)
 
     @property
@@ -85,7 +95,7 @@ class KeyRing:
         Raises:
             Misconfigured: the code is not that of these keys.
         """
-        if not secrets.compare_digest(code.strip().lower(), self.check_code()):
+        if not secrets.compare_digest(code.strip().lower().encode(), self.check_code().encode()):
             raise Misconfigured(
                 "The code is not that of these keys.", remedy="Take it from the output of `cardline keys show`."
             )
@@ -128,6 +138,24 @@ def _make_key(path: Path) -> bytes:
     partial.rename(path)
     sync_folder(path.parent)
     return key
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; the kernel lets go of it however the process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of mode 0700, durably, unless it is there."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -123,9 +123,12 @@ class SealedReader(io.RawIOBase):
         last = max(0, (self._size - 1) // FRAME)
         stored = self._source.read_range(HEADER_SIZE + number * (FRAME + _TAG), FRAME + _TAG)
         try:
-            return self._cipher.decrypt(_nonce(number, is_last=number == last), stored, _HEADER)
+            plain = self._cipher.decrypt(_nonce(number, is_last=number == last), stored, _HEADER)
         except (InvalidTag, ValueError):
             raise BlobAltered(f"Frame {number} of a sealed blob does not open.") from None
+        if number == last and len(plain) != self._size - last * FRAME:
+            raise BlobAltered("A sealed blob is not as long as its row says.")
+        return plain
 
 
 def _nonce(number: int, *, is_last: bool) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import SealedBlob
@@ -37,6 +37,11 @@ async def save_blob(connection: AsyncConnection, one: SealedBlob, *, source: str
     values = {column.name: getattr(one, column.name) for column in COLUMNS}
     result = await connection.execute(insert(blob).values(**values, source=source).returning(blob.c.id))
     return int(result.scalar_one())
+
+
+async def take_back_blob(connection: AsyncConnection, blob_id: int) -> None:
+    """Undo `save_blob` inside the same transaction; the sealed file stays, vouched for by nothing."""
+    await connection.execute(delete(blob).where(blob.c.id == blob_id, ~blob.c.chained))
 
 
 async def lock_chain(connection: AsyncConnection) -> bool:

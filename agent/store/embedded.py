@@ -18,20 +18,23 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 import psycopg
 import structlog
 
 from agent.errors import DatabaseUnavailable, Misconfigured
+from agent.store.leftovers import end_leftovers
 
 log = structlog.get_logger()
 
 DATABASE = "cardline"
 _SOCKET_PATH_LIMIT = 90  # sockaddr_un holds 108 bytes, the file name .s.PGSQL.5432 included
+_PORT = "5432"  # nothing listens there, it is part of the socket's name
+_READY = "cardline.ready"
 _START_SECONDS = 600  # crash recovery of a large database may take minutes
 _STOP_SECONDS = 60
 _OPTIONS = {
@@ -150,15 +153,23 @@ class Cluster:
     @property
     def url(self) -> str:
         """libpq URL of the database in the running cluster."""
-        return f"postgresql:///{DATABASE}?host={self._socket_folder}&user={DATABASE}"
+        return self._url_of(DATABASE)
+
+    def _url_of(self, database: str) -> str:
+        """The port is named, lest a PGPORT in the environment send us elsewhere."""
+        return f"postgresql:///{database}?host={quote(str(self._socket_folder))}&port={_PORT}&user={DATABASE}"
 
     @property
     def exists(self) -> bool:
-        """Whether initdb has finished here once."""
-        return (self.folder / "PG_VERSION").exists() and (self.folder / "cardline.ready").exists()
+        """Whether a whole database lies here."""
+        return is_ready(self.folder)
 
     def create(self) -> None:
-        """Make an empty cluster; a half-made one (power cut during initdb) is swept away first."""
+        """Make an empty cluster; a half-made one (power cut during initdb) is swept away first.
+
+        It counts only from `mark_ready` on.
+        """
+        end_leftovers(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, mode=0o700)
         self.user.own(self.folder)
@@ -174,7 +185,13 @@ class Cluster:
             ]
         )
         self._write_access_rules()
-        (self.folder / "cardline.ready").touch()
+
+    def mark_ready(self) -> None:
+        """From now on the folder holds what must not be lost; on disk before anything is written to the database."""
+        with (self.folder / _READY).open("w") as mark:
+            os.fsync(mark.fileno())
+        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+            _sync_folder(folder)
 
     def _write_access_rules(self) -> None:
         """Only this operating-system user (and root) is the database's owner, and nobody may come over a network."""
@@ -188,14 +205,17 @@ class Cluster:
         Raises:
             DatabaseUnavailable: it ended instead of starting; the text carries its last words.
         """
-        self._end_stale_server()
+        end_leftovers(self.folder)
         self._write_access_rules()
         self._socket_folder = self._socket_folder or self._make_socket_folder()
-        options = {**_OPTIONS, "unix_socket_directories": str(self._socket_folder)}
+        for stale in self._socket_folder.glob(".s.PGSQL.*"):  # its lock file would be believed like the pid file
+            stale.unlink()
+        quoted = str(self._socket_folder).replace('"', '""')  # a list of names, as in SQL
+        options = {**_OPTIONS, "port": _PORT, "unix_socket_directories": f'"{quoted}"'}
         arguments = [str(self.binaries / "postgres"), "-D", str(self.folder)]
         for name, value in options.items():
             arguments += ["-c", f"{name}={value}"]
-        with self._log_file.open("ab") as output:
+        with open(self._log_file, "ab", opener=_for_us_alone) as output:  # its messages quote rows
             self._process = subprocess.Popen(
                 self.user.command(arguments),
                 stdin=subprocess.DEVNULL,
@@ -212,7 +232,7 @@ class Cluster:
         Raises:
             DatabaseUnavailable: the server ended meanwhile.
         """
-        maintenance = f"postgresql:///postgres?host={self._socket_folder}&user={DATABASE}"
+        maintenance = self._url_of("postgres")
         for _ in range(_START_SECONDS * 10):
             if self._process is None or self._process.poll() is not None:
                 raise DatabaseUnavailable(
@@ -248,22 +268,12 @@ class Cluster:
 
     def _make_socket_folder(self) -> Path:
         folder = self.folder.parent / "run"
-        if len(str(folder)) > _SOCKET_PATH_LIMIT:
+        if len(os.fsencode(folder)) > _SOCKET_PATH_LIMIT or "," in str(folder):  # libpq would read several hosts
             folder = Path(tempfile.mkdtemp(prefix="cardline-"))
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         self.user.own(folder)
         return folder
-
-    def _end_stale_server(self) -> None:
-        """End the server that a killed Cardline left behind, and only that: its cwd is this very data folder."""
-        for number in _leftover_processes(self.folder):
-            log.warning("stale_postgres_ended", pid=number)
-            for ending in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(number, ending)
-                if _wait_gone(number, seconds=20):
-                    break
 
     def _last_words(self) -> str:
         lines = self._log_file.read_text(errors="replace").strip().splitlines()
@@ -287,6 +297,23 @@ class Lock:
     def release(self) -> None:
         """Let the next one in."""
         self._file.close()
+
+
+def is_ready(folder: Path) -> bool:
+    """Whether a cluster was made here to its end, and not broken off."""
+    return (folder / "PG_VERSION").exists() and (folder / _READY).exists()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _major_version(binaries: Path) -> int:
@@ -331,21 +358,3 @@ def _ensure_database(maintenance_url: str) -> None:
         row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
         if row is None:
             connection.execute(f'CREATE DATABASE "{DATABASE}" TEMPLATE template0')
-
-
-def _leftover_processes(folder: Path) -> list[int]:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        number = int((folder / "postmaster.pid").read_text().splitlines()[0])
-        if Path(f"/proc/{number}/cwd").resolve() == folder.resolve():
-            return [number]
-    return []
-
-
-def _wait_gone(number: int, *, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        state = Path(f"/proc/{number}/stat")
-        if not state.exists() or ") Z" in state.read_text(errors="replace"):
-            return True
-        time.sleep(0.05)
-    return False

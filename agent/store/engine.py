@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
-from sqlalchemy import Row
+from psycopg import AsyncConnection as DriverConnection
+from psycopg.errors import ProgramLimitExceeded
+from psycopg.types.string import StrDumperUnknown
+from sqlalchemy import Row, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -19,7 +22,31 @@ from agent.errors import DatabaseUnavailable
 AnyRow = Row[*tuple[Any, ...]]
 
 _CONNECT_SECONDS = 5
-_dumps = partial(json.dumps, ensure_ascii=False)
+_NUL_IN_JSON = re.compile(r"\\\\|\\u0000")
+
+
+def storable(text: str) -> str:
+    """``text`` as PostgreSQL can hold it: NUL and lone surrogates are replaced.
+
+    Only broken senders make them, and those must not keep a call or a mail out of the history.
+    """
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _dumps(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" in text:
+        text = _NUL_IN_JSON.sub(lambda found: "\ufffd" if found[0] == "\\u0000" else found[0], text)
+    return storable(text)
+
+
+class _Text(StrDumperUnknown):
+    """Every text on its way to the server."""
+
+    def dump(self, obj: str) -> bytes:
+        return storable(obj).encode()
 
 
 class Store:
@@ -37,6 +64,7 @@ class Store:
             json_serializer=_dumps,
             connect_args={"connect_timeout": _CONNECT_SECONDS},
         )
+        event.listen(self._engine.sync_engine, "connect", _prepare)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -49,15 +77,22 @@ class Store:
             async with self._engine.begin() as connection:
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
-            raise DatabaseUnavailable(f"The database does not answer: {_first_line(error)}.") from error
+            if isinstance(getattr(error, "orig", None), ProgramLimitExceeded):
+                raise  # too long or too much for any server: trying again does not help
+            raise DatabaseUnavailable(f"The database does not answer: {first_line(error)}.") from error
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            raise DatabaseUnavailable(f"The database went away: {_first_line(error)}.") from error
+            raise DatabaseUnavailable(f"The database went away: {first_line(error)}.") from error
 
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    driver: DriverConnection[Any] = connection.driver_connection
+    driver.adapters.register_dumper(str, _Text)
 
 
 def sqlalchemy_url(url: str) -> str:
@@ -66,6 +101,7 @@ def sqlalchemy_url(url: str) -> str:
     return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else url
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What the server or the driver said, without the query and its values."""
     cause = getattr(error, "orig", None) or error
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")

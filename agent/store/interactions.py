@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy import ColumnElement, all_, bindparam, case, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from agent.model import (
     CapturedCall,
@@ -23,6 +24,8 @@ from agent.model import (
 )
 from agent.store.engine import AnyRow
 from agent.store.schema import call, interaction, party
+
+_PARTIES_A_STATEMENT = 1000  # PostgreSQL takes 65535 parameters; a mail may have thousands of recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +126,11 @@ async def list_interactions_with(connection: AsyncConnection, identities: Sequen
     return sorted(ids)
 
 
-async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot: CapturedCall) -> None:
-    """Lay a snapshot over what is known: facts are added, never taken back, so order does not matter."""
+async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot: CapturedCall) -> bool:
+    """Lay a snapshot over what is known: facts are added, never taken back, so order does not matter.
+
+    Returns whether the snapshot is overtaken: it tells of a call in progress, and the call is known to have ended.
+    """
     statement = insert(call).values(
         interaction_id=interaction_id,
         answered_at=snapshot.answered,
@@ -134,7 +140,7 @@ async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot:
     )
     new = statement.excluded
     is_final = call.c.disposition != Disposition.IN_PROGRESS
-    await connection.execute(
+    result = await connection.execute(
         statement.on_conflict_do_update(
             index_elements=[call.c.interaction_id],
             set_={
@@ -143,8 +149,9 @@ async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot:
                 "disposition": case((is_final, call.c.disposition), else_=new.disposition),
                 "truncated": call.c.truncated | new.truncated,
             },
-        )
+        ).returning(call.c.disposition)
     )
+    disposition = result.scalar_one()
     await connection.execute(
         update(interaction)
         .where(interaction.c.id == interaction_id)
@@ -154,29 +161,41 @@ async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot:
         )
     )
     await add_flags(connection, interaction_id, snapshot.flags)
+    return bool(snapshot.disposition == Disposition.IN_PROGRESS != disposition)
 
 
-async def merge_parties(connection: AsyncConnection, interaction_id: int, parties: Sequence[CapturedParty]) -> bool:
-    """Save parties by their place in the list; returns whether anything the linker looks at has changed."""
-    if not parties:
-        return False
+async def merge_parties(
+    connection: AsyncConnection, interaction_id: int, parties: Sequence[CapturedParty], *, overtaken: bool = False
+) -> bool:
+    """Save parties by their place in the list; returns whether anything the linker looks at has changed.
+
+    A later snapshot may name a party differently, but what it does not know is kept; an ``overtaken`` one only fills
+    what is missing.
+    """
     rows = [_party_values(interaction_id, ordinal, one) for ordinal, one in enumerate(parties)]
+    is_news = False
+    for start in range(0, len(rows), _PARTIES_A_STATEMENT):
+        statement = _party_upsert(rows[start : start + _PARTIES_A_STATEMENT], overtaken=overtaken)
+        is_news |= bool((await connection.execute(statement)).all())
+    return is_news
+
+
+def _party_upsert(rows: Sequence[Mapping[str, Any]], *, overtaken: bool) -> ReturningInsert[tuple[int]]:
     statement = insert(party).values(rows)
-    new = statement.excluded
-    is_other = (party.c.value != new.value) | (party.c.kind != new.kind) | (party.c.position != new.position)
-    is_news = is_other | (party.c.name != new.name) | party.c.channel.is_distinct_from(new.channel)
-    is_news = (
-        is_news | party.c.joined_at.is_distinct_from(new.joined_at) | party.c.left_at.is_distinct_from(new.left_at)
-    )
-    columns = ("position", "kind", "value", "name", "channel", "joined_at", "left_at")
-    result = await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[party.c.interaction_id, party.c.ordinal],
-            set_={name: getattr(new, name) for name in columns},
-            where=is_news,
-        ).returning(party.c.id)
-    )
-    return bool(result.all())
+    first, second = (party.c, statement.excluded) if overtaken else (statement.excluded, party.c)
+    merged: dict[str, ColumnElement[Any]] = {
+        **{name: getattr(first, name) for name in ("position", "kind", "value")},
+        "name": func.coalesce(func.nullif(first.name, ""), second.name),
+        **{
+            name: func.coalesce(getattr(first, name), getattr(second, name))
+            for name in ("channel", "joined_at", "left_at")
+        },
+    }
+    return statement.on_conflict_do_update(
+        index_elements=[party.c.interaction_id, party.c.ordinal],
+        set_=merged,
+        where=or_(*(party.c[name].is_distinct_from(value) for name, value in merged.items())),
+    ).returning(party.c.id)
 
 
 def _party_values(interaction_id: int, ordinal: int, one: CapturedParty) -> Mapping[str, Any]:
@@ -198,7 +217,7 @@ async def add_flags(connection: AsyncConnection, interaction_id: int, flags: Seq
     for flag in flags:
         await connection.execute(
             update(interaction)
-            .where(interaction.c.id == interaction_id, ~interaction.c.flags.any(flag))
+            .where(interaction.c.id == interaction_id, literal(flag) != all_(interaction.c.flags))
             .values(flags=func.array_append(interaction.c.flags, flag))
         )
 

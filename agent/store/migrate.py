@@ -10,9 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy.exc import OperationalError
 
-from agent.errors import Misconfigured
-from agent.store.engine import sqlalchemy_url
+from agent.errors import DatabaseUnavailable, Misconfigured
+from agent.store.engine import first_line, sqlalchemy_url
 from agent.store.schema import metadata
 
 _LOCK = 0x4D4947
@@ -44,8 +45,12 @@ async def migrate(url: str) -> None:
 
     Raises:
         Misconfigured: the server is too old.
+        DatabaseUnavailable: it does not answer; nothing was changed.
     """
-    await asyncio.to_thread(_upgrade, url)
+    try:
+        await asyncio.to_thread(_upgrade, url)
+    except OperationalError as error:
+        raise DatabaseUnavailable(f"The database does not answer: {first_line(error)}.") from error
 
 
 def differences(url: str) -> list[object]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import structlog
 
-from agent.errors import Misconfigured
-from agent.store.embedded import Binaries, Cluster, Lock, OperatingUser
+from agent.errors import DatabaseUnavailable, Misconfigured
+from agent.store.embedded import Binaries, Cluster, Lock, OperatingUser, is_ready
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, data_dir: Path, *, run_as: str = "") -> None:
-        self._root = data_dir / "postgres"
+        self._root = data_dir.absolute() / "postgres"
         self._binaries = Binaries()
         self._user = OperatingUser(run_as)
         self._lock: Lock | None = None
@@ -40,17 +40,24 @@ class EmbeddedPostgres:
         """Create, upgrade or recover what is there, and wait until it answers.
 
         Raises:
-            Misconfigured: another Cardline runs here, or the old version's programs are missing.
+            Misconfigured: another Cardline runs here, or the programs for the database that lies here are missing.
             DatabaseUnavailable: the server does not come up.
         """
         self._root.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._lock = Lock(self._root / "lock")
-        newest = self._cluster_of(self._binaries.newest)
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        newest = self._cluster_of(max([self._binaries.newest, *self._majors()]))
         if not newest.exists:
             await self._create_or_upgrade(newest)
-        newest.start()
-        await newest.wait_ready()
         self._cluster = newest
+        newest.start()  # on this thread: the server is to end when the thread that started it does
+        await newest.wait_ready()
         _url_file(self._root).write_text(newest.url)
         self._watcher = asyncio.create_task(self._keep_running(), name="embedded-postgres")
 
@@ -60,6 +67,7 @@ class EmbeddedPostgres:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
+            self._watcher = None
         if self._cluster is not None:
             await asyncio.to_thread(self._cluster.stop)
         if self._lock is not None:
@@ -74,6 +82,7 @@ class EmbeddedPostgres:
         older = self._older_major()
         if older is None:
             await asyncio.to_thread(newest.create)
+            await asyncio.to_thread(newest.mark_ready)
             return
         log.warning("database_upgrade_started", from_major=older, to_major=self._binaries.newest)
         dump = self._root / f"{older}.dump"
@@ -82,9 +91,11 @@ class EmbeddedPostgres:
         log.warning("database_upgrade_finished", kept=str(self._root / str(older)), dump=str(dump))
 
     def _older_major(self) -> int | None:
-        majors = [int(path.name) for path in self._root.iterdir() if path.name.isdigit()]
-        existing = [major for major in majors if major < self._binaries.newest and (self._root / str(major)).is_dir()]
-        return max(existing, default=None)
+        return max((major for major in self._majors() if major < self._binaries.newest), default=None)
+
+    def _majors(self) -> list[int]:
+        """Versions of which a whole database lies here."""
+        return [int(path.name) for path in self._root.iterdir() if path.name.isdecimal() and is_ready(path)]
 
     async def _dump(self, cluster: Cluster, binaries: Path, dump: Path) -> None:
         """Run the old server once more and write everything it holds to ``dump``, complete or not at all."""
@@ -100,8 +111,6 @@ class EmbeddedPostgres:
     async def _load(self, cluster: Cluster, dump: Path) -> None:
         """Fill a fresh cluster; until it is complete it carries no mark of being ready, so a crash starts over."""
         await asyncio.to_thread(cluster.create)
-        ready = cluster.folder / "cardline.ready"
-        ready.unlink()
         cluster.start()
         try:
             await cluster.wait_ready()
@@ -109,7 +118,7 @@ class EmbeddedPostgres:
             await asyncio.to_thread(_run_pg, cluster.binaries / "pg_restore", cluster.url, arguments)
         finally:
             await asyncio.to_thread(cluster.stop)
-        ready.touch()
+        await asyncio.to_thread(cluster.mark_ready)
 
     async def _keep_running(self) -> None:
         """Restart the server whenever it ends: recovery replays its log, nothing committed is lost."""
@@ -127,9 +136,24 @@ class EmbeddedPostgres:
 
 
 def _run_pg(program: Path, url: str, arguments: list[str]) -> None:
-    done = subprocess.run([str(program), f"--dbname={url}", *arguments], capture_output=True, text=True, check=False)
+    """Run a client program as ourselves; what it writes is readable by nobody else, since a dump holds everything.
+
+    Raises:
+        DatabaseUnavailable: it failed; the text carries its last words.
+    """
+    done = subprocess.run(
+        [str(program), f"--dbname={url}", *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        umask=0o077,
+    )
     if done.returncode:
-        raise RuntimeError(f"{program.name} failed: {done.stderr.strip()[-2000:]}")
+        raise DatabaseUnavailable(
+            f"{program.name} failed: {done.stderr.strip()[-2000:]}.",
+            remedy="What was there is untouched; look at free space and permissions, and start again.",
+        )
 
 
 def running_url(data_dir: Path) -> str | None:
