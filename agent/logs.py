@@ -20,6 +20,7 @@ def configure_logging(log_format: str, *, level: str = "INFO") -> None:
         chain.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
     else:
+        chain.append(_harmless)
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             exception_formatter=structlog.dev.plain_traceback,  # never with the values of variables
@@ -35,6 +36,21 @@ def configure_logging(log_format: str, *, level: str = "INFO") -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=chain, processors=[_drop_internals, renderer])
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _harmless(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """What strangers sent may stand in a field: it must neither begin a line of its own nor drive the terminal."""
+    shown = {name: _escaped(value, but="\t\r\n") if isinstance(value, str) else value for name, value in event.items()}
+    return {
+        **shown,
+        "event": _escaped(str(event.get("event", ""))),
+    }  # the renderer quotes fields with spaces, not events
+
+
+def _escaped(text: str, *, but: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in but else one.encode("unicode_escape").decode() for one in text)
 
 
 def _drop_internals(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

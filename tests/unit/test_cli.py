@@ -1,0 +1,188 @@
+"""`cardline` as a user meets it: processes, a real embedded PostgreSQL, and one sentence where something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from agent.store.embedded import Binaries
+from agent.store.postgres import running_url
+from tests.unit.commands import Done, Installation
+
+COMMANDS = [
+    (),
+    ("run",),
+    ("demo",),
+    ("doctor",),
+    ("verify",),
+    ("worker",),
+    ("keys",),
+    ("keys", "show"),
+    ("keys", "confirm"),
+    ("user",),
+    ("user", "add"),
+    ("database",),
+    ("database", "dump"),
+]
+SECRET = "hunter2-is-a-secret"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """One installation for the tests that do not mind each other."""
+    return Installation(tmp_path_factory.mktemp("installed"))
+
+
+def assert_one_sentence(done: Done, *words: str) -> None:
+    """Exit 1, nothing on standard output, one line that names the remedy, and no traceback."""
+    assert done.code == 1, done
+    assert done.out == ""
+    said = [line for line in done.err.splitlines() if line.startswith("cardline:")]
+    assert len(said) == 1, done.err
+    assert done.err.endswith(said[0] + "\n"), done.err
+    assert "Traceback" not in done.err
+    for one in words:
+        assert one in said[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_help(command: tuple[str, ...], installed: Installation) -> None:
+    done = await installed.run(*command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert "Usage" in done.out
+
+
+async def test_an_unknown_command_is_told(installed: Installation) -> None:
+    done = await installed.run("nonsense")
+    assert done.code == 2
+    assert "nonsense" in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "words"),
+    [
+        ("run", "nonsense = 1", "nonsense: there is no such setting."),
+        ("doctor", "web = 1", "web: it should be a table, [web]."),  # the brackets are no markup
+        ("verify", "web = {", "cannot be read"),
+        ("keys show", f'database = {{ url = ["{SECRET}"] }}', "database.url"),
+        ("worker general", f'mailbox = "{SECRET}"', "mailbox"),
+    ],
+)
+async def test_wrong_configuration(command: str, text: str, words: str, tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    installation.config.write_text(text)
+    done = await installation.run(*command.split())
+    assert_one_sentence(done, words, "Correct cardline.toml")
+    assert SECRET not in done.err
+    assert not installation.data.exists()
+
+
+async def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    installation.config.unlink()
+    assert_one_sentence(await installation.run("doctor"), str(installation.config), "--config")
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "keys show", "user add anna --password long-enough"])
+async def test_a_data_directory_that_cannot_be(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = await Installation(tmp_path, data_dir=str(tmp_path / "file" / "data")).run(*command.split())
+    assert_one_sentence(done)
+
+
+@pytest.mark.parametrize("command", ["verify", "user add anna --password long-enough"])
+async def test_a_database_that_is_away(command: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        url = f"postgresql://cardline:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/cardline"
+        done = await Installation(tmp_path, f'database = {{ url = "{url}" }}').run(*command.split())
+    assert_one_sentence(done, "does not answer", "Check that the database server runs")
+    assert SECRET not in done.err
+
+
+async def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for variable in ("CARDLINE_SMTP__PORT", "CARDLINE_WEB__PORT", "CARDLINE_SIPREC__PORT"):
+            assert_one_sentence(await Installation(tmp_path).run("run", **{variable: port}), "ddress already in use")
+
+
+async def test_keys_are_shown_whole_and_confirmed(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    shown = await installation.run("keys", "show", COLUMNS="40")
+    assert shown.code == 0
+    name, key = shown.out.splitlines()[0].split()
+    assert (name, len(bytes.fromhex(key))) == ("master-0001.key", 32)
+    assert key == (installation.data / "keys" / name).read_text().strip()
+    code = shown.out.split("cardline keys confirm ")[1].strip()
+    assert_one_sentence(await installation.run("keys", "confirm", "00000000"), "not that of these keys", "keys show")
+    assert not (installation.data / "keys" / "saved-elsewhere").exists()
+    confirmed = await installation.run("keys", "confirm", code.upper())
+    assert (confirmed.code, confirmed.out) == (0, "Confirmed.\n")
+    assert (await installation.run("keys", "show")).out == shown.out
+
+
+async def test_verify_on_a_fresh_installation(tmp_path: Path) -> None:
+    done = await Installation(tmp_path).run("verify")
+    assert (done.code, done.out) == (0, "All 0 links hold.\n")
+
+
+async def test_accounts_without_a_running_service(installed: Installation) -> None:
+    done = await installed.run("user", "add", "Anna[x]", "--role", "administrator", typed="long-enough\n" * 2)
+    assert done.code == 0
+    assert done.out.endswith("Anna[x] may log in as administrator.\n")
+    assert "long-enough" not in done.out + done.err
+    again = await installed.run("user", "add", "anna[X]", "--password", "long-enough-too")
+    assert_one_sentence(again, "The login anna[x] is taken.", "Choose another one.")
+    short = await installed.run("user", "add", "boris", "--password", "short")
+    assert_one_sentence(short, "The password is too short.", "at least 8 characters")
+    empty = await installed.run("user", "add", "  ", "--password", "long-enough")
+    assert_one_sentence(empty, "The login is empty.")
+    unknown = await installed.run("user", "add", "boris", "--password", "long-enough", "--role", "king")
+    assert unknown.code == 2
+    assert "Traceback" not in unknown.err
+
+
+async def test_two_passwords_that_differ_make_no_account(installed: Installation) -> None:
+    done = await installed.run("user", "add", "gleb", typed="long-enough\nlong-enuogh\n")
+    assert done.code != 0
+    assert "may log in" not in done.out
+    assert "Traceback" not in done.err
+
+
+async def test_beside_a_running_service(tmp_path: Path) -> None:
+    """The service's own database is used, everything lands in it, and a second service is refused."""
+    installation = Installation(tmp_path)
+    dump = tmp_path / "a dump.pgdump"
+    async with installation.service() as service:
+        added = await installation.run("user", "add", "vera", "--password", "long-enough", "--employee", "Vera")
+        assert (added.code, added.out) == (0, "vera may log in as manager.\n")
+        url = running_url(installation.data)
+        assert url is not None
+        names = "SELECT login, employee.name FROM account JOIN employee ON employee.id = employee_id"
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            assert await (await connection.execute(names)).fetchall() == [("vera", "Vera")]
+        assert (await installation.run("verify")).out == "All 0 links hold.\n"
+        written = await installation.run("database", "dump", str(dump))
+        assert (written.code, written.out) == (0, f"Written: {dump}\n")
+        second = await installation.run("run")
+        assert_one_sentence(second, "Another Cardline already runs", "data_dir")
+        assert service.returncode is None
+    binaries = Binaries()
+    command = [str(binaries.folder(binaries.newest) / "pg_restore"), "--list", str(dump)]
+    listed = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+    assert "TABLE DATA public client_card" in listed.stdout
+    assert dump.stat().st_mode & 0o077 == 0  # everything the company knows stands in it
+
+
+async def test_a_dump_that_cannot_be_written(installed: Installation, tmp_path: Path) -> None:
+    done = await installed.run("database", "dump", str(tmp_path / "missing" / "x.dump"))
+    assert_one_sentence(done)
