@@ -7,7 +7,6 @@ work) and in which order they start and stop. `agent.worker` does the same for a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -92,7 +91,9 @@ class Service:
         self._background(self._start_what_needs_the_database(parts, url))
         self._announce()
         if not parts.archive.keys.is_confirmed:
-            log.warning("master_keys_not_saved_elsewhere", remedy="Run `cardline keys show`, then `cardline keys confirm`.")
+            log.warning(
+                "master_keys_not_saved_elsewhere", remedy="Run `cardline keys show`, then `cardline keys confirm`."
+            )
 
     async def _start_what_needs_the_database(self, parts: Parts, url: str) -> None:
         """Where a database of one's own is away, calls are recorded all the same, and this part waits."""
@@ -229,10 +230,15 @@ async def _take_back_stalled(url: str, *, all_at_once: bool) -> None:
     no heartbeat has to run out.
     """
     app = jobs.make_app(url)
-    async with app.open_async():
-        if all_at_once:
-            await app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
-        while True:
-            with contextlib.suppress(Exception):  # the database is away; the workers say so loudly enough
-                await jobs.retry_stalled(app)
+    while True:
+        try:
+            async with app.open_async():
+                if all_at_once:
+                    await app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
+                    all_at_once = False
+                while True:
+                    await jobs.retry_stalled(app)
+                    await asyncio.sleep(_STALLED_CHECK_SECONDS)
+        except Exception as error:  # most likely the database is away: no reason to stop recording
+            log.warning("stalled_jobs_not_looked_for", reason=str(error))
             await asyncio.sleep(_STALLED_CHECK_SECONDS)

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agent import jobs
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
 from agent.model import CapturedCall, CapturedParty, Disposition, IdentityKind
@@ -206,19 +208,21 @@ async def test_a_failure_after_the_job_takes_the_job_back(
     store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = _ringing()
-    real = intake._merge_call
+    real = jobs.defer
 
-    async def merge_then_break(connection: Any, one: CapturedCall) -> int:
-        result = await real(connection, one)
-        monkeypatch.setattr(store, "url", store.url)
-        return result
+    async def defer_then_break(connection: AsyncConnection, work: Sequence[jobs.Job]) -> None:
+        await real(connection, work)
+        if work[0].task == jobs.ASSEMBLE:
+            raise RuntimeError("killed before the commit")
 
-    monkeypatch.setattr(intake, "_merge_call", merge_then_break)
-    with pytest.raises(ZeroDivisionError):
-        async with store.begin() as connection:
-            await intake._merge_call(connection, call)
-            raise ZeroDivisionError
-    assert await _rows(store, "SELECT 1 FROM evidence WHERE key = :key", key=call.key) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "defer", defer_then_break)
+        with pytest.raises(RuntimeError):
+            await intake.close_call(_ended(call))
+    assert await _jobs(store, "assemble", call.capture_id) == 0
+    assert await _rows(store, "SELECT 1 FROM capture WHERE id = :id", id=call.capture_id) == []
+    await intake.close_call(_ended(call))
+    assert await _jobs(store, "assemble", call.capture_id) == 1
 
 
 async def test_hostile_letters_do_not_keep_a_call_out(store: Store, intake: Intake) -> None:

@@ -15,6 +15,7 @@ from procrastinate.jobs import Job as StoredJob
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from agent import app as app_module
 from agent import jobs
 from agent.errors import ArchiveUnavailable, BlobAltered, DatabaseUnavailable, Misconfigured, Unreadable
 from agent.parts import Parts
@@ -127,6 +128,7 @@ async def test_a_failing_job_is_kept_for_another_attempt(fresh: Store) -> None:
 
 _WORKER = """
 import asyncio, pathlib, sys, time
+from agent import app as app_module
 from agent import jobs
 
 url, folder, name = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
@@ -172,6 +174,29 @@ async def test_a_killed_workers_job_is_done_by_another(
             second.terminate()
             await second.wait()
     assert [row["status"] for row in await _list(fresh)] == ["succeeded"]
+
+
+async def test_stalled_jobs_are_taken_back_even_after_the_database_was_away(
+    fresh: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "_STALLED_CHECK_SECONDS", 0.05)
+    keeper = asyncio.create_task(app_module._take_back_stalled(fresh.url, all_at_once=True))
+    try:
+        for round_number in range(2):
+            await _defer(fresh, jobs.Job(task=jobs.PARSE))
+            async with fresh.begin() as connection:  # as a worker that was killed leaves it
+                await connection.execute(text("UPDATE procrastinate_jobs SET status = 'doing' WHERE status = 'todo'"))
+            async with asyncio.timeout(60):
+                while any(row["status"] == "doing" for row in await _list(fresh)):  # noqa: ASYNC110 - other processes set no events
+                    await asyncio.sleep(0.02)
+            assert not keeper.done()
+            if round_number == 0:
+                async with fresh.begin() as connection:
+                    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+                    await connection.execute(text(query + "AND datname = current_database()"))
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
 
 
 def _settings(tmp_path: Path, url: str, *queues: Literal["parse", "link", "host"]) -> Settings:
