@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextvars import ContextVar
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -227,10 +228,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments over variables over the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _chosen_file)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _chosen_file.get())
 
 
-_chosen_file = Path("cardline.toml")
+# pydantic-settings has no other way to hand a file per call; nothing of it outlives the call
+_chosen_file: ContextVar[Path] = ContextVar("chosen_file", default=Path("cardline.toml"))
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -239,11 +241,11 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises:
         Misconfigured: the file is missing or broken, or a value is wrong; the text names the setting.
     """
-    global _chosen_file  # noqa: PLW0603 - pydantic-settings has no other way to hand a file per call
-    _chosen_file = path or Path("cardline.toml")
     if path is not None and not path.is_file():
         raise Misconfigured(f"There is no configuration file {path}.", remedy="Name an existing one with --config.")
     _refuse_unknown_variables()
+    file = path or Path("cardline.toml")
+    token = _chosen_file.set(file)
     try:
         return Settings()
     except ValidationError as error:
@@ -254,11 +256,12 @@ def load_settings(path: Path | None = None) -> Settings:
             remedy="""Write lists and tables as JSON, for example CARDLINE_SIPREC__ALLOW='["192.0.2.0/24"]'.""",
         ) from None
     except OSError as error:
-        raise Misconfigured(
-            f"{_chosen_file} cannot be read: {error.strerror}.", remedy="Let the service's user read it."
-        ) from None
+        remedy = "Let the service's user read it."
+        raise Misconfigured(f"{file} cannot be read: {error.strerror}.", remedy=remedy) from None
     except ValueError as error:  # TOML syntax
-        raise Misconfigured(f"{_chosen_file} cannot be read: {error}.") from None
+        raise Misconfigured(f"{file} cannot be read: {error}.") from None
+    finally:
+        _chosen_file.reset(token)
 
 
 def _refuse_unknown_variables() -> None:

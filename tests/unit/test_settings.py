@@ -217,3 +217,11 @@ def test_a_file_that_is_missing_a_folder_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="cannot be read") as caught:
         load_settings(garbage)
     assert SECRET not in str(caught.value)
+
+
+def test_a_file_read_once_does_not_haunt_later_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    assert load(tmp_path / "other", 'region = "DE"').region == "DE"
+    refusal(tmp_path / "other", "web = {")
+    assert Settings().region == "RU"
