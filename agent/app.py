@@ -156,7 +156,9 @@ class Service:
 
     async def _start_workers(self, url: str) -> None:
         """Children that do the durable jobs; first, jobs of workers that died with the last run are taken back."""
-        self._background(_take_back_stalled(url, all_at_once=not self._settings.database.url.get_secret_value()))
+        if not self._settings.database.url.get_secret_value():
+            await _when_available(partial(_forget_workers, url))
+        self._background(_take_back_stalled(url))
         environment = {"CARDLINE_DATABASE__URL": url, "CARDLINE_CONFIG": str(self._config or "")}
         for kind in KINDS:
             if getattr(self._settings.jobs, kind):
@@ -223,19 +225,22 @@ async def _logged(work: Coroutine[None, None, None]) -> None:
         log.warning("source_state_not_noted", reason=str(error))
 
 
-async def _take_back_stalled(url: str, *, all_at_once: bool) -> None:
-    """Give the jobs of dead workers to living ones, for as long as the service runs.
+async def _forget_workers(url: str) -> None:
+    """With the embedded database all workers are children of this very process, and none is alive yet.
 
-    With the embedded database all workers are children of this very process and none is alive yet, so the first time
-    no heartbeat has to run out.
+    So no heartbeat has to run out before the jobs of the last run's workers are taken back.
     """
+    app = jobs.make_app(url)
+    async with app.open_async():
+        await app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
+
+
+async def _take_back_stalled(url: str) -> None:
+    """Give the jobs of dead workers to living ones, for as long as the service runs."""
     app = jobs.make_app(url)
     while True:
         try:
             async with app.open_async():
-                if all_at_once:
-                    await app.job_manager.prune_stalled_workers(seconds_since_heartbeat=0)
-                    all_at_once = False
                 while True:
                     await jobs.retry_stalled(app)
                     await asyncio.sleep(_STALLED_CHECK_SECONDS)
