@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -89,12 +90,19 @@ class Linker:
         async with self._store.begin() as connection:
             await self._learn(connection, card_id, identity, label=label)
 
-    async def add_employee_identity(self, employee_id: int, identity: Identity) -> None:
-        """Say that an extension or address is an employee's, from ever on; its past is decided anew."""
-        async with self._store.begin() as connection:
-            await linking.lock_knowledge(connection)
-            await employees.insert_identity(connection, employee_id, identity)
-            await self._relink(connection, identity)
+    async def add_employee_identity(
+        self,
+        connection: AsyncConnection,
+        employee_id: int,
+        identity: Identity,
+        *,
+        valid_from: datetime | None = None,
+    ) -> None:
+        """Say that an extension or address is an employee's from a time on (None: from ever on), in the caller's
+        transaction; the entries it took part in are decided anew."""
+        await linking.lock_knowledge(connection)
+        await employees.insert_identity(connection, employee_id, identity, valid_from=valid_from)
+        await self._relink(connection, identity)
 
     async def _learn(self, connection: AsyncConnection, card_id: int, identity: Identity, *, label: str) -> None:
         await linking.lock_knowledge(connection)

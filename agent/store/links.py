@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
+from agent.store.linking import lock_for_decision
 from agent.store.schema import link
 
 BY_RULE = "rule"
@@ -48,15 +49,17 @@ async def replace_links(connection: AsyncConnection, interaction_ids: Sequence[i
     """Lay down what the rules decide now; an interaction about which a person has decided keeps that decision."""
     by_person = select(link.c.interaction_id).where(link.c.interaction_id.in_(interaction_ids))
     decided = set((await connection.execute(by_person.where(link.c.decided_by != BY_RULE))).scalars())
-    free = [one for one in interaction_ids if one not in decided]
-    await connection.execute(delete(link).where(link.c.interaction_id.in_(free)))
+    await connection.execute(
+        delete(link).where(link.c.interaction_id.in_(interaction_ids), link.c.decided_by == BY_RULE)
+    )
     rows = [_values(one) for one in links if one.interaction_id not in decided]
     if rows:
         await connection.execute(insert(link).on_conflict_do_nothing(), rows)
 
 
 async def decide_link(connection: AsyncConnection, decision: Link) -> None:
-    """A person's decision replaces all others of this interaction."""
+    """A person's decision replaces all others of this interaction, also those of a job that decides just now."""
+    await lock_for_decision(connection, [decision.interaction_id])
     await connection.execute(delete(link).where(link.c.interaction_id == decision.interaction_id))
     await connection.execute(insert(link).values(_values(decision)))
 

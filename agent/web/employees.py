@@ -6,16 +6,14 @@ from datetime import UTC, date, datetime, time
 
 from aiohttp import web
 
-from agent import jobs
 from agent.model import Identity
-from agent.store import audit, employees, history, interactions
+from agent.store import audit, employees, history
 from agent.web.formats import zone_of
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
 from linker.normalize import normalize_address
 
 _LONGEST = 200
-_RELINK_BATCH = 200
 
 
 async def list_employees(request: web.Request) -> web.StreamResponse:
@@ -48,12 +46,9 @@ async def add_identity(request: web.Request) -> web.StreamResponse:
     async with services(request).store.begin() as connection:
         if not await history.list_employee_names(connection, [employee_id]):
             raise web.HTTPNotFound
-        await employees.insert_identity(connection, employee_id, identity, valid_from=valid_from)
+        await services(request).linker.add_employee_identity(connection, employee_id, identity, valid_from=valid_from)
         subject = {"employee_id": employee_id, "identity": identity.value}
         await audit.add_entry(connection, _account(request), audit.EMPLOYEE_IDENTITY_ADDED, subject)
-        ids = await interactions.list_interactions_with(connection, [identity])
-        batches = [ids[at : at + _RELINK_BATCH] for at in range(0, len(ids), _RELINK_BATCH)]
-        await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args={"interaction_ids": one}) for one in batches])
     raise web.HTTPSeeOther(f"/employees#employee-{employee_id}")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.archive.blobs import Archive
 from agent.model import Identity
@@ -24,6 +26,17 @@ class Linker(Protocol):
 
     async def add_contact_point(self, card_id: int, identity: Identity, *, label: str = "") -> None:
         """Give a card one more identity; its past follows by itself."""
+        ...
+
+    async def add_employee_identity(
+        self,
+        connection: AsyncConnection,
+        employee_id: int,
+        identity: Identity,
+        *,
+        valid_from: datetime | None = None,
+    ) -> None:
+        """Say that an identity is an employee's from a time on; its past is decided anew."""
         ...
 
     def phone(self, raw: str) -> Identity | None:

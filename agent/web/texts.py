@@ -278,6 +278,9 @@ _REASONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"only employees took part", "участвовали только сотрудники"),
         (r"the source named nobody", "источник никого не назвал"),
         (r"(.+) is no usable address", r"\1 — не адрес"),
+        (r"(.+) is no usable number", r"\1 — не номер"),
+        (r"the source named only our side", "источник назвал только нашу сторону"),
+        (r"nobody of ours was recognised", "никто из участников не опознан как сотрудник"),
         (r"extension (.+) belongs to no employee", r"внутренний номер \1 ничей"),
         (r"chosen by (.+)", r"так решил(а) \1"),
     )

@@ -253,7 +253,8 @@ async def test_an_employee_learns_an_extension_and_the_flag_goes(store: Store, i
     found, _ = await read(store, number)
     assert found.flags == ("the metadata was broken", "extension 199 belongs to no employee")
     vera = await employ(store, linker)
-    await linker.add_employee_identity(vera, identity(linker, "199"))
+    async with store.begin() as connection:
+        await linker.add_employee_identity(connection, vera, identity(linker, "199"))
     await do_link_jobs(store, linker)
     found, parties = await read(store, number)
     assert found.flags == ("the metadata was broken",)
@@ -265,7 +266,8 @@ async def test_a_colleague_becomes_known_and_the_mail_internal(store: Store, int
     await do_link_jobs(store, linker)
     assert await states(store, [number]) == [(LinkState.UNKNOWN, None)]
     gleb = await employ(store, linker)
-    await linker.add_employee_identity(gleb, identity(linker, "gleb@example.com"))
+    async with store.begin() as connection:
+        await linker.add_employee_identity(connection, gleb, identity(linker, "gleb@example.com"))
     await do_link_jobs(store, linker)
     assert await states(store, [number]) == [(LinkState.INTERNAL, None)]
 
