@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +29,8 @@ _NUMBER = re.compile(r"^\+?\d{2,}$")
 class LoggedStream:
     """How the packet log ``<index>.rtpdump`` enters the recording: its channel and what its payload types mean.
 
-    ``codecs`` maps payload types to rtpmap values (``PCMA/8000``), ``parameters`` to fmtp values.
+    ``codecs`` maps payload types to rtpmap values (``PCMA/8000``), ``parameters`` to fmtp values. ``crypto`` has every
+    SRTP key the sender ever announced, the newest last, as (suite, base64 of key and salt, bytes of its name).
     """
 
     index: int
@@ -37,6 +38,7 @@ class LoggedStream:
     label: str
     codecs: dict[str, str]
     parameters: dict[str, str]
+    crypto: tuple[tuple[str, str, int], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +82,24 @@ def stream_plans(facts: Sequence[Fact]) -> tuple[LoggedStream, ...]:
     metadata = _told(facts).metadata
     streams: dict[int, dict[str, Any]] = {}
     for index, data in _stream_facts(facts):
-        stream = streams.setdefault(index, {"codecs": {}, "parameters": {}, "label": ""})
+        stream = streams.setdefault(index, {"codecs": {}, "parameters": {}, "label": "", "crypto": ()})
         stream["label"] = str(data.get("label") or stream["label"])
         for name in ("codecs", "parameters"):
             found = data.get(name)
             stream[name] |= {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+        stream["crypto"] = tuple(dict.fromkeys([*stream["crypto"], *_crypto(data)]))
     channels = _channels({index: stream["label"] for index, stream in streams.items()}, metadata)
     return tuple(LoggedStream(index=index, channel=channels[index], **streams[index]) for index in sorted(streams))
+
+
+def _crypto(data: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """The keys of a stream fact, the preferred one last."""
+    found = data.get("crypto")
+    keys = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [
+        (str(one.get("suite")), str(one.get("key")), size if isinstance(size := one.get("mki_size"), int) else 0)
+        for one in reversed(keys)
+    ]
 
 
 def session_key(request: Request, body: Body) -> str:
@@ -248,7 +261,7 @@ def _details(facts: Sequence[Fact], told: _Told, plans: Sequence[LoggedStream], 
     opened = next((fact.data for fact in facts if fact.kind == OPENED), {})
     session = told.metadata.sessions[0] if told.metadata and told.metadata.sessions else None
     details: dict[str, Any] = {name: opened[name] for name in ("call_id", "peer", "transport") if opened.get(name)}
-    details["streams"] = [asdict(plan) for plan in plans]
+    details["streams"] = [_described(plan) for plan in plans]
     details["acknowledged"] = any(fact.kind == ACKED for fact in facts)
     if told.invite:
         details["user_agent"] = told.invite.header("user-agent")
@@ -260,3 +273,10 @@ def _details(facts: Sequence[Fact], told: _Told, plans: Sequence[LoggedStream], 
     if closed:
         details |= {"ended_by": closed.data.get("by", ""), "reason": closed.data.get("reason", "")}
     return details
+
+
+def _described(plan: LoggedStream) -> dict[str, Any]:
+    """A stream for the database: that it was encrypted, and never the keys."""
+    described = asdict(plan)
+    described["crypto"] = list(dict.fromkeys(suite for suite, _, _ in described.pop("crypto")))
+    return described

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from agent.sip.journal import STREAM, Journal
@@ -93,9 +93,7 @@ class Dialog:
         if media is None:
             if known is None or not known.active:
                 return
-            values = asdict(known)
-            values |= {"direction": "inactive"}
-            media = Media(**values)
+            media = replace(known, direction="inactive")
         if media == known:
             return
         self.media[index] = media
@@ -108,6 +106,7 @@ class Dialog:
             active=media.active,
             codecs=media.codecs,
             parameters=media.parameters,
+            crypto=[asdict(one) for one in media.crypto],
         )
 
     def bye(self, host: str, port: int) -> bytes:

@@ -6,21 +6,41 @@ sends nothing at all when telephone-event is left out, and OpenSIPS nothing when
 
 from __future__ import annotations
 
+import base64
 import re
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from agent.sound.srtp import SUITES, read_key
 
 MAX_MEDIA = 32
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 PLAIN_RTP = ("RTP/AVP", "RTP/AVPF")
+SECURE_RTP = ("RTP/SAVP", "RTP/SAVPF")
 STATIC = {"0": "PCMU/8000", "3": "GSM/8000", "4": "G723/8000", "8": "PCMA/8000", "9": "G722/8000", "18": "G729/8000"}
 _MEDIA = re.compile(r"^(\S+)\s+(\d{1,5})(?:/\d+)?\s+(\S+)\s*(.*)$")
+_CRYPTO = re.compile(r"^a=crypto:(\d{1,9})\s+(\w+)\s+inline:([A-Za-z0-9+/]+=*)((?:\|[^\s;]*)*)((?:\s+\S+)*)$")
+_WEAKENED = re.compile(r"\b(?:UNENCRYPTED_SRTP|UNAUTHENTICATED_SRTP|KDR)\b")
 _MAPPED = re.compile(r"^(\d{1,3})\s+(\S.*)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Crypto:
+    """A key that the client may send with (RFC 4568, 4): base64 of master key and salt, size of its MKI in bytes."""
+
+    tag: int
+    suite: str
+    key: str = field(repr=False)
+    mki_size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """One m-line of an offer. ``codecs`` and ``parameters`` map payload types to rtpmap and fmtp values."""
+    """One m-line of an offer. ``codecs`` and ``parameters`` map payload types to rtpmap and fmtp values.
+
+    ``crypto`` has the keys that we can use, in the client's order.
+    """
 
     kind: str
     port: int
@@ -30,11 +50,18 @@ class Media:
     direction: str
     codecs: dict[str, str]
     parameters: dict[str, str]
+    crypto: tuple[Crypto, ...] = ()
+
+    @property
+    def secure(self) -> bool:
+        """Whether its packets come encrypted, with keys from this SDP."""
+        return self.protocol.upper() in SECURE_RTP
 
     @property
     def usable(self) -> bool:
         """Whether its sound can be recorded at all."""
-        return self.kind == "audio" and self.protocol.upper() in PLAIN_RTP and bool(self.formats) and self.port > 0
+        readable = self.protocol.upper() in PLAIN_RTP or (self.secure and bool(self.crypto))
+        return self.kind == "audio" and readable and bool(self.formats) and self.port > 0
 
     @property
     def active(self) -> bool:
@@ -72,7 +99,20 @@ def _media(lines: Sequence[str], fallback: str) -> Media | None:
         direction="inactive" if _held(lines) else _direction(lines, fallback),
         codecs={fmt: codecs[fmt] for fmt in formats if fmt in codecs},
         parameters={fmt: value for fmt, value in _mapped(lines, "a=fmtp:").items() if fmt in formats},
+        crypto=tuple(found for line in lines if (found := _crypto(line)) is not None),
     )
+
+
+def _crypto(line: str) -> Crypto | None:
+    """A key we can use; parameters that would weaken or change the cipher rule a line out (RFC 4568, 6.3)."""
+    found = _CRYPTO.match(line)
+    if not found or _WEAKENED.search(found[5]):
+        return None
+    named = re.search(r"\|[^|:]*:(\d{1,3})$", found[4])
+    mki_size = int(named[1]) if named else 0
+    if read_key(found[2], found[3], mki_size) is None:
+        return None
+    return Crypto(tag=int(found[1]), suite=found[2], key=found[3], mki_size=mki_size)
 
 
 def _mapped(lines: Sequence[str], prefix: str) -> dict[str, str]:
@@ -90,9 +130,9 @@ def _held(lines: Sequence[str]) -> bool:
 
 
 def only_encrypted(offer: Sequence[Media]) -> bool:
-    """Whether all audio is offered as SRTP (RFC 4568, RFC 5763), for which there are no keys here."""
+    """Whether all audio is offered as SRTP without a key that we can use: by DTLS (RFC 5763), or of a suite unknown."""
     audio = [media for media in offer if media.kind == "audio"]
-    return bool(audio) and all("SAVP" in media.protocol.upper() for media in audio)
+    return bool(audio) and all("SAVP" in media.protocol.upper() and not media.usable for media in audio)
 
 
 def build_answer(offer: Sequence[Media], ports: Sequence[int], *, address: str, session_id: int, version: int) -> bytes:
@@ -109,7 +149,14 @@ def _answer_media(media: Media, port: int) -> list[str]:
     lines += [f"a=label:{media.label}"] if media.label else []
     if not port:
         return lines
+    lines += [_answer_crypto(media.crypto[0])] if media.secure and media.crypto else []
     for fmt in media.formats:
         lines += [f"a=rtpmap:{fmt} {media.codecs[fmt]}"] if fmt in media.codecs else []
         lines += [f"a=fmtp:{fmt} {media.parameters[fmt]}"] if fmt in media.parameters else []
     return [*lines, "a=recvonly" if media.active else "a=inactive"]
+
+
+def _answer_crypto(offered: Crypto) -> str:
+    """The suite we take and a key of ours (RFC 4568, 5.1.2); we send nothing, so nobody needs to keep it."""
+    key = base64.b64encode(secrets.token_bytes(SUITES[offered.suite].key_size)).decode()
+    return f"a=crypto:{offered.tag} {offered.suite} inline:{key}"
