@@ -7,6 +7,7 @@ ends the start with the setting's name, what is wrong and what would be right; n
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextvars import ContextVar
 from ipaddress import ip_network
@@ -286,7 +287,7 @@ def _in_words(problem: ErrorDetails) -> str:
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{name}: there is no such setting."
-    text = problem["msg"]
+    text = re.sub(r" for <class '[^']*'>", "", problem["msg"])  # Python 3.13 has the class in it
     for theirs, ours in _WORDS:
         text = text.replace(theirs, ours)
     if problem["type"] == "model_type":
