@@ -279,7 +279,6 @@ _WORDS = (
     ("Value error, ", ""),
     ("Field required", "it must be given"),
     ("Input should be a valid tuple", "it should be a list, [ … ]"),
-    (" for <class 'pathlib.Path'>", ""),
 )
 
 
