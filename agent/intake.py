@@ -24,7 +24,7 @@ from agent.model import (
     ParsedMessage,
     SealedBlob,
 )
-from agent.store import blobs, evidence, interactions, mailboxes, messages, recordings, threads
+from agent.store import blobs, evidence, interactions, mailboxes, messages, notices, recordings, threads
 from agent.store.engine import Store
 
 log = structlog.get_logger()
@@ -91,6 +91,7 @@ class Intake:
         is_news = await interactions.merge_parties(connection, interaction_id, call.parties, overtaken=overtaken)
         if call.capture_id is not None:
             await recordings.open_capture(connection, call.capture_id, interaction_id, self._host)
+        await notices.notify(connection, notices.INTERACTIONS, interaction_id)
         if is_news or inserted is not None:
             await jobs.defer(connection, [_link_job([interaction_id])])
         return interaction_id

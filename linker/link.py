@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent import jobs
 from agent.model import Identity, IdentityKind, InteractionKind, MessageCategory
 from agent.settings import Settings
-from agent.store import cards, employees, interactions, linking, links, messages
+from agent.store import cards, employees, interactions, linking, links, messages, notices
 from agent.store.engine import Store
 from agent.store.interactions import Interaction, Party
 from linker.match import FLAG_PATTERNS, Decision, Knowledge, decide
@@ -131,6 +131,7 @@ async def _save(connection: AsyncConnection, decisions: dict[int, Decision], sil
     for one, each in decisions.items():
         await interactions.add_flags(connection, one, each.flags)
     await links.replace_links(connection, list(decisions), made)
+    await notices.announce_calls_in_progress(connection, list(decisions))
 
 
 def _by_identity(pairs: Iterable[tuple[Identity, T]]) -> dict[Identity, list[T]]:

@@ -22,6 +22,9 @@ CONTACT_POINT_ADDED = "contact_point_added"
 LINK_DECIDED = "link_decided"
 EMPLOYEE_ADDED = "employee_added"
 EMPLOYEE_IDENTITY_ADDED = "employee_identity_added"
+CALL_PAUSED = "call_paused"
+CALL_RESUMED = "call_resumed"
+CALL_LISTENED_IN = "call_listened_in"
 
 
 async def add_entry(

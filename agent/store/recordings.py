@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Gap, SealedBlob
-from agent.store import blobs
+from agent.store import blobs, notices
 from agent.store.engine import AnyRow
 from agent.store.schema import blob, capture, recording
 
@@ -95,8 +95,10 @@ async def find_capture(connection: AsyncConnection, capture_id: str) -> AnyRow |
 
 
 async def mark_assembled(connection: AsyncConnection, capture_id: str) -> None:
-    """Note that the logs are not needed any more."""
-    await connection.execute(update(capture).where(capture.c.id == capture_id).values(state=ASSEMBLED))
+    """Note that the logs are not needed any more; pages hear of it."""
+    statement = update(capture).where(capture.c.id == capture_id).values(state=ASSEMBLED)
+    for number in (await connection.execute(statement.returning(capture.c.interaction_id))).scalars().all():
+        await notices.notify(connection, notices.INTERACTIONS, number)
 
 
 async def save_recording(

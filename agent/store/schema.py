@@ -112,6 +112,19 @@ login_session = Table(
     Index(None, "account_id"),
 )
 
+api_token = Table(
+    "api_token",
+    metadata,
+    _id(),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of the token, which is shown once
+    Column("name", Text, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    _of("account", nullable=True),  # whose rights it has; NULL: a supervisor's
+    _now("created_at"),
+    _moment("used_at"),
+    _moment("revoked_at"),
+)
+
 audit_entry = Table(
     "audit_entry",
     metadata,
@@ -259,7 +272,24 @@ capture = Table(
     Column("host", Text, nullable=False),
     Column("state", Text, nullable=False),  # open, closed, assembled
     Column("truncated", Boolean, nullable=False, server_default=text("false")),
+    _moment("paused_at"),  # set while nothing is recorded on purpose
     Index(None, "interaction_id"),
+    Index("ix_capture_open", "interaction_id", postgresql_where=text("state = 'open'")),
+)
+
+call_command = Table(
+    "call_command",
+    metadata,
+    _id(),
+    Column("capture_id", Text, ForeignKey("capture.id"), nullable=False),
+    Column("host", Text, nullable=False),  # whose recorder holds the call
+    Column("kind", Text, nullable=False),  # pause, resume
+    Column("by", Text, nullable=False),  # login, or name of the API token
+    _now("asked_at"),
+    _moment("done_at"),
+    _text("problem"),
+    Index(None, "capture_id"),
+    Index("ix_call_command_open", "host", "id", postgresql_where=text("done_at IS NULL")),
 )
 
 recording = Table(

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
+from agent.store import notices
 from agent.store.engine import AnyRow
 from agent.store.schema import recording, transcript, utterance
 
@@ -59,6 +60,8 @@ async def save_transcript(
     transcript_id: int | None = (await connection.execute(statement)).scalar_one_or_none()
     if transcript_id is not None and utterances:
         await connection.execute(insert(utterance), [_utterance_values(transcript_id, one) for one in utterances])
+    if transcript_id is not None:
+        await notices.notify(connection, notices.INTERACTIONS, (await connection.execute(select(owner))).scalar_one())
     return transcript_id
 
 

@@ -1,0 +1,112 @@
+"""The recorder's side of commands: what pages and CRMs ask of a call in progress is done where the call is recorded.
+
+A person or a program pauses and a person or a program resumes; nothing here resumes by itself, and the end of the call
+ends the pause. While a call is paused its sound is written nowhere; that it was paused, when and by whom is written
+into its journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from agent.errors import Unavailable
+from agent.sip.journal import CLOSED, Journal, read_journal
+from agent.store import commands
+from agent.store.commands import CallCommand, CommandKind
+from agent.store.engine import Store
+
+log = structlog.get_logger()
+
+PAUSED = "paused"  # facts of the journal; "by" says who asked
+RESUMED = "resumed"
+
+LOOK_SECONDS = 5.0  # a notice may get lost with its connection; the table is looked at this often anyway
+RETRY_SECONDS = 0.5
+ENDED = "the call had ended"
+
+
+class PausableRecorder(Protocol):
+    """What of `agent.sip.recorder.Recorder` is needed here; both are idempotent."""
+
+    async def pause(self, capture_id: str) -> None:
+        """From the return on nothing that comes is kept, until `resume`.
+
+        Raises:
+            LookupError: there is no such capture.
+        """
+        ...
+
+    async def resume(self, capture_id: str) -> None:
+        """Record again."""
+        ...
+
+
+class CommandDesk:
+    """Carries out the commands that wait for this host, in their order. One a service."""
+
+    def __init__(self, store: Store, recorder: PausableRecorder, captures: Path, *, host: str) -> None:
+        self._store, self._recorder, self._captures, self._host = store, recorder, captures, host
+        self._asked = asyncio.Event()
+
+    def hear(self, payload: str | None) -> None:
+        """A notice: this host has something to do, or the connection is new and something may have been missed."""
+        if payload is None or payload == self._host:
+            self._asked.set()
+
+    async def run(self) -> None:
+        """Work for ever; a database that is away is waited for."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._asked.wait()
+            except TimeoutError:
+                pass
+            self._asked.clear()
+            try:
+                await self.work()
+            except Unavailable as error:
+                log.warning("call_commands_wait", reason=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                self._asked.set()
+
+    async def work(self) -> None:
+        """Everything that waits now."""
+        async with self._store.begin() as connection:
+            waiting = await commands.list_waiting(connection, self._host)
+        for command in waiting:
+            problem = await self._obey(command)
+            log.info("call_command_done", kind=command.kind, capture_id=command.capture_id, problem=problem)
+            async with self._store.begin() as connection:
+                await commands.mark_done(connection, command, problem=problem)
+
+    async def _obey(self, command: CallCommand) -> str:
+        """Do it; returns why not in words, if it could not be done."""
+        journal = Journal(self._captures / command.capture_id)
+        facts = await asyncio.to_thread(read_journal, journal.folder)
+        if not facts or any(fact.kind == CLOSED for fact in facts):
+            return ENDED
+        try:
+            if command.kind is CommandKind.PAUSE:
+                await self._recorder.pause(command.capture_id)  # first of all nothing more is kept
+                _mark(journal, PAUSED, command.by)
+            else:
+                _mark(journal, RESUMED, command.by)
+                await self._recorder.resume(command.capture_id)
+        except LookupError:
+            return ENDED
+        except Exception:  # whatever it is, the one who asked must hear of it, and the next command be done
+            log.exception("call_command_failed", kind=command.kind, capture_id=command.capture_id)
+            return "the recorder could not do it"
+        return ""
+
+
+def _mark(journal: Journal, kind: str, by: str) -> None:
+    """Where the disk is full the pause holds all the same; only its mark is missing."""
+    try:
+        journal.write(kind, by=by)
+    except OSError as error:
+        log.error("pause_not_marked", capture_id=journal.capture_id, reason=str(error))  # noqa: TRY400 - says it all
