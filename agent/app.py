@@ -31,6 +31,7 @@ from agent.sip.courier import Courier
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
 from agent.store import sources
+from agent.store.embedded import Lock
 from agent.store.engine import Store
 from agent.store.migrate import migrate
 from agent.web.app import WebServer
@@ -77,6 +78,7 @@ class Service:
         settings = self._settings
         prepare_data_dir(settings)
         self._address_file.unlink(missing_ok=True)
+        self._stack.callback(Lock(settings.data_dir / "service.lock").release)
         url = await self._stack.enter_async_context(database(settings))
         parts = Parts(settings, url)
         self._stack.push_async_callback(parts.close)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import procrastinate
@@ -36,6 +38,7 @@ STALLED_SECONDS = 15.0
 _FIRST_RETRY_SECONDS = 2
 _LONGEST_RETRY_SECONDS = 600
 _ATTEMPTS_OF_A_BUG = 8
+_INNOCENT_RETURNS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,18 +91,30 @@ async def defer(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
 
 
 class Retry(procrastinate.BaseRetryStrategy):
-    """Doubling pauses. What is merely away is tried for ever; what looks like a bug is given up and kept as failed."""
+    """Doubling pauses. What is merely away is tried for ever; what looks like a bug is given up and kept as failed.
+
+    Failures that look like a bug are counted here and not by the job's attempts, most of which may have been spent
+    waiting for a database that was away.
+    """
+
+    def __init__(self) -> None:
+        self._bugs: Counter[int | None] = Counter()
 
     def get_retry_decision(
         self, *, exception: BaseException, job: procrastinate_jobs.Job
     ) -> procrastinate.RetryDecision | None:
         """Seconds until the next attempt, or None to give up. A job that a shutdown broke off is no bug."""
         is_bug = not isinstance(exception, Unavailable | Misconfigured | asyncio.CancelledError)
-        if is_bug and job.attempts >= _ATTEMPTS_OF_A_BUG:
+        self._bugs[job.id] += is_bug
+        if self._bugs[job.id] >= _ATTEMPTS_OF_A_BUG:
+            del self._bugs[job.id]
             log.error("job_given_up", task=job.task_name, job=job.id, error=repr(exception))
             return None
-        pause = min(_FIRST_RETRY_SECONDS * 2 ** min(job.attempts, 16), _LONGEST_RETRY_SECONDS)
-        return procrastinate.RetryDecision(retry_in={"seconds": pause})
+        return procrastinate.RetryDecision(retry_in={"seconds": _pause(job.attempts)})
+
+
+def _pause(attempts: int) -> int:
+    return int(min(_FIRST_RETRY_SECONDS * 2 ** min(attempts, 16), _LONGEST_RETRY_SECONDS))
 
 
 def make_app(url: str) -> procrastinate.App:
@@ -128,11 +143,15 @@ def register(app: procrastinate.App, name: str, handler: Callable[..., Awaitable
 
 
 async def retry_stalled(app: procrastinate.App) -> int:
-    """Take back the jobs of workers that died, so that somebody else does them; returns how many."""
+    """Take back the jobs of workers that died, so that somebody else does them; returns how many.
+
+    A job that was taken back often may be what kills them, so it waits longer each time and lets the others pass.
+    """
     stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
     count = 0
     for job in stalled:
-        await app.job_manager.retry_job(job)
+        pause = _pause(job.attempts) if job.attempts >= _INNOCENT_RETURNS else 0
+        await app.job_manager.retry_job(job, retry_at=datetime.now(UTC) + timedelta(seconds=pause))
         count += 1
     if count:
         log.warning("stalled_jobs_taken_back", count=count)

@@ -281,7 +281,7 @@ class Cluster:
 
 
 class Lock:
-    """One Cardline a data directory; released by the kernel even after SIGKILL."""
+    """One Cardline a folder; released by the kernel even after SIGKILL."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w")

@@ -88,9 +88,9 @@ async def test_two_hundred_at_once(fresh: Store) -> None:
 # --- Retrying -------------------------------------------------------------------------------------------------------
 
 
-def _decide(error: BaseException, attempts: int) -> float | None:
+def _decide(error: BaseException, attempts: int, retry: jobs.Retry | None = None) -> float | None:
     job = StoredJob(id=1, queue="q", lock=None, queueing_lock=None, task_name="parse", attempts=attempts)
-    decision = jobs.Retry().get_retry_decision(exception=error, job=job)
+    decision = (retry or jobs.Retry()).get_retry_decision(exception=error, job=job)
     if decision is None or decision.retry_at is None:
         return None
     return round((decision.retry_at - procrastinate.utils.utcnow()).total_seconds())
@@ -106,9 +106,15 @@ def test_what_is_away_is_tried_for_ever(error: BaseException) -> None:
 
 @pytest.mark.parametrize("error", [ValueError("x"), BlobAltered("x"), Unreadable("x")])
 def test_what_looks_like_a_bug_is_given_up(error: BaseException) -> None:
-    assert _decide(error, 0) == 2
-    assert _decide(error, 7) == 256
-    assert _decide(error, 8) is None
+    retry = jobs.Retry()
+    assert [_decide(error, attempts, retry) for attempts in range(8)] == [2, 4, 8, 16, 32, 64, 128, None]
+
+
+def test_waiting_for_the_database_is_no_mark_against_a_job() -> None:
+    retry = jobs.Retry()
+    for attempts in range(50):
+        _decide(DatabaseUnavailable("x"), attempts, retry)
+    assert _decide(ValueError("x"), 50, retry) == 600
 
 
 async def test_a_failing_job_is_kept_for_another_attempt(fresh: Store) -> None:
@@ -180,7 +186,7 @@ async def test_stalled_jobs_are_taken_back_even_after_the_database_was_away(
     fresh: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_module, "_STALLED_CHECK_SECONDS", 0.05)
-    keeper = asyncio.create_task(app_module._take_back_stalled(fresh.url, all_at_once=True))
+    keeper = asyncio.create_task(app_module._take_back_stalled(fresh.url))
     try:
         for round_number in range(2):
             await _defer(fresh, jobs.Job(task=jobs.PARSE))
