@@ -229,6 +229,29 @@ class Gap:
     reason: str
 
 
+class MarkKind(StrEnum):
+    """What a mark of a recording tells."""
+
+    EARLY_MEDIA = "early_media"  # what came before the answer: ringing, an announcement
+    HOLD = "hold"
+    PAUSE = "pause"  # recording was paused on purpose; ``text`` says by whom
+    DTMF = "dtmf"  # a key; ``text`` names it, and is empty where only the fact was kept
+    LOST = "lost"
+    CODEC_CHANGE = "codec_change"
+    SSRC_CHANGE = "ssrc_change"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Something that happened within a recording, in milliseconds from its start; ``channel`` None means all of them."""
+
+    kind: MarkKind
+    channel: int | None
+    start_ms: int
+    end_ms: int
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
     """One spoken word, seconds from the start of the recording, confidence 0 to 1."""

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from agent.model import Gap
+from agent.model import Gap, Mark, MarkKind
 from agent.sound.codecs import Samples
+from agent.sound.decoding import LOST, SHORTEST_GAP, Note, Piece
 from agent.sound.flac import MOST_CHANNELS, FlacWriter
-from agent.sound.streams import SHORTEST_GAP, Note, Piece, StreamPlan, StreamSound
+from agent.sound.gaps import Cover, Silence, list_gaps
+from agent.sound.streams import StreamPlan, StreamSound
 
-__all__ = ["Assembled", "StreamPlan", "assemble"]
+__all__ = ["Assembled", "Assembly", "Silence", "StreamPlan", "assemble"]
 
 WINDOW = 30  # seconds of all channels held in memory
-NOTHING_CAME = "no packets came"
+MOST_MARKS = 2000
+_PAUSED = "recording was paused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembled:
     """A complete recording: FLAC of 16 bits at ``path``, ``samples`` a channel at ``rate`` Hz.
 
-    ``gaps`` are stretches of a channel over 100 ms without sound, each with its reason; ``flags`` say in words what
-    was wrong with the logs. ``dropped`` packets were duplicates or came over 10 s late.
+    ``gaps`` are stretches of a channel over 100 ms without sound, each with its reason; ``marks`` what else happened in
+    it; ``flags`` say in words what was wrong with the logs. ``dropped`` packets were duplicates or came over 10 s late;
+    ``concealed`` samples were made up in short losses.
     """
 
     path: Path
@@ -34,9 +36,11 @@ class Assembled:
     channels: int
     samples: int
     gaps: tuple[Gap, ...]
+    marks: tuple[Mark, ...]
     flags: tuple[str, ...]
     packets: int
     dropped: int
+    concealed: int
 
     @property
     def seconds(self) -> float:
@@ -44,42 +48,110 @@ class Assembled:
 
 
 def assemble(streams: Sequence[StreamPlan], *, started: float, ended: float, out: Path) -> Assembled:
-    """Write the recording from ``started`` to ``ended`` (seconds since the epoch) to ``out``.
+    """`Assembly.write` for which nothing else is known of the call."""
+    return Assembly(streams).write(started=started, ended=ended, out=out)
 
-    Several streams may share a channel. Sound outside of the two times is left out. The rate is the highest any codec
-    that came needs, 8000 Hz at least. Blocking, for a thread or a process; memory does not grow with the length.
+
+class Assembly:
+    """The sound of a call, surveyed: what came is known before it is decided from when to when the recording goes.
+
+    Several streams may share a channel. All of it blocks, for a thread or a process; memory does not grow with the
+    length. ``pauses`` are times (seconds since the epoch) of which no sound may exist, whatever is in the logs.
 
     Raises:
-        OSError: a log cannot be read, or ``out`` cannot be written.
+        OSError: a log cannot be read.
         ValueError: a channel past the seven that FLAC can add to the first.
     """
-    sounds = [StreamSound(plan) for plan in streams]
-    for sound in sounds:
-        sound.survey()
-    channels = max(2, *(plan.channel + 1 for plan in streams)) if streams else 2
-    if channels > MOST_CHANNELS:
-        raise ValueError(f"FLAC has at most {MOST_CHANNELS} channels, not {channels}")
-    rate = max([8000, *(sound.rate for sound in sounds)])
-    total = max(round((ended - started) * rate), 1)
-    voices = [_Voice(sound, sound.pieces(rate=rate, started=started)) for sound in sounds]
-    covers = [_Cover(round(SHORTEST_GAP * rate)) for _ in range(channels)]
-    with FlacWriter(out, rate=rate, channels=channels) as flac:
-        for begin in range(0, total, WINDOW * rate):
-            flac.write(_window(voices, covers, begin, min(begin + WINDOW * rate, total)))
-    notes = [(sound.plan.channel, note) for sound in sounds for note in sound.notes]
-    return Assembled(
-        path=out,
-        rate=rate,
-        channels=channels,
-        samples=total,
-        gaps=tuple(gap for number, cover in enumerate(covers) for gap in _gaps(number, cover, total, rate, notes)),
-        flags=tuple(flag for sound in sounds for flag in sound.flags),
-        packets=sum(sound.packets for sound in sounds),
-        dropped=sum(sound.dropped for sound in sounds),
-    )
+
+    def __init__(self, streams: Sequence[StreamPlan], *, pauses: Sequence[tuple[float, float]] = ()) -> None:
+        self._pauses = pauses
+        self._sounds = [StreamSound(plan, pauses=pauses) for plan in streams]
+        self.channels = max([2, *(plan.channel + 1 for plan in streams)])
+        if self.channels > MOST_CHANNELS:
+            raise ValueError(f"FLAC has at most {MOST_CHANNELS} channels, not {self.channels}")
+        for sound in self._sounds:
+            sound.survey()
+
+    @property
+    def first(self) -> float | None:
+        """When the first packet came, in seconds since the epoch."""
+        return min((sound.first for sound in self._sounds if sound.packets), default=None)
+
+    @property
+    def last(self) -> float | None:
+        """When the last packet came."""
+        return max((sound.last for sound in self._sounds if sound.packets), default=None)
+
+    def write(self, *, started: float, ended: float, out: Path, silences: Sequence[Silence] = ()) -> Assembled:
+        """Write the recording from ``started`` to ``ended`` (seconds since the epoch) to ``out``.
+
+        Sound outside of the two times is left out. The rate is the highest any codec that came needs, 8000 Hz at least.
+        ``silences`` are known from elsewhere, such as a hold, and are the reason of the gaps that they explain.
+
+        Raises:
+            OSError: a log cannot be read, or ``out`` cannot be written.
+        """
+        rate = max([8000, *(sound.rate for sound in self._sounds)])
+        total = max(round((ended - started) * rate), 1)
+        mutes = [(round((begin - started) * rate), round((end - started) * rate)) for begin, end in self._pauses]
+        voices = [_Voice(sound, sound.pieces(rate=rate, started=started)) for sound in self._sounds]
+        covers = [Cover(round(SHORTEST_GAP * rate)) for _ in range(self.channels)]
+        with FlacWriter(out, rate=rate, channels=self.channels) as flac:
+            for begin in range(0, total, WINDOW * rate):
+                flac.write(_window(voices, covers, begin, min(begin + WINDOW * rate, total), mutes))
+        known = [*silences, *(Silence(start=begin, end=end, reason=_PAUSED) for begin, end in self._pauses)]
+        gaps = tuple(
+            gap
+            for number, cover in enumerate(covers)
+            for gap in list_gaps(
+                number, cover, total, rate, self._notes(number), [one.placed(started, rate, number) for one in known]
+            )
+        )
+        marks = sorted(
+            [*self._marks(rate, started, total), *_lost(gaps)], key=lambda mark: (mark.start_ms, mark.end_ms)
+        )
+        flags = [flag for sound in self._sounds for flag in sound.flags]
+        if len(marks) > MOST_MARKS:
+            flags.append(f"more than {MOST_MARKS} marks; the rest is left out")
+        return Assembled(
+            path=out,
+            rate=rate,
+            channels=self.channels,
+            samples=total,
+            gaps=gaps,
+            marks=tuple(marks[:MOST_MARKS]),
+            flags=tuple(flags),
+            packets=sum(sound.packets for sound in self._sounds),
+            dropped=sum(sound.dropped for sound in self._sounds),
+            concealed=sum(sound.concealed for sound in self._sounds),
+        )
+
+    def _notes(self, channel: int) -> list[Note]:
+        return [note for sound in self._sounds if sound.plan.channel == channel for note in sound.notes]
+
+    def _marks(self, rate: int, started: float, total: int) -> Iterator[Mark]:
+        """What the sound itself tells, within the recording."""
+        for sound in self._sounds:
+            channel = sound.plan.channel
+            for change in sound.changes:
+                if 0 <= change.at < total:
+                    at = change.at * 1000 // rate
+                    yield Mark(kind=MarkKind(change.kind), channel=channel, start_ms=at, end_ms=at, text=change.text)
+            for press in sound.presses:
+                start, end = (round((at - started) * 1000) for at in (press.start, press.end))
+                if end >= 0 and start < total * 1000 // rate:
+                    yield Mark(kind=MarkKind.DTMF, channel=channel, start_ms=max(start, 0), end_ms=end, text=press.key)
 
 
-def _window(voices: list[_Voice], covers: list[_Cover], begin: int, end: int) -> Samples:
+def _lost(gaps: Sequence[Gap]) -> Iterator[Mark]:
+    for gap in gaps:
+        if gap.reason == LOST:
+            yield Mark(kind=MarkKind.LOST, channel=gap.channel, start_ms=gap.start_ms, end_ms=gap.end_ms)
+
+
+def _window(
+    voices: list[_Voice], covers: list[Cover], begin: int, end: int, mutes: Sequence[tuple[int, int]]
+) -> Samples:
     canvas = np.zeros((end - begin, len(covers)), np.int16)
     painted: list[list[tuple[int, int]]] = [[] for _ in covers]
     for voice in voices:
@@ -92,9 +164,19 @@ def _window(voices: list[_Voice], covers: list[_Cover], begin: int, end: int) ->
             else:
                 place[:] = samples
             painted[channel].append((start, start + len(samples)))
+    for first, last in mutes:
+        canvas[max(first - begin, 0) : max(last - begin, 0)] = 0
     for cover, spans in zip(covers, painted, strict=True):
-        cover.add(spans)
+        cover.add(_outside(spans, mutes))
     return canvas
+
+
+def _outside(spans: list[tuple[int, int]], mutes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans without what lies within a pause."""
+    for first, last in mutes:
+        cut = [part for start, end in spans for part in ((start, min(end, first)), (max(start, last), end))]
+        spans = [(start, end) for start, end in cut if start < end]
+    return spans
 
 
 class _Voice:
@@ -123,42 +205,3 @@ class _Voice:
                 self._rest = Piece(end, piece.samples[len(head) :])
             self._done = piece.start + len(head)
             yield Piece(piece.start, head)
-
-
-class _Cover:
-    """Where a channel has sound, as spans of samples; holes too short to list are closed."""
-
-    def __init__(self, shortest: int) -> None:
-        self.shortest = shortest
-        self.spans: list[tuple[int, int]] = []
-
-    def add(self, spans: list[tuple[int, int]]) -> None:
-        for start, end in sorted(spans):
-            if self.spans and start - self.spans[-1][1] <= self.shortest:
-                self.spans[-1] = (self.spans[-1][0], max(end, self.spans[-1][1]))
-            else:
-                self.spans.append((start, end))
-
-
-def _gaps(channel: int, cover: _Cover, total: int, rate: int, notes: list[tuple[int, Note]]) -> Iterator[Gap]:
-    mine = deque(sorted(note for number, note in notes if number == channel))
-    for (_, start), (end, _) in pairwise([(0, 0), *cover.spans, (total, total)]):
-        if end - start > cover.shortest:
-            while mine and mine[0].end <= start:
-                mine.popleft()
-            yield Gap(
-                channel=channel,
-                start_ms=start * 1000 // rate,
-                end_ms=end * 1000 // rate,
-                reason=_reason(mine, start, end),
-            )
-
-
-def _reason(notes: Iterable[Note], start: int, end: int) -> str:
-    """The reason of the first note that touches the gap."""
-    for note in notes:
-        if note.start >= end:
-            break
-        if note.end > start:
-            return note.reason
-    return NOTHING_CAME

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from agent.sound.packetlog import RECORD, read_head
-from agent.sound.rtp import Bytes, Floats, Ints, RtpHeaders, parse_headers
+from agent.sound.rtp import FIXED_HEADER, Bools, Bytes, Floats, Ints, RtpHeaders, parse_headers
+from agent.sound.srtp import Opener
 
 BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Packets in the order they came: arrival in seconds since the epoch, the bytes and the headers in them."""
+    """Packets in the order they came: arrival in seconds since the epoch, the bytes and the headers in them.
+
+    ``refused`` are packets that look like RTP and were authentic under no key; their headers are not ``valid``, and
+    their payload is empty.
+    """
 
     arrival: Floats
     buffer: Bytes
     headers: RtpHeaders
+    refused: Bools
 
 
 class BatchReader(Iterator[Batch]):
-    """The packets of a log, some thousands at a time; ``torn`` says in words if the log ends in garbage."""
+    """The packets of a log, some thousands at a time; ``torn`` says in words if the log ends in garbage.
 
-    def __init__(self, path: Path) -> None:
+    Encrypted packets are opened by ``opener``. What came within ``pauses`` (seconds since the epoch) is passed over,
+    whatever it is: that sound is not to exist.
+    """
+
+    def __init__(self, path: Path, *, opener: Opener | None = None, pauses: Sequence[tuple[float, float]] = ()) -> None:
         self.torn: str | None = None
+        self._opener, self._pauses = opener, pauses
         self._batches = self._read(path)
 
     def __next__(self) -> Batch:
@@ -44,12 +55,53 @@ class BatchReader(Iterator[Batch]):
                 data = rest + block
                 starts, lengths, sizes, offsets, end, broken = find_records(data)
                 if len(starts):
-                    yield _batch(data, starts, np.minimum(lengths - RECORD.size, sizes), head.start + offsets / 1000)
+                    yield self._batch(
+                        data, starts, np.minimum(lengths - RECORD.size, sizes), head.start + offsets / 1000
+                    )
                 done, rest = done + end, data[end:]
                 if broken:
                     break
             if rest:
                 self.torn = f"the log is torn at byte {done}"
+
+    def _batch(self, data: bytes, starts: Ints, sizes: Ints, arrival: Floats) -> Batch:
+        kept = sizes > 0  # 0 marks RTCP
+        for begin, end in self._pauses:
+            kept &= (arrival < begin) | (arrival >= end)
+        starts, sizes, arrival = starts[kept] + RECORD.size, sizes[kept], arrival[kept]
+        if self._opener is not None:
+            return open_packets(self._opener, data, starts, sizes, arrival)
+        buffer = np.frombuffer(data, np.uint8)
+        return Batch(
+            arrival=arrival,
+            buffer=buffer,
+            headers=parse_headers(buffer, starts, sizes),
+            refused=np.zeros(len(starts), np.bool_),
+        )
+
+
+def open_packets(opener: Opener, data: bytes, starts: Ints, sizes: Ints, arrival: Floats) -> Batch:
+    """A batch of the packets within those of ``data``; what comes a second time is left out."""
+    opened, refused, kept = [], [], []
+    for number, (start, size) in enumerate(zip(starts.tolist(), sizes.tolist(), strict=True)):
+        packet = data[start : start + size]
+        plain = opener.open(packet)
+        if plain == b"":
+            continue
+        kept.append(number)
+        refused.append(plain is None)
+        opened.append(plain if plain is not None else packet[:FIXED_HEADER])
+    lengths = np.array([len(one) for one in opened], np.int64)
+    buffer = np.frombuffer(b"".join(opened), np.uint8)
+    headers = parse_headers(buffer, np.cumsum(lengths) - lengths, lengths)
+    shut = np.array(refused, np.bool_)
+    looks = (buffer[np.minimum(np.cumsum(lengths) - lengths, max(len(buffer) - 1, 0))] >> 6 == 2) & (lengths >= 12)
+    return Batch(
+        arrival=arrival[np.array(kept, np.int64)],
+        buffer=buffer,
+        headers=replace(headers, valid=headers.valid & ~shut),
+        refused=shut & looks,
+    )
 
 
 def find_records(data: bytes) -> tuple[Ints, Ints, Ints, Ints, int, bool]:
@@ -100,10 +152,3 @@ def _expand(pieces: list[tuple[int, int, int]]) -> Ints:
     within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
     starts: Ints = np.repeat(position, count) + within * np.repeat(length, count)
     return starts
-
-
-def _batch(data: bytes, starts: Ints, sizes: Ints, arrival: Floats) -> Batch:
-    buffer = np.frombuffer(data, np.uint8)
-    kept = sizes > 0  # 0 marks RTCP
-    starts, sizes, arrival = starts[kept] + RECORD.size, sizes[kept], arrival[kept]
-    return Batch(arrival=arrival, buffer=buffer, headers=parse_headers(buffer, starts, sizes))

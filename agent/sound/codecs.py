@@ -6,14 +6,17 @@ flagged gap, and the packet log keeps what came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
-from av import AudioFrame, AudioResampler, CodecContext, FFmpegError, Packet
+from av import AudioFrame, AudioResampler, CodecContext, FFmpegError, Packet, codecs_available
 from av.audio.codeccontext import AudioCodecContext
 from numpy.typing import NDArray
+
+from agent.sound.payloads import Cutter, amr_cutter, cut_g723, equal_cutter
 
 Samples = NDArray[np.int16]
 
@@ -49,12 +52,15 @@ class _Format:
     framing: Framing = field(default_factory=Framing)
     sound_rate: int = 0  # 0: the clock's
     bit_rate: int = 0
-    unpack: Callable[[bytes], bytes] | None = None
+    bits: int = 0  # a sample, where the decoder has to be told
+    cut: Cutter | None = None
+    silence: int = 0  # samples of a frame without sound
 
 
 # Static payload types (RFC 3551, 6): SDP need not describe them.
 STATIC_CODECS: Mapping[int, Codec] = {
     0: Codec(name="PCMU", clock_rate=8000),
+    2: Codec(name="G726-32", clock_rate=8000),  # of RFC 1890; many devices keep to it
     3: Codec(name="GSM", clock_rate=8000),
     4: Codec(name="G723", clock_rate=8000),
     8: Codec(name="PCMA", clock_rate=8000),
@@ -100,6 +106,8 @@ class Decoder:
         context.layout = "stereo" if codec.channels == 2 else "mono"
         if found.bit_rate:
             context.bit_rate = found.bit_rate
+        if found.bits:
+            context.options = {"bits_per_coded_sample": str(found.bits)}
         self._context = context
         self._to_mono: AudioResampler | None = None
 
@@ -108,12 +116,16 @@ class Decoder:
         if not payload:
             return None
         try:
-            if self._format.unpack is not None:
-                payload = self._format.unpack(payload)
-            parts = [self._samples(frame) for frame in self._context.decode(Packet(payload))]
+            frames = self._format.cut(payload) if self._format.cut else (payload,)
+            parts = [part for frame in frames for part in self._decode(frame)]
         except (FFmpegError, ValueError):
             return None
         return np.concatenate(parts) if parts else None
+
+    def _decode(self, frame: bytes | None) -> list[Samples]:
+        if frame is None:
+            return [np.zeros(self._format.silence, np.int16)]
+        return [self._samples(one) for one in self._context.decode(Packet(frame))]
 
     def _samples(self, frame: AudioFrame) -> Samples:
         if frame.format.name in ("s16", "s16p") and frame.layout.nb_channels == 1:
@@ -133,21 +145,54 @@ def _format(codec: Codec) -> _Format | None:
         return _Format(decoder="pcm_s16be", framing=Framing(size=2 * channels, ticks=1))
     if name in _G711:
         return _Format(decoder=_G711[name], framing=Framing(size=channels, ticks=1))
+    if name == "SPEEX":
+        return _Format(decoder="speex") if codec.clock_rate in (8000, 16000, 32000) else None
     if name == "ILBC":
         # RFC 3952: 30 ms unless the mode says 20; FFmpeg tells them apart by the bit rate.
-        return _Format(decoder="ilbc", bit_rate=15200 if "mode=20" in codec.fmtp.replace(" ", "") else 13333)
-    return _FORMATS.get((name, codec.clock_rate)) if name != "SPEEX" else _speex(codec)
+        short = _parameters(codec).get("mode") == "20"
+        return _Format(decoder="ilbc", bit_rate=15200 if short else 13333, cut=equal_cutter(38 if short else 50))
+    if name in ("AMR", "AMR-WB") and channels == 1:
+        return _amr(codec, wide=name == "AMR-WB")
+    return _FORMATS.get((name, codec.clock_rate))
 
 
-def _speex(codec: Codec) -> _Format | None:
-    return _Format(decoder="speex") if codec.clock_rate in (8000, 16000, 32000) else None
+def _amr(codec: Codec, *, wide: bool) -> _Format | None:
+    """Both ways of packing (RFC 4867, 8.1); checksums, sorting and interleaving, which nobody uses, are not read."""
+    told = _parameters(codec)
+    if codec.clock_rate != (16000 if wide else 8000) or any(told.get(one, "0") != "0" for one in _AMR_UNREAD):
+        return None
+    return _Format(
+        decoder="amrwb" if wide else _amr_decoder(),
+        cut=amr_cutter(wide=wide, octet_aligned=told.get("octet-align") == "1"),
+        silence=codec.clock_rate // 50,
+    )
 
 
+@lru_cache
+def _amr_decoder() -> str:
+    return "libopencore_amrnb" if "libopencore_amrnb" in codecs_available else "amrnb"
+
+
+def _parameters(codec: Codec) -> dict[str, str]:
+    """The parameters of `a=fmtp`, names in lower case."""
+    pairs = (part.partition("=") for part in codec.fmtp.split(";"))
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _g726(bits: int, *, decoder: str = "g726le") -> _Format:
+    """The order of bits is that of RFC 3551, 4.5.4, or the ITU's in its AAL2 form."""
+    size, ticks = {2: (1, 4), 3: (3, 8), 4: (1, 2), 5: (5, 8)}[bits]
+    return _Format(decoder=decoder, framing=Framing(size=size, ticks=ticks), bits=bits)
+
+
+_AMR_UNREAD = ("crc", "robust-sorting", "interleaving")
 _G711 = {"PCMA": "pcm_alaw", "PCMU": "pcm_mulaw"}
 _FORMATS: Mapping[tuple[str, int], _Format] = {
     ("G722", 8000): _Format(decoder="g722", framing=Framing(size=1, ticks=1), sound_rate=16000),
     ("GSM", 8000): _Format(decoder="gsm", framing=Framing(size=33, ticks=160)),
     ("G729", 8000): _Format(decoder="g729", framing=Framing(size=10, ticks=80)),
-    ("G723", 8000): _Format(decoder="g723_1"),
+    ("G723", 8000): _Format(decoder="g723_1", cut=cut_g723, silence=240),
     ("OPUS", 48000): _Format(decoder="opus"),
+    **{(f"G726-{8 * bits}", 8000): _g726(bits) for bits in (2, 3, 4, 5)},
+    **{(f"AAL2-G726-{8 * bits}", 8000): _g726(bits, decoder="g726") for bits in (2, 3, 4, 5)},
 }

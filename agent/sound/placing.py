@@ -35,14 +35,18 @@ class Run:
     """Packets of one source and codec to decode in this order.
 
     ``at`` is the sample of the recording at which each packet's sound begins. In a ``seamless`` run the packets follow
-    one another without a hole, so the payload may be decoded as one. ``lost`` packets are missing before the run.
+    one another without a hole, so the payload may be decoded as one. ``rank`` are sequence numbers in which a step of
+    more than one is a loss. All packets of a run are anchored alike: the sample at which tick 0 of ``segment`` would be
+    is ``base``.
     """
 
     ssrc: int
     payload_type: int
     seamless: bool
-    lost: int
+    segment: int
+    base: int
     at: Ints
+    rank: Ints
     buffer: Bytes
     starts: Ints
     lengths: Ints
@@ -51,10 +55,17 @@ class Run:
         """All payloads as one; packets that lie evenly in the log are copied in one go."""
         strides = np.diff(self.starts)
         length = int(self.lengths[0])
-        if len(strides) and strides[0] > 0 and (strides == strides[0]).all() and (self.lengths == length).all():
-            first = self.buffer[int(self.starts[0]) :]
-            return as_strided(first, (len(self.starts), length), (int(strides[0]), 1), writeable=False).tobytes()
-        return b"".join(self.payloads())
+        if not (self.lengths == length).all():
+            return b"".join(self.payloads())
+        parts = []
+        # what waited is in front of what came, so the stride breaks once or twice
+        for begin, end in pairwise([0, *(np.flatnonzero(np.diff(strides)) + 1).tolist(), len(self.starts)]):
+            stride = int(strides[begin]) if end - begin > 1 else 1
+            first = self.buffer[int(self.starts[begin]) :]
+            if stride < 0:
+                return b"".join(self.payloads())
+            parts.append(as_strided(first, (end - begin, length), (stride, 1), writeable=False).tobytes())
+        return b"".join(parts)
 
     def payloads(self) -> Iterator[bytes]:
         """The payload of each packet."""
@@ -71,7 +82,7 @@ class Placer:
         self._table, self._anchors, self._rate, self._started = table, anchors, rate, started
         self._waiting = np.zeros(0, _PACKET)
         self._buffer: Bytes = np.zeros(0, np.uint8)
-        self._reached: dict[int, tuple[int, int]] = {}  # segment -> highest key given, its rank
+        self._reached: dict[int, int] = {}  # segment -> highest key given
         self.dropped = 0  # duplicates, and packets that came too late for their place
 
     def place(self, batch: Batch) -> Iterator[Run]:
@@ -136,23 +147,25 @@ class Placer:
         segments = packets["key"] // (_HALF * 2)
         for segment in np.unique(segments).tolist():
             if segment in self._reached:
-                late = (segments == segment) & (packets["key"] <= self._reached[segment][0])
+                late = (segments == segment) & (packets["key"] <= self._reached[segment])
                 packets, segments = packets[~late], segments[~late]
         self.dropped += before - len(packets)
         return packets
 
     def _run(self, packets: NDArray[np.void], seamless: bool) -> Run:
         segment = int(packets["key"][0]) // (_HALF * 2)
-        known = self._reached.pop(segment, None)
-        self._reached[segment] = (int(packets["key"].max()), int(packets["rank"].max()))
+        self._reached.pop(segment, None)
+        self._reached[segment] = int(packets["key"].max())
         if len(self._reached) > 1024:
             del self._reached[next(iter(self._reached))]
         return Run(
             ssrc=int(packets["ssrc"][0]),
             payload_type=int(packets["type"][0]),
             seamless=seamless,
-            lost=max(int(packets["rank"][0]) - known[1] - 1, 0) if known else 0,
+            segment=segment,
+            base=int(packets["base"][0]),
             at=packets["at"],
+            rank=packets["rank"],
             buffer=self._buffer,
             starts=packets["start"],
             lengths=packets["length"],

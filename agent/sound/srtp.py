@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pylibsrtp import Error, Policy, Session
 
-LONGEST = 1500  # bytes of a packet that libsrtp is given
 _WINDOW = 4096  # packets (82 s of 20 ms) that may come late and still be opened
 _MOST_KEYS = 64
 
@@ -74,21 +73,20 @@ class Opener:
         self._sessions = [(key, _session(key)) for key in unique]
 
     def open(self, packet: bytes) -> bytes | None:
-        """The RTP packet in it; None if it is authentic under no key, or came a second time."""
+        """The RTP packet in it; empty if it came a second time, None if it is authentic under no key."""
+        repeated = False
         for place, (key, session) in enumerate(self._sessions):
             try:
                 opened = session.unprotect(_without_mki(packet, key))
-            except (Error, ValueError):
+            except Error as error:
+                repeated = repeated or str(error).startswith("replay")
+                continue
+            except ValueError:  # too long
                 continue
             if place:
                 self._sessions.insert(0, self._sessions.pop(place))
             return opened
-        return None
-
-
-def open_all(opener: Opener, packets: Sequence[bytes]) -> list[bytes | None]:
-    """All packets; None where one could not be opened."""
-    return [opener.open(packet) for packet in packets]
+        return b"" if repeated else None
 
 
 def _session(key: SrtpKey) -> Session:

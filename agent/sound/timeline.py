@@ -23,7 +23,7 @@ LEAP = 3.0  # seconds by which a timestamp must contradict both sequence and wal
 BLOCK = 16  # packets whose earliest arrival counts
 STEP = 0.2  # seconds of change from one packet to the next that begins a new block
 REACH = 100  # blocks (32 s of 20 ms packets) after which a delay that lasts is no longer a delay
-TOLERANCE = 0.015  # seconds which the envelope may move before the sound is anchored anew
+TOLERANCE = 0.012  # seconds which the envelope may move before the sound is anchored anew
 _SOURCES = 512  # SSRCs followed at once
 
 

@@ -27,6 +27,7 @@ def batches(packets: list[Sent], size: int) -> list[Batch]:
                 arrival=EPOCH + np.array([packet.at for packet in packets[place : place + size]]),
                 buffer=buffer,
                 headers=parse_headers(buffer, np.cumsum(lengths) - lengths, lengths),
+                refused=np.zeros(len(some), np.bool_),
             )
         )
     return made
