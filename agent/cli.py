@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agent.errors import CardlineError
+from agent.errors import CardlineError, Misconfigured
 from agent.logs import configure_logging
 from agent.model import UserRole
 from agent.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+T = TypeVar("T")
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 keys = typer.Typer(no_args_is_help=True, help="The master keys of the archive.")
 user = typer.Typer(no_args_is_help=True, help="Who may log in.")
+token = typer.Typer(no_args_is_help=True, help="What CRMs and other programs may do.")
 database = typer.Typer(no_args_is_help=True, help="The database itself.")
 app.add_typer(keys, name="keys")
 app.add_typer(user, name="user")
+app.add_typer(token, name="token")
 app.add_typer(database, name="database")
 console = Console(soft_wrap=True)  # lines are for copying: a key or a path broken in two is of no use
 
@@ -157,6 +164,50 @@ def user_add(
     console.print(f"{escape(login)} may log in as {role}.")
 
 
+@token.command("add")
+def token_add(
+    name: str,
+    scope: Annotated[list[str], typer.Option(help="What it may do: calls:pause.")],
+    account: Annotated[str, typer.Option(help="Login whose rights it has; without one it sees every call.")] = "",
+) -> None:
+    """Let a program in. The token is shown once and kept nowhere."""
+    from agent.store import accounts, tokens
+
+    async def add(connection: AsyncConnection) -> str:
+        found = await accounts.find_account(connection, account) if account else None
+        if account and found is None:
+            raise Misconfigured(f"There is no login {account}.", remedy="Add it first with `cardline user add`.")
+        return await tokens.insert_token(connection, name, scope, account_id=found.id if found else None)
+
+    made = _in_database(add)
+    console.print(made, highlight=False)
+    console.print("Send it as: Authorization: Bearer … It is shown only now.", highlight=False)
+
+
+@token.command("list")
+def token_list() -> None:
+    """All tokens there are and were."""
+    from agent.store import tokens
+
+    table = Table(box=None, padding=(0, 2))
+    for title in ("name", "may", "account", "made", "last used", "revoked"):
+        table.add_column(title)
+    for one in _in_database(tokens.list_tokens):
+        times = [f"{moment:%Y-%m-%d %H:%M}" if moment else "" for moment in (one.created, one.used, one.revoked)]
+        table.add_row(*(escape(text) for text in (one.name, ", ".join(one.scopes), one.login, *times)))
+    console.print(table, soft_wrap=False)
+
+
+@token.command("revoke")
+def token_revoke(name: str) -> None:
+    """Shut a program out at once and for good."""
+    from agent.store import tokens
+
+    if not _in_database(lambda connection: tokens.revoke_token(connection, name)):
+        _fail(CardlineError(f"There is no token {name} to revoke.", remedy="See `cardline token list`."))
+    console.print(f"{escape(name)} may do nothing any more.")
+
+
 @database.command("dump")
 def database_dump(target: Path) -> None:
     """Write everything the database holds to one file, for a backup or another machine."""
@@ -178,6 +229,26 @@ def _settings() -> Settings:
         _fail(error)
     configure_logging(settings.log_format)
     return settings
+
+
+def _in_database(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """Do something in one transaction of the installation's database."""
+    from agent.parts import reach_database
+    from agent.store.engine import Store
+    from agent.store.migrate import migrate
+
+    async def do() -> T:
+        async with reach_database(_settings()) as url:
+            await migrate(url)
+            store = Store(url)
+            try:
+                async with store.begin() as connection:
+                    return await work(connection)
+            finally:
+                await store.close()
+
+    done: T = _run(do())
+    return done
 
 
 def _key_ring() -> Any:

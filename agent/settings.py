@@ -108,6 +108,15 @@ class SiprecSettings(Section):
         description="Networks that may send recording sessions.",
     )
     max_calls: int = Field(1000, ge=1, description="Concurrent calls past which an INVITE is answered 503.")
+    silent_minutes: float = Field(
+        10, gt=0, description="Minutes without a packet or a word after which a client is asked whether it still lives."
+    )
+    tls_port: Port = Field(5061, description="SIP port for TLS 1.2 and newer; 0 picks a free one.")
+    tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; without it no TLS.")
+    tls_key: Path | None = Field(None, description="PEM file of its private key, without a passphrase.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of the authority whose client certificates are required; empty: none is asked for."
+    )
 
     @field_validator("rtp_ports")
     @classmethod
@@ -165,6 +174,11 @@ class WebSettings(Section):
     port: Port = Field(8040, description="HTTP port; 0 picks a free one.")
     public_url: str = Field(
         "", description="Address under which people reach the pages, https://…; `cardline doctor` checks it."
+    )
+
+    max_listeners: int = Field(10, ge=1, description="People who may listen in to calls in progress at the same time.")
+    max_event_streams: int = Field(
+        500, ge=1, description="Open pages that are told of news at the same time; others show it when reloaded."
     )
 
     @field_validator("public_url")

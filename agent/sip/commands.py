@@ -8,6 +8,7 @@ into its journal.
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -15,33 +16,36 @@ import structlog
 
 from agent.errors import Unavailable
 from agent.sip.journal import CLOSED, Journal, read_journal
+from agent.sip.pauses import PAUSED, RESUMED
 from agent.store import commands
 from agent.store.commands import CallCommand, CommandKind
 from agent.store.engine import Store
 
 log = structlog.get_logger()
 
-PAUSED = "paused"  # facts of the journal; "by" says who asked
-RESUMED = "resumed"
-
 LOOK_SECONDS = 5.0  # a notice may get lost with its connection; the table is looked at this often anyway
 RETRY_SECONDS = 0.5
 ENDED = "the call had ended"
+NOTHING_RECORDED = "nothing is being recorded of this call"
 
 
 class PausableRecorder(Protocol):
     """What of `agent.sip.recorder.Recorder` is needed here; both are idempotent."""
 
-    async def pause(self, capture_id: str) -> None:
-        """From the return on nothing that comes is kept, until `resume`.
+    def pause(self, capture_id: str) -> datetime:
+        """From this instant on nothing is kept, until `resume`; the instant.
 
         Raises:
-            LookupError: there is no such capture.
+            LookupError: nothing is being recorded.
         """
         ...
 
-    async def resume(self, capture_id: str) -> None:
-        """Record again."""
+    def resume(self, capture_id: str) -> datetime:
+        """Record again from this instant on; the instant.
+
+        Raises:
+            LookupError: nothing is being recorded, or it was never paused.
+        """
         ...
 
 
@@ -89,24 +93,21 @@ class CommandDesk:
         facts = await asyncio.to_thread(read_journal, journal.folder)
         if not facts or any(fact.kind == CLOSED for fact in facts):
             return ENDED
+        is_pause = command.kind is CommandKind.PAUSE
         try:
-            if command.kind is CommandKind.PAUSE:
-                await self._recorder.pause(command.capture_id)  # first of all nothing more is kept
-                _mark(journal, PAUSED, command.by)
-            else:
-                _mark(journal, RESUMED, command.by)
-                await self._recorder.resume(command.capture_id)
+            at = (self._recorder.pause if is_pause else self._recorder.resume)(command.capture_id)
         except LookupError:
-            return ENDED
+            return NOTHING_RECORDED if is_pause else ""
         except Exception:  # whatever it is, the one who asked must hear of it, and the next command be done
             log.exception("call_command_failed", kind=command.kind, capture_id=command.capture_id)
             return "the recorder could not do it"
+        _mark(journal, PAUSED if is_pause else RESUMED, at, command.by)
         return ""
 
 
-def _mark(journal: Journal, kind: str, by: str) -> None:
+def _mark(journal: Journal, kind: str, at: datetime, by: str) -> None:
     """Where the disk is full the pause holds all the same; only its mark is missing."""
     try:
-        journal.write(kind, by=by)
+        journal.write(kind, at=at, by=by)
     except OSError as error:
         log.error("pause_not_marked", capture_id=journal.capture_id, reason=str(error))  # noqa: TRY400 - says it all

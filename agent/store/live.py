@@ -122,6 +122,7 @@ async def list_visible(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
     """Those among the interactions that exist for the viewer, each with the cards on which he sees it."""
     query = (
         select(interaction.c.id, link.c.client_card_id)
+        .select_from(interaction)
         .outerjoin(
             link,
             and_(link.c.interaction_id == interaction.c.id, is_visible_card(viewer, link.c.client_card_id)),

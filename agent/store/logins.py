@@ -76,6 +76,18 @@ async def find_login(connection: AsyncConnection, token: str) -> Login | None:
     return Login(viewer=viewer, login=row.login, name=row.name, csrf_token=row.csrf_token)
 
 
+async def is_open(connection: AsyncConnection, token: str) -> bool:
+    """Whether this login still stands, for what stays open longer than one request. Asking does not prolong it."""
+    query = (
+        select(account.c.id)
+        .join(login_session)
+        .where(
+            login_session.c.token_hash == _digest(token), login_session.c.expires_at > func.now(), ~account.c.disabled
+        )
+    )
+    return (await connection.execute(query)).first() is not None
+
+
 async def close_login(connection: AsyncConnection, token: str) -> None:
     """Log out."""
     await connection.execute(delete(login_session).where(login_session.c.token_hash == _digest(token)))

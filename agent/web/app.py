@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import structlog
 from aiohttp import web
 
 from agent.errors import Misconfigured
+from agent.store.notices import INTERACTIONS
 from agent.web.attempts import Attempts
+from agent.web.events import HUB, LiveHub
 from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
+from agent.web.listening import LISTENERS
 from agent.web.login import ATTEMPTS, HASHES_AT_ONCE, HASHING
 from agent.web.pages import PAGES, Pages
 from agent.web.routes import TABLE
@@ -34,8 +38,27 @@ def make_app(services: Services) -> web.Application:
         assert added.resource is not None
         table[route.method, added.resource.canonical] = route
     app[ROUTES] = table
+    app[LISTENERS] = set()
+    app[HUB] = LiveHub(services.store, most=services.settings.web.max_event_streams)
+    app.cleanup_ctx.append(_keep_telling)
+    app.on_shutdown.append(_end_streams)
     app.on_response_prepare.append(set_headers)
     return app
+
+
+async def _keep_telling(app: web.Application) -> AsyncIterator[None]:
+    """Pages hear of news for as long as the server runs."""
+    hub, notices = app[HUB], app[SERVICES].notices
+    if notices is not None:
+        notices.listen(INTERACTIONS, hub.hear)
+    task = asyncio.create_task(hub.run(), name="live-hub")
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _end_streams(app: web.Application) -> None:
+    app[HUB].close()
 
 
 class WebServer:

@@ -11,8 +11,9 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity
-from agent.store import cards, history, rights
+from agent.store import cards, history, live, rights
 from agent.store.clients import Position, list_clients
+from agent.web.calls import LiveView, live_views
 from agent.web.entries import CallView, MailView, Names, by_day, view
 from agent.web.pages import formats_of, page
 from agent.web.services import login_of, number_in, services
@@ -57,7 +58,10 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         found = await history.list_history(connection, card_id, after=after, limit=PAGE_SIZE + 1)
         shown = found[:PAGE_SIZE]
         known = {one.identity: card.name for one in card.contact_points}
-        entries = await views(request, connection, [one.id for one in shown], clients=known)
+        lives = await _lives(request, connection, card_id) if after is None else {}
+        going_on = await views(request, connection, list(lives), clients=known)
+        past = [one.id for one in shown if one.id not in lives]
+        entries = await views(request, connection, past, clients=known)
     next_url = f"/cards/{card_id}?after={write_position(shown[-1])}" if len(found) > PAGE_SIZE else ""
     _, formats = formats_of(request)
     return page(
@@ -67,11 +71,19 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         company=company,
         responsible=responsible.get(card.responsible_id or 0, ""),
         total=total,
+        lives=lives,
+        going_on=going_on,
         days=by_day(entries, lambda moment: formats.local(moment).date()),
         next_url=next_url,
         is_first=after is None,
         card_id=card_id,
     )
+
+
+async def _lives(request: web.Request, connection: AsyncConnection, card_id: int) -> dict[int, LiveView]:
+    """Calls with this client that go on now; they stand at the top."""
+    found = await live.list_live_of_card(connection, login_of(request).viewer, card_id)
+    return live_views(found, host=services(request).settings.host, now=datetime.now(UTC))
 
 
 async def views(

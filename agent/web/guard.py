@@ -12,9 +12,10 @@ from aiohttp import web
 
 from agent.errors import BlobErased, CardlineError, Unavailable
 from agent.model import UserRole
-from agent.store import logins
+from agent.store import logins, tokens
 from agent.web.pages import page
-from agent.web.services import LOGIN, services
+from agent.web.problems import detail_of, is_api, problem
+from agent.web.services import LOGIN, TOKEN, services
 
 log = structlog.get_logger()
 
@@ -43,7 +44,8 @@ class Route:
     """One line of the table: who may call it.
 
     ``roles`` None means public, no login needed. ``recognises`` False spares the look-up of the login where nothing
-    depends on it, so that such an answer needs no database.
+    depends on it, so that such an answer needs no database. ``scope`` is what an API token needs to call it instead of
+    a login; routes without one take no tokens.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Route:
     handler: Handler
     roles: frozenset[UserRole] | None
     recognises: bool = True
+    scope: str = ""
 
 
 ROUTES: web.AppKey[Mapping[tuple[str, str], Route]] = web.AppKey("routes", Mapping)
@@ -83,7 +86,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPRedirection:
         raise
     except web.HTTPException as error:
-        return _error_page(request, error.status)
+        return _error_page(request, error.status, detail=detail_of(error))
     except Unavailable as error:
         log.warning("page_unavailable", path=request.path, reason=str(error))
         answer = _error_page(request, 503)
@@ -101,8 +104,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _error_page(request, 500)
 
 
-def _error_page(request: web.Request, status: int, *, lead: str = "") -> web.Response:
-    known = status if status in (403, 404, 410, 503, 500) else 400
+def _error_page(request: web.Request, status: int, *, lead: str = "", detail: str = "") -> web.Response:
+    if is_api(request):
+        return problem(status, lead or detail)
+    known = status if status in (403, 404, 409, 410, 503, 500) else 400
     return page(request, "error.html", status=status, known=known, lead=lead)
 
 
@@ -113,6 +118,9 @@ async def check_rights(request: web.Request, handler: Handler) -> web.StreamResp
     route = request.app[ROUTES].get((request.method, resource.canonical if resource is not None else ""))
     if route is None:
         raise request.match_info.http_exception or web.HTTPNotFound
+    if route.scope and (token := _bearer(request)) is not None:
+        await _admit_token(request, token, route.scope)
+        return await handler(request)
     if route.recognises:
         await _recognise(request)
     if route.roles is not None:
@@ -124,6 +132,35 @@ async def check_rights(request: web.Request, handler: Handler) -> web.StreamResp
         if request.method not in ("GET", "HEAD"):
             await _check_token(request, login.csrf_token)
     return await handler(request)
+
+
+async def login_stands(request: web.Request) -> bool:
+    """For answers that go on for long: whether the login they began under still stands.
+
+    Asking does not prolong it. Where the database is away nobody knows, and the answer goes on.
+    """
+    try:
+        async with services(request).store.begin() as connection:
+            return await logins.is_open(connection, request.cookies.get(cookie_name(request), ""))
+    except Unavailable:
+        return True
+
+
+def _bearer(request: web.Request) -> str | None:
+    """The token that a program shows (RFC 6750 section 2.1)."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+async def _admit_token(request: web.Request, text: str, scope: str) -> None:
+    """A token needs no form's token: no browser sends it along by itself."""
+    async with services(request).store.begin() as connection:
+        token = await tokens.find_token(connection, text)
+    if token is None:
+        raise web.HTTPUnauthorized(text="The token is unknown or revoked.")
+    if scope not in token.scopes:
+        raise web.HTTPForbidden(text=f"The token lacks the scope {scope}.")
+    request[TOKEN] = token
 
 
 async def _recognise(request: web.Request) -> None:
@@ -139,11 +176,14 @@ def _ask_to_log_in(request: web.Request) -> web.Response:
     """A person is sent to the login and back; a player or a script is told plainly."""
     if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
         raise web.HTTPSeeOther(f"/login?next={quote(request.path_qs, safe='')}")
+    if is_api(request):
+        return problem(401, "Send a token: Authorization: Bearer …")
     return web.Response(status=401, text="log in first\n")
 
 
 async def _check_token(request: web.Request, expected: str) -> None:
-    form = await request.post()
-    given = form.get("csrf", "")
+    given: object = request.headers.get("X-CSRF-Token", "")
+    if not given:
+        given = (await request.post()).get("csrf", "")
     if not isinstance(given, str) or not secrets.compare_digest(given.encode(), expected.encode()):
         raise web.HTTPForbidden

@@ -95,7 +95,7 @@ def formats_of(request: web.Request) -> tuple[Texts, Formats]:
 
 
 def _sections(role: UserRole) -> tuple[tuple[str, str], ...]:
-    sections = [("/cards", "nav_cards"), ("/unsorted", "nav_unsorted")]
+    sections = [("/cards", "nav_cards"), ("/live", "nav_live"), ("/unsorted", "nav_unsorted")]
     if role is UserRole.ADMINISTRATOR:
         sections.append(("/employees", "nav_employees"))
     if role in (UserRole.ADMINISTRATOR, UserRole.SUPERVISOR):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from agent.store.tokens import CALLS_PAUSE
 from agent.web.cards import list_cards, show_card
 from agent.web.employees import add_employee, add_identity, list_employees
+from agent.web.events import stream_events
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.health import healthz, metrics, static_file
 from agent.web.interactions import download_attachment, download_original, show_interaction, show_mail_html
+from agent.web.listening import listen_in
+from agent.web.live import show_live
 from agent.web.login import choose_language, home, log_in, log_out, show_login
+from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
 from agent.web.recordings import send_recording
 from agent.web.sources import list_sources
 from agent.web.unsorted import add_contact_point, decide, make_card, show_unsorted
@@ -36,6 +41,13 @@ TABLE = (
     Route("POST", "/unsorted/card", make_card, EVERYBODY),
     Route("POST", "/unsorted/contact-point", add_contact_point, EVERYBODY),
     Route("POST", "/unsorted/decision", decide, EVERYBODY),
+    Route("GET", "/live", show_live, EVERYBODY),
+    Route("GET", "/events", stream_events, EVERYBODY),
+    Route("GET", f"/calls/{_ID}/listen", listen_in, EVERYBODY),  # a manager in calls of his own only, as below
+    Route("POST", f"/api/v1/calls/{_ID}/pause", pause_call, EVERYBODY, scope=CALLS_PAUSE),
+    Route("POST", f"/api/v1/calls/{_ID}/resume", resume_call, EVERYBODY, scope=CALLS_PAUSE),
+    Route("POST", "/api/v1/pause", pause_by_number, EVERYBODY, scope=CALLS_PAUSE),
+    Route("POST", "/api/v1/resume", resume_by_number, EVERYBODY, scope=CALLS_PAUSE),
     Route("GET", "/sources", list_sources, SUPERVISORS),
     Route("GET", "/employees", list_employees, ADMINISTRATORS),
     Route("POST", "/employees", add_employee, ADMINISTRATORS),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -15,6 +16,9 @@ from agent.model import Identity
 from agent.settings import Settings
 from agent.store.engine import Store
 from agent.store.logins import Login
+from agent.store.notices import Notices
+from agent.store.rights import Viewer
+from agent.store.tokens import ApiToken
 
 
 class Linker(Protocol):
@@ -48,19 +52,36 @@ ExtractPart = Callable[[bytes, int], Awaitable[tuple[bytes, str, str]]]
 """Plain bytes of a mail and the number of a part → the part's bytes, name and media type."""
 
 
+Listen = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Name of a capture on this host → its sound as a WAV stream, piece by piece, about a second behind."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Handed to `make_app`."""
+    """Handed to `make_app`. Without ``notices`` open pages hear no news; without ``listen`` nobody may listen in."""
 
     settings: Settings
     store: Store
     archive: Archive
     linker: Linker
     extract_part: ExtractPart
+    notices: Notices | None = None
+    listen: Listen | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks the API: a person who is logged in, or a program with a token. ``name`` goes into marks and logs."""
+
+    viewer: Viewer
+    name: str
+    account_id: int | None
+    token: str = ""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 LOGIN: web.RequestKey[Login] = web.RequestKey("login", Login)
+TOKEN: web.RequestKey[ApiToken] = web.RequestKey("token", ApiToken)
 
 
 def services(request: web.Request) -> Services:
@@ -71,6 +92,16 @@ def services(request: web.Request) -> Services:
 def login_of(request: web.Request) -> Login:
     """Who asks; only for handlers of routes that are not public, where the guard has put it."""
     return request[LOGIN]
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Who asks, by login or token; only for routes that are not public."""
+    token = request.get(TOKEN)
+    if token is not None:
+        name = f"token {token.name}"
+        return Caller(viewer=token.viewer, name=name, account_id=token.account_id, token=token.name)
+    login = login_of(request)
+    return Caller(viewer=login.viewer, name=login.login, account_id=login.viewer.account_id)
 
 
 def number_in(request: web.Request, name: str = "id") -> int:

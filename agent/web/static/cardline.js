@@ -20,7 +20,7 @@ document.addEventListener(
   true,
 );
 
-function attach(sound) {
+export function attach(sound) {
   const audio = sound.querySelector("audio");
   const scroller = sound.querySelector(".transcript");
   const lines = Array.from(sound.querySelectorAll("[data-start]"), (button) => ({
