@@ -1,22 +1,26 @@
 """The capture process, `python -m agent.sip.capture`: it holds the RTP sockets and writes what comes to packet logs.
 
 Nothing that can fail stands between a socket and the disk. Sockets come from the parent as file descriptors, with
-duplicates kept there, and four times a second each is emptied and what was in it written at once: between two such
+duplicates kept there, and every 0.4 s each is emptied and what was in it written at once: between two such
 ticks packets lie in the kernel, stamped with their arrival, where a killed process does not lose them. A thread writes,
 another calls syncfs, so a slow or full disk never keeps the sockets waiting. Standard library only, to start quickly
 and stay small.
 
-The parent speaks JSON datagrams over a SOCK_SEQPACKET pair:
-    {"op": "open", "capture", "stream", "path", "at", "peer"} with one descriptor; "at" in seconds since the epoch,
-        "peer" null or the sender the stream was locked to before
+The parent speaks JSON datagrams over a SOCK_SEQPACKET pair; times are nanoseconds since the epoch but for "at":
+    {"op": "open", "capture", "stream", "path", "at", "peer", "expected", "pauses", "masked"} with the descriptors of
+        the RTP and the RTCP socket; "at" in seconds since the epoch, "peer" null or the sender the stream was locked
+        to before, the rest as in the commands below
+    {"op": "expect", "capture", "stream", "expected"}: the sender announced, as [host, port], or [] for anybody
+    {"op": "pause", "capture", "pauses"}: all that were or are of late, as [from, until or null]
+    {"op": "mask", "capture", "stream", "masked"}: payload types that are logged with zeros for a payload
     {"op": "close", "capture"}
-and hears {"event": "first_packet" | "closed" | "trouble", "capture", "stream", "at", ...} (see agent.sip.recorder).
-When the parent's end is gone, and on SIGTERM, everything is written and synced, and the process ends.
+and hears {"event": "first_packet" | "moved" | "closed" | "trouble", "capture", "stream", "at", ...} (see
+agent.sip.recorder). When the parent's end is gone, and on SIGTERM, everything is written and synced, and the process
+ends.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -30,60 +34,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from agent.sip.packetwriter import STAMP, LogStream, Records, Syncer, Writer
+from agent.sip.capturestream import CaptureStream
+from agent.sip.packetwriter import LogStream, Syncer, Writer
+from agent.sip.receiving import SO_TIMESTAMPNS, Receivers
+from agent.sip.senders import pack_address, say_address, unpack_address
 
-TICK = 0.25  # seconds between two emptyings of the sockets
-AT_ONCE = 100  # sockets emptied before what was in them is handed to the writer
-MOST_PACKETS = 4096  # taken from one socket before the others have their turn
-LONGEST = 65535  # bytes of a packet
-MESSAGE = 8192  # bytes of a command
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h; Python has no name for it
-_STAMP_SPACE = socket.CMSG_SPACE(STAMP.size)
-
-Address = tuple[Any, ...]
-
-
-class CaptureStream:
-    """One RTP socket and the log it goes to."""
-
-    __slots__ = ("capture", "log", "number", "packets", "peer", "sock", "strangers")
-
-    def __init__(self, capture: str, number: int, sock: socket.socket, log: LogStream, peer: Address | None) -> None:
-        self.capture, self.number, self.sock, self.log, self.peer = capture, number, sock, log, peer
-        self.packets = self.strangers = 0
-
-    def admits(self, packet: bytes, sender: Address) -> bool:
-        """Whether a packet belongs to this stream: the first that sends RTP is who we listen to from then on.
-
-        The one place to decide about a sender that changes lawfully in mid-call.
-        """
-        if self.peer is None and len(packet) >= 12 and packet[0] >> 6 == 2:
-            self.peer = sender
-        return sender == self.peer
-
-    def read(self) -> Records:
-        """Take all packets that wait in the socket, each with its arrival; those of strangers are only counted."""
-        receive, peer, records = self.sock.recvmsg, self.peer, Records()
-        for _ in range(MOST_PACKETS):
-            try:
-                packet, stamps, _, sender = receive(LONGEST, _STAMP_SPACE)
-            except BlockingIOError:
-                break
-            except OSError:  # an error of the network, which the kernel reports once; the next packet may be there
-                continue
-            if sender != peer or peer is None:
-                if not self.admits(packet, sender):
-                    self.strangers += 1
-                    continue
-                peer = self.peer
-            records.append((stamps[0][2] if stamps else _now(), packet))
-        self.packets += len(records)
-        return records
-
-
-def _now() -> bytes:
-    """A stamp for a packet that the kernel gave none."""
-    return STAMP.pack(*divmod(time.time_ns(), 1_000_000_000))
+TICK = 0.4  # seconds between two emptyings of the sockets
+MESSAGE = 65536  # bytes of a command
+STALL = 2.0  # seconds without an answer after which the disk is called stuck
 
 
 class Capture:
@@ -91,12 +49,15 @@ class Capture:
 
     def __init__(self, control: socket.socket, folder: Path) -> None:
         self._control = control
-        self._streams: dict[int, CaptureStream] = {}  # by file descriptor
-        self._silent: set[int] = set()  # descriptors whose first packet is awaited
-        self._poll = select.epoll()
+        self._streams: dict[int, CaptureStream] = {}  # by file descriptor of the RTP socket
+        self._silent: set[int] = set()  # those whose first packet is awaited
+        self._with_reports: dict[int, CaptureStream] = {}  # by file descriptor of the RTCP socket
+        self._poll, self._reports_poll = select.epoll(), select.epoll()
         self._events: deque[bytes] = deque()
-        self._writer = Writer(Syncer(folder), trouble=self._trouble)
-        self._ending = False
+        self._receivers = Receivers()
+        self._syncer = Syncer(folder, trouble=self._trouble)
+        self._writer = Writer(self._syncer, trouble=self._trouble)
+        self._stuck = self._ending = False
 
     def run(self) -> None:
         """Serve until the parent is gone or SIGTERM comes; then flush."""
@@ -121,14 +82,44 @@ class Capture:
     def _handle(self, fd: int) -> None:
         if fd == self._control.fileno():
             self._command()
-        elif (stream := self._streams.get(fd)) is not None and self._read([stream]):
-            self._first_packet(fd, stream)
+        elif (stream := self._streams.get(fd)) is not None:
+            self._read([stream])
 
-    def _read(self, streams: Iterable[CaptureStream]) -> bool:
-        taken = [(stream.log, records) for stream in streams if (records := stream.read())]
+    def _tick(self) -> None:
+        for fd, _ in self._reports_poll.poll(0):
+            stream = self._with_reports[fd]
+            if blocks := stream.read_reports():
+                self._writer.put([(stream.log, blocks)])
+        self._read([stream for fd, stream in self._streams.items() if fd not in self._silent])
+        self._watch_disk()
+        self._send()
+
+    def _read(self, streams: Iterable[CaptureStream]) -> None:
+        taken = []
+        for stream in streams:
+            if blocks := stream.read():
+                taken.append((stream.log, blocks))
+            if stream.lock.newcomer or stream.lock.stranger:
+                self._tell_senders(stream)
         if taken:
             self._writer.put(taken)
-        return bool(taken)
+
+    def _tell_senders(self, stream: CaptureStream) -> None:
+        lock, fd, name = stream.lock, stream.rtp.fileno(), {"capture": stream.capture, "stream": stream.number}
+        if (peer := lock.newcomer) is not None:
+            kind = "first_packet" if fd in self._silent else "moved"
+            self._hear(fd)
+            self._tell(event=kind, **name, peer=unpack_address(peer), text=f"sound comes from {say_address(peer)}")
+        if (stranger := lock.stranger) is not None:
+            text = f"{say_address(stranger)} sends to the port of this stream too; it is not recorded"
+            self._tell(event="trouble", **name, text=text)
+        lock.newcomer = lock.stranger = None
+
+    def _hear(self, fd: int) -> None:
+        """From now on a socket is emptied in each tick and wakes nobody."""
+        if fd in self._silent:
+            self._silent.discard(fd)
+            self._poll.unregister(fd)
 
     def _command(self) -> None:
         try:
@@ -140,45 +131,76 @@ class Capture:
         if not message:
             self._ending = True
             return
+        sockets: list[socket.socket] = []
         try:
-            self._obey(json.loads(message), fds)
+            sockets += [socket.socket(fileno=fd) for fd in fds]
+            self._obey(json.loads(message), sockets)
         except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
-            for fd in fds:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-            self._tell(event="trouble", capture=None, stream=None, text=f"command not understood: {error!r}")
+            for sock in sockets:
+                sock.close()
+            self._trouble(None, f"command not understood: {error!r}")
 
-    def _obey(self, command: dict[str, Any], fds: list[int]) -> None:
-        if command["op"] == "open":
-            self._open(command, fds[0])
-        elif command["op"] == "close":
-            self._close(command["capture"])
+    def _obey(self, command: dict[str, Any], sockets: list[socket.socket]) -> None:
+        op, capture = command["op"], str(command["capture"])
+        if op == "open":
+            self._open(command, *sockets)
+            return
+        streams = [one for one in self._streams.values() if one.capture == capture]
+        if op == "close":
+            self._close(capture, streams)
+            return
+        for stream in streams:
+            if command.get("stream") in (None, stream.number):
+                self._adjust(stream, command)
 
-    def _open(self, command: dict[str, Any], fd: int) -> None:
-        sock = socket.socket(fileno=fd)
-        sock.setblocking(False)
-        address, port = sock.getsockname()[:2]
-        capture, number = str(command["capture"]), int(command["stream"])
-        log = LogStream(
-            Path(command["path"]), name=(capture, number), address=address, port=port, started=float(command["at"])
-        )
-        peer = tuple(command["peer"]) if command.get("peer") else None
-        self._streams[fd] = CaptureStream(capture, number, sock, log, peer)
-        self._silent.add(fd)
-        self._poll.register(fd, select.EPOLLIN)
+    def _open(self, command: dict[str, Any], rtp: socket.socket, rtcp: socket.socket | None = None) -> None:
+        for sock in (rtp, rtcp):
+            if sock is not None:
+                sock.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        address, port = rtp.getsockname()[:2]
+        name = str(command["capture"]), int(command["stream"])
+        log = LogStream(Path(command["path"]), name=name, address=address, port=port, started=float(command["at"]))
+        stream = CaptureStream(name, rtp, rtcp, log, self._receivers)
+        self._streams[rtp.fileno()] = stream
+        if command.get("peer"):
+            stream.lock.peer = pack_address(rtp.family, command["peer"])
+        else:
+            self._silent.add(rtp.fileno())
+            self._poll.register(rtp, select.EPOLLIN)
+        if rtcp is not None:
+            self._with_reports[rtcp.fileno()] = stream
+            self._reports_poll.register(rtcp, select.EPOLLIN)
+        try:
+            self._adjust(stream, command)
+        except BaseException:
+            self._forget(stream)
+            raise
         self._writer.open(log)
 
-    def _close(self, capture: str) -> None:
-        streams = [(fd, stream) for fd, stream in self._streams.items() if stream.capture == capture]
-        left = {stream.number for _, stream in streams}
-        counts = {"packets": 0, "strangers": 0, "dropped": 0}
+    def _adjust(self, stream: CaptureStream, command: dict[str, Any]) -> None:
+        """Do what a command says of a stream that is, or is about to be, open."""
+        if (expected := command.get("expected")) is not None:
+            stream.lock.expect(pack_address(stream.rtp.family, expected) if expected else b"")
+        if "masked" in command:
+            stream.mask(command["masked"])
+        if pauses := command.get("pauses"):
+            stream.pauses = [(int(begin), None if end is None else int(end)) for begin, end in pauses]
+            begins = min(begin for begin, _ in stream.pauses)
+            self._read([stream])
+            if command["op"] == "open" or stream.lock.last >= begins:
+                self._writer.blank(stream.log, stream.pauses)
+
+    def _close(self, capture: str, streams: list[CaptureStream]) -> None:
+        left = {stream.number for stream in streams}
+        counts = dict.fromkeys(("packets", "strangers", "dropped", "paused", "masked", "overflowed"), 0)
         if not left:
             self._tell(event="closed", capture=capture, stream=None, **counts)
-        for fd, stream in streams:
-            self._read([stream])
-            self._forget(fd, stream)
-            counts["packets"] += stream.packets
-            counts["strangers"] += stream.strangers
+        for stream in streams:
+            self._take_last(stream)
+            for name, count in stream.counts().items():
+                counts[name] += count
+            self._forget(stream)
             self._writer.close(stream.log, self._closer(capture, stream, left, counts))
 
     def _closer(
@@ -192,36 +214,43 @@ class Capture:
 
         return closed
 
-    def _forget(self, fd: int, stream: CaptureStream) -> None:
+    def _take_last(self, stream: CaptureStream) -> None:
+        self._read([stream])
+        if blocks := stream.read_reports():
+            self._writer.put([(stream.log, blocks)])
+
+    def _forget(self, stream: CaptureStream) -> None:
+        fd = stream.rtp.fileno()
+        self._hear(fd)
         del self._streams[fd]
-        if fd in self._silent:
-            self._silent.discard(fd)
-            self._poll.unregister(fd)
-        stream.sock.close()
+        if stream.rtcp is not None:
+            del self._with_reports[stream.rtcp.fileno()]
+            self._reports_poll.unregister(stream.rtcp)
+        stream.close()
 
-    def _first_packet(self, fd: int, stream: CaptureStream) -> None:
-        if fd in self._silent:
-            self._silent.discard(fd)
-            self._poll.unregister(fd)
-            self._tell(event="first_packet", capture=stream.capture, stream=stream.number, peer=stream.peer)
-
-    def _tick(self) -> None:
-        heard = [stream for fd, stream in self._streams.items() if fd not in self._silent]
-        for place in range(0, len(heard), AT_ONCE):
-            self._read(heard[place : place + AT_ONCE])
-        self._send()
+    def _watch_disk(self) -> None:
+        """Say so when the disk neither takes nor refuses what it is given, and when it does again."""
+        since = [one.busy_since for one in (self._writer, self._syncer) if one.busy_since is not None]
+        stuck = bool(since) and time.monotonic() - min(since) > STALL
+        if stuck and not self._stuck:
+            kept = self._writer.waiting_bytes // 1024
+            self._trouble(None, f"the disk does not answer; sound is kept in memory, {kept} KiB so far")
+        elif self._stuck and not stuck:
+            self._trouble(None, "the disk answers again")
+        self._stuck = stuck
 
     def _finish(self) -> None:
-        for fd, stream in list(self._streams.items()):
-            self._read([stream])
-            self._forget(fd, stream)
+        for stream in list(self._streams.values()):
+            self._take_last(stream)
+            self._forget(stream)
             self._writer.close(stream.log, lambda: None)
         lost = self._writer.finish()
         if lost:
             sys.stderr.write(f"capture: the disk took no more, {lost} bytes of sound could not be written\n")
 
-    def _trouble(self, name: tuple[str, int], text: str) -> None:
-        self._tell(event="trouble", capture=name[0], stream=name[1], text=text)
+    def _trouble(self, name: tuple[str, int] | None, text: str) -> None:
+        capture, stream = name or (None, None)
+        self._tell(event="trouble", capture=capture, stream=stream, text=text)
 
     def _tell(self, **event: Any) -> None:
         """Send an event, from any thread; if the parent is busy, it is sent with a later tick."""

@@ -7,32 +7,40 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agent.sound.packetlog import RECORD, PacketLogWriter, encode_record
+from agent.sound.packetlog import PacketLogWriter, Pause, blank_records, move_records
 
 MOST_BYTES = 256 * 1024 * 1024  # of packets kept while the disk takes nothing; the oldest go first
 RETRY = 0.5  # seconds until a disk that refused is asked again
-SYNC = 0.5  # seconds between two syncs while something is written
+SYNC = 0.35  # seconds between two syncs at least, so that each tick of the capture process gets its own
 LAST_TRIES = 5.0  # seconds for which a disk that refuses is asked again at the end
+AT_ONCE = 1 << 20  # bytes given to the disk in one piece where much waits
 
-STAMP = struct.Struct("@qq")  # struct timespec: seconds since the epoch, nanoseconds
+_libc = ctypes.CDLL(None, use_errno=True)  # Python has no syncfs
 
-Records = list[tuple[bytes, bytes]]  # arrival as STAMP, packet
+Block = tuple[bytes, int]  # records for a log, and how many they are
+Trouble = Callable[["tuple[str, int] | None", str], None]  # told which log, or None for all, and what in words
 
 
 class LogStream:
-    """A packet log and what waits to be written to it; only the writer touches its file."""
+    """A packet log and what waits to be written to it; only the writer touches its file.
+
+    ``start`` of the log in seconds and nanoseconds is what the records that wait count from.
+    """
 
     def __init__(self, path: Path, *, name: tuple[str, int], address: str, port: int, started: float) -> None:
         self.path, self.name, self.address, self.port, self.started = path, name, address, port, started
+        seconds, microseconds = divmod(int(started * 1e6), 1_000_000)
+        self.start = seconds, microseconds * 1000
         self.file: PacketLogWriter | None = None
-        self.waiting: deque[tuple[Records, int]] = deque()
+        self.waiting: deque[Block] = deque()
+        self.waiting_bytes = 0
+        self.pauses: Sequence[Pause] = ()  # still to be blanked in the file
         self.closed: Callable[[], None] | None = None
         self.trouble = ""
         self.dropped = 0
@@ -42,20 +50,24 @@ class LogStream:
             self.file = PacketLogWriter(self.path, address=self.address, port=self.port, started=self.started)
         return self.file
 
-    def write(self, records: Records) -> None:
+    def write(self, records: bytes) -> None:
         file = self.open()
-        start = round(file.start * 1000)
-        parts: list[bytes] = []
-        for stamp, packet in records:
-            seconds, nanoseconds = STAMP.unpack(stamp)
-            parts += encode_record(packet, seconds * 1000 + nanoseconds // 1_000_000 - start)
-        file.append(b"".join(parts))
+        earlier = (self.start[0] * 1_000_000 + self.start[1] // 1000 - round(file.start * 1e6)) // 1000
+        file.append(move_records(records, earlier) if earlier else records)
+
+    def blank(self, pauses: Sequence[Pause]) -> None:
+        """Take the sound of pauses out of what waits, and have it taken out of the file."""
+        start = self.start[0] * 1_000_000_000 + self.start[1]
+        for place, (records, count) in enumerate(self.waiting):
+            self.waiting[place] = blank_records(records, start, pauses), count
+        self.pauses = pauses
 
 
 class Writer:
     """Opens, writes and closes logs on a thread of its own; a log that fails is tried again beside the others."""
 
-    def __init__(self, syncer: Syncer, *, trouble: Callable[[tuple[str, int], str], None]) -> None:
+    def __init__(self, syncer: Syncer, *, trouble: Trouble) -> None:
+        self.busy_since: float | None = None  # time.monotonic() when the disk was asked for what it has not yet done
         self._syncer, self._trouble = syncer, trouble
         self._changed = threading.Condition()
         self._dirty: dict[LogStream, None] = {}
@@ -66,25 +78,38 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Of sound that the disk has not taken yet."""
+        return self._waiting_bytes
+
     def open(self, log: LogStream) -> None:
         """Create or continue the log soon, even if no packet should ever come."""
         with self._changed:
             self._dirty[log] = None
             self._changed.notify()
 
-    def put(self, taken: list[tuple[LogStream, Records]]) -> None:
-        """Write packets, each with its arrival, soon; the caller never waits for the disk.
+    def put(self, taken: Sequence[tuple[LogStream, Sequence[Block]]]) -> None:
+        """Write records soon; the caller never waits for the disk.
 
         Handed over all at once, since two threads that work at the same time cost Python twice as much.
         """
         with self._changed:
-            for log, records in taken:
-                size = sum([len(packet) for _, packet in records]) + RECORD.size * len(records)
-                log.waiting.append((records, size))
+            for log, blocks in taken:
+                size = sum([len(records) for records, _ in blocks])
+                log.waiting.extend(blocks)
+                log.waiting_bytes += size
                 self._waiting_bytes += size
                 self._dirty[log] = None
             if self._waiting_bytes > MOST_BYTES:
                 self._drop_oldest()
+            self._changed.notify()
+
+    def blank(self, log: LogStream, pauses: Sequence[Pause]) -> None:
+        """Take out what was written, or waits to be, of packets that came during a pause."""
+        with self._changed:
+            log.blank(pauses)
+            self._dirty[log] = None
             self._changed.notify()
 
     def close(self, log: LogStream, closed: Callable[[], None]) -> None:
@@ -102,12 +127,14 @@ class Writer:
         return self._waiting_bytes
 
     def _drop_oldest(self) -> None:
-        logs = {**self._failed, **self._dirty}
-        log = max(logs, key=lambda one: sum(size for _, size in one.waiting))
-        while log.waiting and self._waiting_bytes > MOST_BYTES:
-            records, size = log.waiting.popleft()
-            self._waiting_bytes -= size
-            log.dropped += len(records)
+        while self._waiting_bytes > MOST_BYTES:
+            log = max({**self._failed, **self._dirty}, key=lambda one: one.waiting_bytes)
+            if not log.waiting:
+                return
+            records, count = log.waiting.popleft()
+            log.waiting_bytes -= len(records)
+            self._waiting_bytes -= len(records)
+            log.dropped += count
 
     def _run(self) -> None:
         while True:
@@ -118,7 +145,9 @@ class Writer:
                     self._failed = {}
                 logs, self._dirty = [log for log in self._dirty if log not in self._failed], {}
             for log in logs:
+                self.busy_since = time.monotonic()
                 self._serve(log)
+            self.busy_since = None
             if logs:
                 self._syncer.wake()
             if self._is_over():
@@ -138,8 +167,10 @@ class Writer:
     def _serve(self, log: LogStream) -> None:
         try:
             file = log.open()
-            while self._write_some(log):
-                pass
+            while log.waiting:
+                self._write_some(log)
+            if log.pauses:
+                self._blank(log, file)
         except OSError as error:
             self._fail(log, f"the packet log cannot be written: {error.strerror or error}")
             return
@@ -150,20 +181,30 @@ class Writer:
         if closed is not None:
             self._syncer.close(file, closed, lambda text: self._trouble(log.name, text))
 
-    def _write_some(self, log: LogStream) -> bool:
+    def _write_some(self, log: LogStream) -> None:
+        """Give the disk the oldest of what waits, all of it unless that is very much."""
         with self._changed:
-            if not log.waiting:
-                return False
-            records, size = log.waiting.popleft()
+            taken, size = [], 0
+            while log.waiting and size < AT_ONCE:
+                taken.append(log.waiting.popleft())
+                size += len(taken[-1][0])
+            log.waiting_bytes -= size
         try:
-            log.write(records)
+            log.write(b"".join([records for records, _ in taken]))
         except OSError:
             with self._changed:
-                log.waiting.appendleft((records, size))
+                log.waiting.extendleft(reversed(taken))
+                log.waiting_bytes += size
             raise
         with self._changed:
             self._waiting_bytes -= size
-        return True
+
+    def _blank(self, log: LogStream, file: PacketLogWriter) -> None:
+        pauses = log.pauses
+        file.blank(pauses)
+        with self._changed:
+            if log.pauses is pauses:
+                log.pauses = ()
 
     def _fail(self, log: LogStream, text: str) -> None:
         with self._changed:
@@ -177,8 +218,9 @@ class Writer:
 class Syncer:
     """Brings what was written onto the disk, on a thread of its own: syncfs in a beat, fsync for a log that closes."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, trouble: Trouble) -> None:
+        self.busy_since: float | None = None  # as in Writer
+        self._folder, self._trouble = folder, trouble
         self._changed = threading.Condition()
         self._written = self._ending = False
         self._next_sync = 0.0
@@ -206,7 +248,6 @@ class Syncer:
         self._thread.join()
 
     def _run(self) -> None:
-        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
         fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         while not self._ending or self._closing:
             with self._changed:
@@ -214,11 +255,17 @@ class Syncer:
                 closing, self._closing = self._closing, []
                 sync = self._until_sync() == 0
                 self._written = self._written and not sync
+            self.busy_since = time.monotonic()
             for file, closed, failed in closing:
                 self._finish_log(file, closed, failed)
             if sync:
-                syncfs(fd)
-                self._next_sync = time.monotonic() + SYNC
+                self._sync(fd)
+            self.busy_since = None
+
+    def _sync(self, fd: int) -> None:
+        if _libc.syncfs(fd) < 0:
+            self._trouble(None, f"the disk did not confirm what was written: {os.strerror(ctypes.get_errno())}")
+        self._next_sync = time.monotonic() + SYNC
 
     def _until_sync(self) -> float | None:
         return max(self._next_sync - time.monotonic(), 0) if self._written else None

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import json
-import os
 import re
 import resource
 import socket
-import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,16 +21,17 @@ from typing import Any
 
 import structlog
 
-import agent
-from agent.sip.capture import MESSAGE, SO_TIMESTAMPNS
+from agent.sip.captureprocess import CaptureProcess
 from agent.sip.ports import PortRange
+from agent.sip.receiving import SO_TIMESTAMPNS
+from agent.sip.senders import pack_address
 
 log = structlog.get_logger()
 
 RECEIVE_BUFFER = 1 << 20  # bytes asked for; the kernel may give less (net.core.rmem_max)
-RESTART = (0.05, 2.0)  # seconds from one start of the process to the next, at first and at most
-FLUSH = 15.0  # seconds the process may take to end by itself
-_COUNTS = ("packets", "strangers", "dropped")
+REPORTS_BUFFER = 16384  # bytes for RTCP
+REMEMBERED = 600.0  # seconds for which a pause that is over is told to a process that starts anew
+_COUNTS = ("packets", "strangers", "dropped", "paused", "masked", "overflowed")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
@@ -43,6 +39,7 @@ class CaptureEventKind(StrEnum):
     """What the capture process has to tell."""
 
     FIRST_PACKET = "first_packet"
+    MOVED = "moved"
     CLOSED = "closed"
     TROUBLE = "trouble"
 
@@ -51,7 +48,10 @@ class CaptureEventKind(StrEnum):
 class CaptureEvent:
     """Something that happened to a capture; ``stream`` and ``capture_id`` are None where all are meant.
 
-    ``text`` says in words what a TROUBLE is. ``details`` of CLOSED: ``packets`` logged, of ``strangers``, ``dropped``.
+    ``text`` says in words what a TROUBLE is, and where sound comes from since FIRST_PACKET or MOVED. ``details`` of
+    CLOSED: ``packets`` logged; not logged because of ``strangers``, in a pause (``paused``), for want of a disk
+    (``dropped``) or of time (``overflowed``, which the kernel counts); telephone events ``masked``. After a restart of
+    the process they count from there.
     """
 
     kind: CaptureEventKind
@@ -64,7 +64,7 @@ class CaptureEvent:
 
 @dataclass(slots=True, kw_only=True)
 class _Stream:
-    """A stream that is being captured: its sockets here, and the sender it was locked to."""
+    """A stream that is being captured: its sockets here, the sender it was locked to, the one that was announced."""
 
     capture_id: str
     index: int
@@ -72,48 +72,49 @@ class _Stream:
     rtcp: socket.socket
     opened: float
     peer: list[Any] | None = None
+    expected: list[Any] | None = None
+    events: frozenset[int] = frozenset()
 
 
 class Recorder:
     """Opens and closes captures; the packets themselves never pass through this process."""
 
     def __init__(
-        self, folder: Path, *, address: str, ports: tuple[int, int], on_event: Callable[[CaptureEvent], None]
+        self,
+        folder: Path,
+        *,
+        address: str,
+        ports: tuple[int, int],
+        on_event: Callable[[CaptureEvent], None],
+        mask_dtmf: bool = False,
     ) -> None:
-        """``folder`` of all captures; ``address`` to bind to; first and last of ``ports``, of which pairs are taken."""
-        self._folder, self._on_event = folder, on_event
+        """``folder`` of all captures; ``address`` to bind to; first and last of ``ports``, of which pairs are taken.
+
+        With ``mask_dtmf`` the digits that somebody dials during a call (RFC 4733) are never written down.
+        """
+        self._folder, self._on_event, self._mask_dtmf = folder, on_event, mask_dtmf
         self._ports = PortRange(address, ports)
         self._streams: dict[tuple[str, int], _Stream] = {}
         self._closing: dict[str, asyncio.Future[None]] = {}
-        self._outbox: deque[tuple[bytes, int | None]] = deque()
+        self._pauses: dict[str, list[tuple[int, int | None]]] = {}
         self._stamper: socket.socket | None = None
-        self._control: socket.socket | None = None
-        self._process: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
+        self._process = CaptureProcess(
+            folder, on_start=self._hand_over_all, on_message=self._take, on_death=self._note_death
+        )
 
     async def start(self) -> None:
         """Start the process; from then on it is kept alive."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        self._stopping.clear()
         # As long as one socket asks for stamps the kernel makes them; it takes a while over the first such wish.
         self._stamper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._stamper.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        await self._spawn()
-        self._keeper = asyncio.create_task(self._keep(), name="capture-keeper")
+        await self._process.start()
 
     async def stop(self) -> None:
         """Let the process write and sync what it has, and end it; open captures stay as they are on disk."""
-        self._stopping.set()
-        self._disconnect()
-        if self._process is not None and self._keeper is not None:
-            done, _ = await asyncio.wait({self._keeper}, timeout=FLUSH)
-            if not done:
-                log.error("capture_process_hung", pid=self._process.pid)
-                self._process.kill()
-            await self._keeper
+        await self._process.stop()
         for stream in self._streams.values():
             self._release(stream)
         self._streams.clear()
@@ -125,13 +126,13 @@ class Recorder:
     @property
     def pid(self) -> int | None:
         """Of the capture process, as long as it runs."""
-        running = self._process is not None and self._process.returncode is None
-        return self._process.pid if running and self._process else None
+        return self._process.pid
 
-    def open_stream(self, capture_id: str, index: int) -> int:
+    def open_stream(self, capture_id: str, index: int, *, events: frozenset[int] = frozenset()) -> int:
         """Open a pair of ports and record what comes there as ``<folder>/<capture_id>/<index>.rtpdump``.
 
-        Returns the RTP port at once. A stream that is open already keeps its port.
+        Returns the RTP port at once. A stream that is open already keeps its port. ``events``: payload types that
+        carry telephone events in this stream, for ``mask_dtmf``; those told last are in force.
 
         Raises:
             OSError: no pair of ports is free.
@@ -143,10 +144,82 @@ class Recorder:
         if known is None:
             rtp, rtcp = self._ports.take()
             _prepare(rtp, rtcp)
-            known = _Stream(capture_id=capture_id, index=index, rtp=rtp, rtcp=rtcp, opened=time.time())
+            known = _Stream(capture_id=capture_id, index=index, rtp=rtp, rtcp=rtcp, opened=time.time(), events=events)
             self._streams[capture_id, index] = known
             self._hand_over(known)
+        elif events != known.events:
+            known.events = events
+            self._process.send({"op": "mask", "capture": capture_id, "stream": index, "masked": self._masked(known)})
         return int(known.rtp.getsockname()[1])
+
+    def expect(self, capture_id: str, index: int, peer: tuple[str, int] | None) -> None:
+        """Follow a sender that changes: ``peer`` is the address a re-INVITE announces, None whoever comes next.
+
+        The stream stays with its sender until the new one sends, from any port of that address; where another address
+        sends instead (a NAT), once the old sender has fallen silent. Call it when the announced address changes, not
+        for each re-INVITE. Nothing happens for a stream that is not open, and for an address that only says "hold".
+        """
+        known = self._streams.get((capture_id, index))
+        if known is None or (peer is not None and _is_hold(peer[0])):
+            return
+        try:
+            pack_address(known.rtp.family, peer or ("::", 0))
+        except ValueError:  # a name: whoever it is
+            peer = None
+        known.expected = list(peer or ())
+        self._process.send({"op": "expect", "capture": capture_id, "stream": index, "expected": known.expected})
+
+    def pause(self, capture_id: str) -> datetime:
+        """Keep what is said from this instant on out of the logs and of every file, for card data; the instant.
+
+        Packets are counted and thrown away. It holds through a death of the capture process. A capture that is paused
+        already stays so, from the instant it was.
+
+        Raises:
+            LookupError: no stream of this capture is open, so that nothing is being recorded.
+        """
+        pauses = self._open_pauses(capture_id)
+        if not pauses or pauses[-1][1] is not None:
+            pauses.append((time.time_ns(), None))
+            self._send_pauses(capture_id)
+        return datetime.fromtimestamp(pauses[-1][0] / 1e9, UTC)
+
+    def resume(self, capture_id: str) -> datetime:
+        """Record again what is said from this instant on; the instant, or when it was resumed before.
+
+        Raises:
+            LookupError: no stream of this capture is open, or it was never paused.
+        """
+        pauses = self._open_pauses(capture_id)
+        if not pauses:
+            raise LookupError(f"capture {capture_id} is not paused")
+        begin, end = pauses[-1]
+        if end is None:
+            end = time.time_ns()
+            pauses[-1] = begin, end
+            self._send_pauses(capture_id)
+        return datetime.fromtimestamp(end / 1e9, UTC)
+
+    def is_paused(self, capture_id: str) -> bool:
+        """Whether a pause goes on."""
+        pauses = self._pauses.get(capture_id, [])
+        return bool(pauses) and pauses[-1][1] is None
+
+    def _open_pauses(self, capture_id: str) -> list[tuple[int, int | None]]:
+        if not any(stream.capture_id == capture_id for stream in self._streams.values()):
+            raise LookupError(f"capture {capture_id} is not open")
+        return self._pauses.setdefault(capture_id, [])
+
+    def _send_pauses(self, capture_id: str) -> None:
+        self._process.send({"op": "pause", "capture": capture_id, "pauses": self._late_pauses(capture_id)})
+
+    def _late_pauses(self, capture_id: str) -> list[tuple[int, int | None]]:
+        """Those that a packet still waiting in the kernel, or just written by a process that died, may belong to."""
+        oldest = time.time_ns() - int(REMEMBERED * 1e9)
+        return [(begin, end) for begin, end in self._pauses.get(capture_id, ()) if end is None or end > oldest]
+
+    def _masked(self, stream: _Stream) -> list[int]:
+        return sorted(stream.events) if self._mask_dtmf else []
 
     async def close_capture(self, capture_id: str) -> None:
         """Close all streams of a capture; returns when everything that came is on the disk, however long it takes."""
@@ -155,67 +228,15 @@ class Recorder:
         waiting = self._closing.get(capture_id)
         if waiting is None:
             waiting = self._closing[capture_id] = asyncio.get_running_loop().create_future()
-            self._send({"op": "close", "capture": capture_id})
+            self._process.send({"op": "close", "capture": capture_id})
         await asyncio.shield(waiting)
 
-    async def _keep(self) -> None:
-        """Replace the process whenever it ends."""
-        shortest, longest = RESTART
-        pause = shortest
-        while True:
-            assert self._process is not None
-            began = time.monotonic()
-            code = await self._process.wait()
-            self._disconnect()
-            if self._stopping.is_set():
-                return
-            pause = shortest if time.monotonic() - began > longest else min(pause * 2, longest)
-            log.error("capture_process_died", code=code, restart_in_s=pause)
-            self._tell(CaptureEventKind.TROUBLE, text="the capture process died and was started again")
-            await asyncio.sleep(pause)
-            if self._stopping.is_set():
-                return
-            try:
-                await self._spawn()
-            except OSError:
-                log.exception("capture_process_not_started")
-            if self._stopping.is_set():
-                self._disconnect()
-
-    async def _spawn(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "agent.sip.capture",
-                    str(theirs.fileno()),
-                    str(self._folder),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                    env={**os.environ, "PYTHONPATH": str(Path(agent.__file__).parents[1])},
-                )
-            except BaseException:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        self._control = ours
-        asyncio.get_running_loop().add_reader(ours, self._receive)
+    def _hand_over_all(self) -> None:
+        """Tell a process that has just begun all there is."""
         for stream in self._streams.values():
             self._hand_over(stream)
         for capture_id in self._closing:
-            self._send({"op": "close", "capture": capture_id})
-
-    def _disconnect(self) -> None:
-        self._outbox.clear()
-        if self._control is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._control)
-            loop.remove_writer(self._control)
-            self._control.close()
-            self._control = None
+            self._process.send({"op": "close", "capture": capture_id})
 
     def _hand_over(self, stream: _Stream) -> None:
         command = {
@@ -225,55 +246,25 @@ class Recorder:
             "path": str(self._folder / stream.capture_id / f"{stream.index}.rtpdump"),
             "at": stream.opened,
             "peer": stream.peer,
+            "expected": stream.expected,
+            "pauses": self._late_pauses(stream.capture_id),
+            "masked": self._masked(stream),
         }
-        self._send(command, stream.rtp.fileno())
+        self._process.send(command, stream.rtp.fileno(), stream.rtcp.fileno())
 
-    def _send(self, command: dict[str, Any], fd: int | None = None) -> None:
-        if self._control is not None:
-            self._outbox.append((json.dumps(command).encode(), fd))
-            self._flush()
-
-    def _flush(self) -> None:
-        """Send what can be sent without waiting; the rest follows when the process has read some."""
-        if self._control is None:
-            return
-        loop = asyncio.get_running_loop()
-        loop.remove_writer(self._control)
-        while self._outbox:
-            message, fd = self._outbox[0]
-            try:
-                socket.send_fds(self._control, [message], [fd] if fd is not None else [], socket.MSG_NOSIGNAL)
-            except BlockingIOError:
-                loop.add_writer(self._control, self._flush)
-                return
-            except OSError as error:
-                if error.errno == errno.ETOOMANYREFS:
-                    loop.call_later(0.05, self._flush)
-                return  # else the process is gone: the next one gets everything anew
-            self._outbox.popleft()
-
-    def _receive(self) -> None:
-        while self._control is not None:
-            try:
-                message = self._control.recv(MESSAGE)
-            except BlockingIOError:
-                return
-            except OSError:
-                message = b""
-            if not message:
-                self._disconnect()  # the keeper sees to the rest
-                return
-            self._take(json.loads(message))
+    def _note_death(self) -> None:
+        self._tell(CaptureEventKind.TROUBLE, text="the capture process died and was started again")
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, capture_id = CaptureEventKind(event["event"]), event["capture"]
         at = datetime.fromtimestamp(event["at"], UTC)
         details: dict[str, int] = {name: event[name] for name in _COUNTS if name in event}
-        if kind is CaptureEventKind.FIRST_PACKET:
+        if kind in (CaptureEventKind.FIRST_PACKET, CaptureEventKind.MOVED):
             stream = self._streams.get((capture_id, event["stream"]))
-            if stream is None or stream.peer is not None:
-                return  # told already by a process that died since
+            if stream is None:
+                return
             stream.peer = event["peer"]
+            stream.expected = None if kind is CaptureEventKind.MOVED else stream.expected
         elif kind is CaptureEventKind.CLOSED:
             self._closed(capture_id)
         else:
@@ -284,6 +275,7 @@ class Recorder:
         for stream in [one for one in self._streams.values() if one.capture_id == capture_id]:
             del self._streams[stream.capture_id, stream.index]
             self._release(stream)
+        self._pauses.pop(capture_id, None)
         waiting = self._closing.pop(capture_id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -318,11 +310,15 @@ class Recorder:
             log.exception("capture_event_failed", kind=kind)
 
 
+def _is_hold(host: str) -> bool:
+    """Whether an address of SDP names nobody: 0.0.0.0 puts a stream on hold (RFC 3264, 8.4)."""
+    return host in ("0.0.0.0", "::")  # noqa: S104
+
+
 def _prepare(rtp: socket.socket, rtcp: socket.socket) -> None:
-    """RTP: room for seconds of packets, each stamped on arrival. RTCP is bound so that its senders get no ICMP error;
-    nobody reads it, and the kernel drops it once its small buffer is full."""
-    rtp.setblocking(False)
-    rtp.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    with contextlib.suppress(OSError):
-        rtp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        rtcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    """RTP: room for seconds of packets; RTCP: for some reports. Each packet is stamped on arrival."""
+    for sock, size in ((rtp, RECEIVE_BUFFER), (rtcp, REPORTS_BUFFER)):
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

@@ -7,10 +7,11 @@ library only, since the capture process stands on this file.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -23,6 +24,10 @@ _pack = RECORD.pack
 _HEADER = struct.Struct("!IIIHH")  # RD_hdr_t: seconds, microseconds, address, port, padding
 _LONGEST_LINE = 128
 _TAIL = 256 * 1024  # bytes from the end in which a repair looks for the chain of records
+_BLOCK = 1 << 20  # bytes read at once where a log is walked
+
+Bytes = bytes | memoryview
+Pause = tuple[int, int | None]  # from, until in nanoseconds since the epoch; None: it goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +46,42 @@ class LoggedPacket:
     data: bytes
 
 
-def encode_record(packet: bytes, offset_ms: int) -> tuple[bytes, bytes]:
+def encode_record(packet: Bytes, offset_ms: int, *, rtcp: bool = False) -> tuple[bytes, Bytes]:
     """The two parts of the record for a packet that came ``offset_ms`` after the log's start, or before it (0)."""
     size = len(packet)
     if size > LONGEST_PACKET:
         packet, size = packet[:LONGEST_PACKET], LONGEST_PACKET
-    return _pack(size + 8, size, offset_ms if 0 <= offset_ms < 1 << 32 else 0), packet
+    return _pack(size + 8, 0 if rtcp else size, offset_ms if 0 <= offset_ms < 1 << 32 else 0), packet
+
+
+def blank_records(records: bytes, start: int, pauses: Sequence[Pause]) -> bytes:
+    """The records, with zeros for each packet that came during a pause, and 0 for its length as if it were RTCP.
+
+    ``start`` of the log in nanoseconds since the epoch. As arrivals are kept to the millisecond, a packet is blanked
+    if its millisecond touches a pause. RTCP itself stays, since it carries no sound.
+    """
+    blanked: bytearray | None = None
+    position, last = 0, len(records) - RECORD.size
+    while position <= last:
+        length, size, offset = RECORD.unpack_from(records, position)
+        if length < RECORD.size:
+            break
+        at = start + offset * 1_000_000
+        if size and any(begin - 1_000_000 < at and (end is None or at < end) for begin, end in pauses):
+            blanked = blanked or bytearray(records)
+            blanked[position : position + length] = _pack(length, 0, offset) + bytes(length - RECORD.size)
+        position += length
+    return bytes(blanked) if blanked else records
+
+
+def move_records(records: bytes, by_ms: int) -> bytes:
+    """The records for a log that began ``by_ms`` earlier."""
+    moved, position, last = bytearray(records), 0, len(records) - RECORD.size
+    while position <= last:
+        length, size, offset = RECORD.unpack_from(records, position)
+        RECORD.pack_into(moved, position, length, size, min(max(offset + by_ms, 0), 0xFFFFFFFF))
+        position += max(length, RECORD.size)
+    return bytes(moved)
 
 
 def read_head(file: BinaryIO) -> LogHead | None:
@@ -115,7 +150,7 @@ class PacketLogWriter:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            self.start, self.size = self._resume() or self._begin(address, port, started)
+            self.start, self._first, self.size = self._resume() or self._begin(address, port, started)
         except BaseException:
             os.close(self._fd)
             raise
@@ -135,6 +170,26 @@ class PacketLogWriter:
             raise
         self.size += len(records)
 
+    def blank(self, pauses: Sequence[Pause]) -> None:
+        """Overwrite in place, down to the disk, what is in the log of packets that came during a pause.
+
+        For what was written between the instant of a pause and its being known here. See `blank_records`.
+
+        Raises:
+            OSError: the file cannot be read or written.
+        """
+        file = os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC)  # pwrite would append to ours
+        try:
+            position, start = self._first, round(self.start * 1e6) * 1000
+            while records := _whole_records(os.pread(file, _BLOCK, position)):
+                blanked = blank_records(records, start, pauses)
+                if blanked is not records and os.pwrite(file, blanked, position) < len(blanked):
+                    raise OSError(errno.ENOSPC, "the pause could not be written")
+                position += len(records)
+            os.fdatasync(file)
+        finally:
+            os.close(file)
+
     def sync(self) -> None:
         """Wait until everything, the entry in the folder included, is on the disk."""
         os.fsync(self._fd)
@@ -148,7 +203,7 @@ class PacketLogWriter:
         """Close without waiting for the disk."""
         os.close(self._fd)
 
-    def _begin(self, address: str, port: int, started: float) -> tuple[float, int]:
+    def _begin(self, address: str, port: int, started: float) -> tuple[float, int, int]:
         microseconds = int(started * 1e6)
         number = int(IPv4Address(address)) if ":" not in address else 0
         head = MAGIC + f"{address}/{port}\n".encode()
@@ -156,9 +211,10 @@ class PacketLogWriter:
         os.ftruncate(self._fd, 0)
         self.size = 0
         self.append(head)
-        return microseconds / 1e6, len(head)
+        return microseconds / 1e6, len(head), len(head)
 
-    def _resume(self) -> tuple[float, int] | None:
+    def _resume(self) -> tuple[float, int, int] | None:
+        """Start of the log, where its first record begins and its last one ends; None: there is no log yet."""
         with os.fdopen(os.dup(self._fd), "rb") as file:
             length = file.seek(0, os.SEEK_END)
             file.seek(0)
@@ -170,7 +226,7 @@ class PacketLogWriter:
                 return None
             end = _end_of_records(file, head, length)
         os.ftruncate(self._fd, end)
-        return head.start, end
+        return head.start, head.size, end
 
     def _set_aside(self) -> None:
         self.path.rename(self.path.with_name(f"{self.path.name}.unreadable-{int(time.time())}"))
@@ -201,6 +257,10 @@ def _end_of_records(file: BinaryIO, head: LogHead, length: int) -> int:
         if len(rest) > LONGEST_PACKET + RECORD.size:
             break
     return position
+
+
+def _whole_records(data: bytes) -> bytes:
+    return data[: _walk(data, 0)[0]]
 
 
 def _whole_to(tail: bytes, end: int) -> bool:
