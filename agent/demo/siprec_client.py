@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import ssl
 import struct
 import uuid
 from dataclasses import dataclass, field
@@ -68,13 +69,15 @@ class Played:
     packets: int
 
 
-async def play_call(server: tuple[str, int], call: PlayedCall, transport: str = "udp") -> Played:
-    """Play one call from its first INVITE to its BYE.
+async def play_call(
+    server: tuple[str, int], call: PlayedCall, transport: str = "udp", *, tls: ssl.SSLContext | None = None
+) -> Played:
+    """Play one call from its first INVITE to its BYE; ``tls`` is needed for the transport of that name.
 
     Raises:
         CallRefused: the server refused it or did not answer.
     """
-    client = await SiprecClient.connect(server, transport)
+    client = await SiprecClient.connect(server, transport, tls=tls)
     try:
         return await _play(client, call)
     finally:
@@ -115,14 +118,16 @@ class SiprecClient:
         self._media_host = server[0]
 
     @classmethod
-    async def connect(cls, server: tuple[str, int], transport: str = "udp") -> SiprecClient:
-        """Open the signalling channel, ``udp`` or ``tcp``.
+    async def connect(
+        cls, server: tuple[str, int], transport: str = "udp", *, tls: ssl.SSLContext | None = None
+    ) -> SiprecClient:
+        """Open the signalling channel, ``udp``, ``tcp`` or ``tls``.
 
         Raises:
             CallRefused: nobody listens there.
         """
         client = cls(server, transport)
-        channel: _Udp | _Tcp = _Tcp() if transport == "tcp" else _Udp()
+        channel: _Udp | _Tcp = _Udp() if transport == "udp" else _Tcp(tls if transport == "tls" else None)
         try:
             client._host, client._port = await channel.open(server)
         except OSError as error:
@@ -295,11 +300,13 @@ class _Udp(asyncio.DatagramProtocol):
 
 
 class _Tcp:
-    """Signalling over TCP."""
+    """Signalling over TCP, or TLS with a context."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._tls, self._rest = tls, b""
 
     async def open(self, server: tuple[str, int]) -> tuple[str, int]:
-        self._reader, self._writer = await asyncio.open_connection(*server)
-        self._rest = b""
+        self._reader, self._writer = await asyncio.open_connection(*server, ssl=self._tls)
         host, port = self._writer.get_extra_info("sockname")[:2]
         return host, port
 

@@ -11,18 +11,21 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.model import CapturedCall, CapturedParty, Disposition, IdentityKind
+from agent.model import CapturedCall, Disposition
 from agent.sip.body import Body, read_body
-from agent.sip.journal import ACKED, CLOSED, NO_MEDIA, OPENED, STREAM, UNACKED, UPDATED, Fact
+from agent.sip.identities import is_unique, read_ucid, ucid_in
+from agent.sip.journal import ACKED, CLOSED, NO_MEDIA, OPENED, STREAM, UNACKED, UNREFRESHED, UPDATED, Fact
 from agent.sip.message import MalformedRequest, Request, read_request
-from agent.sip.metadata import Metadata, MetadataUnreadable, Participant, merge, number_of, read_metadata
+from agent.sip.metadata import Metadata, MetadataUnreadable, merge, read_metadata
+from agent.sip.parties import call_parties, channels, diverted_from
 
 SOURCE = "siprec"
-POSITIONS = ("caller", "callee")
-# A group id made for one conversation, and not a name such as "sales" that all calls carry
-_UNIQUE = re.compile(r"^[\w+/=:.@{}-]{16,}$")
 _BUSY = re.compile(r"q\.850\s*;.*?cause\s*=\s*\"?17\b|sip\s*;.*?cause\s*=\s*\"?(?:486|600)\b", re.IGNORECASE)
-_NUMBER = re.compile(r"^\+?\d{2,}$")
+_ENDS = {
+    "expired": "the client did not refresh the session; the call ends with the last sign of life",
+    "silent": "the client went without a goodbye; the call ends with the last sign of life",
+    "replaced": "another recording session continues this one",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +60,12 @@ def captured_call(facts: Sequence[Fact], capture_id: str) -> CapturedCall:
     answered, flags = _answered(facts), list(told.flags)
     closed = next((fact for fact in facts if fact.kind == CLOSED), None)
     plans = stream_plans(facts)
-    parties = _parties(told, plans, flags)
+    parties = call_parties(told.metadata, told.invite, recorded=bool(plans), flags=flags)
     kinds = {fact.kind for fact in facts}
     flags += ["no sound came although the session was established"] if NO_MEDIA in kinds else []
     flags += ["the client never acknowledged our answer"] if UNACKED in kinds else []
+    flags += ["the client did not refresh the session, and yet sound came"] if UNREFRESHED in kinds else []
+    flags += [_ENDS[by]] if closed and (by := str(closed.data.get("by"))) in _ENDS else []
     return CapturedCall(
         source=SOURCE,
         key=_key(facts, capture_id),
@@ -69,7 +74,7 @@ def captured_call(facts: Sequence[Fact], capture_id: str) -> CapturedCall:
         ended=closed.at if closed else None,
         disposition=_disposition(closed, answered),
         parties=parties,
-        conversation_key=_conversation(told.metadata),
+        conversation_key=_conversation(facts, told, ended=closed is not None),
         capture_id=capture_id,
         truncated=bool(closed and closed.data.get("truncated")),
         flags=tuple(dict.fromkeys(flags)),
@@ -88,8 +93,8 @@ def stream_plans(facts: Sequence[Fact]) -> tuple[LoggedStream, ...]:
             found = data.get(name)
             stream[name] |= {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
         stream["crypto"] = tuple(dict.fromkeys([*stream["crypto"], *_crypto(data)]))
-    channels = _channels({index: stream["label"] for index, stream in streams.items()}, metadata)
-    return tuple(LoggedStream(index=index, channel=channels[index], **streams[index]) for index in sorted(streams))
+    found = channels({index: stream["label"] for index, stream in streams.items()}, metadata)
+    return tuple(LoggedStream(index=index, channel=found[index], **streams[index]) for index in sorted(streams))
 
 
 def _crypto(data: Mapping[str, Any]) -> list[tuple[str, str, int]]:
@@ -103,12 +108,29 @@ def _crypto(data: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 
 
 def session_key(request: Request, body: Body) -> str:
-    """The name of a call for good: the session id of the metadata, else Call-ID and From tag."""
+    """The name of a call for good, the same at whichever recorder the session is offered: the session id.
+
+    An id too short to be the only one of its kind is told apart by Call-ID and From tag, so that no call ever hides in
+    another; without metadata these alone are the name.
+    """
+    session = next(iter(_metadata_in(body).sessions), None)
+    dialog = f"{request.call_id};{request.from_tag}"
+    if session is None:
+        return dialog
+    return session.id if is_unique(session.id) else f"{session.id};{dialog}"
+
+
+def conversation_of(request: Request, body: Body) -> str:
+    """What joins a new session with others of the same conversation; its own id where nothing does."""
+    metadata = _metadata_in(body)
+    return _joining(metadata, request) or next((one.id for one in metadata.sessions), request.call_id)
+
+
+def _metadata_in(body: Body) -> Metadata:
     try:
-        sessions = read_metadata(body.metadata).sessions if body.metadata else ()
+        return read_metadata(body.metadata) if body.metadata else Metadata()
     except MetadataUnreadable:
-        sessions = ()
-    return sessions[0].id if sessions else f"{request.call_id};{request.from_tag}"
+        return Metadata()
 
 
 def _key(facts: Iterable[Fact], capture_id: str) -> str:
@@ -138,7 +160,7 @@ def _told(facts: Sequence[Fact]) -> _Told:
             flags.append(error.what)
             continue
         if update:
-            metadata = merge(metadata, update) if metadata else update
+            metadata = merge(metadata, update, at=fact.at) if metadata else update
     if metadata is None:
         flags.append("the client sent no recording metadata that can be read")
     return _Told(invite=invite, metadata=metadata, flags=tuple(flags))
@@ -171,102 +193,43 @@ def _disposition(closed: Fact | None, answered: datetime | None) -> Disposition:
     return Disposition.BUSY if _BUSY.search(str(closed.data.get("reason", ""))) else Disposition.NO_ANSWER
 
 
-def _conversation(metadata: Metadata | None) -> str | None:
-    if metadata is None or not metadata.sessions:
-        return None
-    session = metadata.sessions[0]
-    group = session.group or (metadata.groups[0] if metadata.groups else "")
-    return (group if _UNIQUE.match(group) else "") or session.ucid or session.id
+def _conversation(facts: Iterable[Fact], told: _Told, *, ended: bool) -> str | None:
+    """What joins this call with others: the session it replaces, a group, a UCID. Its own id is given only in the end,
+    since the store keeps the first one it hears, and something better may still come."""
+    replaced = next((fact.data["conversation"] for fact in facts if fact.data.get("conversation")), "")
+    found = str(replaced) or _joining(told.metadata or Metadata(), told.invite)
+    if not found and ended and told.metadata and told.metadata.sessions:
+        found = told.metadata.sessions[0].id
+    return found or None
 
 
-def _channels(labels: dict[int, str], metadata: Metadata | None) -> dict[int, int]:
-    """Log index to channel: that of whoever sends on the stream; streams nobody claims take what is free, in order."""
-    senders = _senders(metadata) if metadata else {}
-    ranks = _ranks(metadata) if metadata else {}
-    channels = {index: ranks[senders[label]] for index, label in labels.items() if senders.get(label) in ranks}
-    for index in sorted(labels):
-        if index not in channels:
-            free = (number for number in range(len(labels) + len(ranks) + 1) if number not in channels.values())
-            channels[index] = next(free)
-    return channels
+def _joining(metadata: Metadata, invite: Request | None) -> str:
+    groups = [*(session.group for session in metadata.sessions), *metadata.groups]
+    ucids = [*(session.ucid for session in metadata.sessions), _ucid(invite)]
+    return next((group for group in groups if is_unique(group)), "") or next(filter(None, ucids), "")
 
 
-def _senders(metadata: Metadata) -> dict[str, str]:
-    """Label of an m-line to the participant who speaks there first."""
-    labels = {stream.id: stream.label for stream in metadata.streams}
-    found: dict[str, str] = {}
-    for participant in metadata.participants:
-        for stream in participant.sends:
-            if labels.get(stream):
-                found.setdefault(labels[stream], participant.id)
-    return found
-
-
-def _ranks(metadata: Metadata) -> dict[str, int]:
-    """Participant to channel. Whoever takes over the stream of another one speaks on the same channel."""
-    taken: dict[str, int] = {}
-    ranks: dict[str, int] = {}
-    for participant in metadata.participants:
-        shared = next((taken[stream] for stream in participant.sends if stream in taken), None)
-        ranks[participant.id] = len(set(ranks.values())) if shared is None else shared
-        for stream in participant.sends:
-            taken.setdefault(stream, ranks[participant.id])
-    return ranks
-
-
-def _parties(told: _Told, plans: Sequence[LoggedStream], flags: list[str]) -> tuple[CapturedParty, ...]:
-    if told.metadata is None or not told.metadata.participants:
-        return _sip_parties(told.invite, flags)
-    if plans and not any(participant.sends for participant in told.metadata.participants):
-        flags.append("the metadata does not say who sends on which stream; they were taken in order")
-    ranks = _ranks(told.metadata)
-    return tuple(
-        _party(participant, at, ranks[participant.id])
-        for at, participant in enumerate(told.metadata.participants)
-        if participant.aor or participant.name or participant.sends
-    )
-
-
-def _party(participant: Participant, at: int, channel: int) -> CapturedParty:
-    return CapturedParty(
-        position=POSITIONS[at] if at < len(POSITIONS) else "participant",
-        kind=IdentityKind.PHONE,
-        value=number_of(participant.aor),
-        name=participant.name,
-        channel=channel,
-        joined=participant.joined,
-        left=participant.left,
-    )
-
-
-def _sip_parties(invite: Request | None, flags: list[str]) -> tuple[CapturedParty, ...]:
-    """Without metadata only From and To are left; they are believed where they hold numbers."""
-    values = [number_of(_uri(invite.header(name))) if invite else "" for name in ("From", "To")]
-    parties = tuple(
-        CapturedParty(position=position, kind=IdentityKind.PHONE, value=value, channel=channel)
-        for channel, (position, value) in enumerate(zip(POSITIONS, values, strict=True))
-        if _NUMBER.match(value)
-    )
-    if parties:
-        flags.append("the parties were taken from the SIP headers From and To")
-    return parties
-
-
-def _uri(address: str) -> str:
-    inside = re.search(r"<([^<>]*)>", address)
-    return inside[1] if inside else address.split(";")[0]
+def _ucid(invite: Request | None) -> str:
+    """Avaya's id of the call, from the headers that it or its border controllers add."""
+    if invite is None:
+        return ""
+    told = read_ucid(invite.header("x-avaya-ucid"))
+    return told or next((found for one in invite.headers.get("user-to-user") if (found := ucid_in(one))), "")
 
 
 def _details(facts: Sequence[Fact], told: _Told, plans: Sequence[LoggedStream], closed: Fact | None) -> dict[str, Any]:
     opened = next((fact.data for fact in facts if fact.kind == OPENED), {})
-    session = told.metadata.sessions[0] if told.metadata and told.metadata.sessions else None
+    sessions = told.metadata.sessions if told.metadata else ()
+    session = sessions[0] if sessions else None
     details: dict[str, Any] = {name: opened[name] for name in ("call_id", "peer", "transport") if opened.get(name)}
     details["streams"] = [_described(plan) for plan in plans]
     details["acknowledged"] = any(fact.kind == ACKED for fact in facts)
     if told.invite:
         details["user_agent"] = told.invite.header("user-agent")
-        ucid = told.invite.header("x-avaya-ucid") or told.invite.header("user-to-user")
-        details |= {"ucid": ucid} if ucid else {}
+        diverted = diverted_from(told.invite)
+        details |= {"diverted_from": list(diverted)} if diverted else {}
+    if ucid := next(filter(None, (*(one.ucid for one in sessions), _ucid(told.invite))), ""):
+        details["ucid"] = ucid
     if session:
         details["session_id"] = session.id
         details |= {"session_started": session.started.isoformat()} if session.started else {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Protocol
 
 from agent.sip.journal import STREAM, Journal
 from agent.sip.message import Request
-from agent.sip.sdp import Media, build_answer
+from agent.sip.sdp import Media, build_answer, our_offer
+from agent.sip.sessiontimer import SessionTimer
 from agent.sip.transactions import Repeater
 from agent.sip.transport import Arrival
 
@@ -38,7 +41,8 @@ class Dialog:
         self.local_tag = secrets.token_hex(8)
         self.invite, self.journal, self.arrival, self.address = request, journal, arrival, address
         self.remote_cseq = self.first_cseq = request.cseq
-        self.target = _contact(request) or request.uri
+        self.local_cseq = 0
+        self.target = request.uri
         self.streams: dict[str, int] = {}
         self.ports: dict[int, int] = {}
         self.media: dict[int, Media] = {}
@@ -46,8 +50,18 @@ class Dialog:
         self.repeater: Repeater | None = None
         self.acked = False
         self.offering = False  # whether our last answer was an offer, which the ACK must answer
+        self.inviting = False  # whether a re-INVITE of ours waits for its answer
+        self.described = False  # whether the client ever said what it sends
         self.answer = b""
+        self.conversation = ""  # what joins this session with others, as far as it is known when it begins
+        self.timer: SessionTimer | None = None
+        self.timer_handle: asyncio.TimerHandle | None = None
+        self.unrefreshed = False  # the timer ran out, and yet sound came
+        self.probing = False
+        self.last_request = time.time()  # when the client last gave a sign of life in words
+        self._lines: list[tuple[str, Media]] = []  # of the last description, in its order
         self._session, self._version = secrets.randbits(31), 0
+        self.heard_from(request, arrival)
 
     @property
     def id(self) -> DialogId:
@@ -59,6 +73,12 @@ class Dialog:
         """Whether the client says that it sends sound on any stream."""
         return any(media.active for media in self.media.values())
 
+    def heard_from(self, request: Request, arrival: Arrival) -> None:
+        """The client is alive, and reached by this way and at this Contact from now on (RFC 3261, 12.2.2)."""
+        self.last_request, self.arrival = time.time(), arrival
+        if request.method in ("INVITE", "UPDATE"):
+            self.target = _contact(request) or self.target
+
     def accept(self, offer: Sequence[Media], opener: StreamOpener) -> bytes:
         """Take an offer: the ports of known labels stay, new ones are opened, each change goes to the journal.
 
@@ -66,15 +86,33 @@ class Dialog:
             OSError: no port is free or the disk is full.
         """
         ports, named = [], set()
-        for key, media in _keyed(offer):
+        self._lines = _keyed(offer, self._lines)
+        for key, media in self._lines:
             port = self._stream_port(key, media, opener)
             ports.append(port)
             named.add(self.streams.get(key))
         for index in set(self.media) - named:  # not offered any more
             self._note(index, None)
-        self._version += 1
-        self.answer = build_answer(offer, ports, address=self.address, session_id=self._session, version=self._version)
+        self.answer = self._describe(offer, ports)
         return self.answer
+
+    def offer(self) -> bytes:
+        """Our description as an offer (RFC 3264, 8): what we could receive, also where the client holds just now."""
+        ports = [self.ports.get(self.streams.get(key, -1), 0) for key, _ in self._lines]
+        self.answer = self._describe(our_offer([media for _, media in self._lines]), ports)
+        return self.answer
+
+    def answered(self, answer: Sequence[Media]) -> None:
+        """The client's answer to an offer of ours: its lines mean ours by their place, whatever labels it writes."""
+        for (key, known), media in zip(self._lines, answer, strict=False):
+            index = self.streams.get(key)
+            if index is not None:
+                label, codecs = media.label or known.label, media.codecs or known.codecs
+                self._note(index, replace(media, label=label, codecs=codecs) if media.usable else None)
+
+    def _describe(self, media: Sequence[Media], ports: Sequence[int]) -> bytes:
+        self._version += 1
+        return build_answer(media, ports, address=self.address, session_id=self._session, version=self._version)
 
     def _stream_port(self, key: str, media: Media, opener: StreamOpener) -> int:
         index = self.streams.get(key)
@@ -109,31 +147,44 @@ class Dialog:
             crypto=[asdict(one) for one in media.crypto],
         )
 
-    def bye(self, host: str, port: int) -> bytes:
-        """A BYE of ours, for when we must leave a session (RFC 3261, 15.1.1)."""
-        transport = self.arrival.transport.upper()
+    def request(
+        self, method: str, via: str, *, headers: Sequence[tuple[str, str]] = (), body: bytes = b"", cseq: int = 0
+    ) -> bytes:
+        """A request of ours inside this dialog (RFC 3261, 12.2.1.1); an ACK takes the ``cseq`` of its INVITE."""
+        if not cseq:
+            self.local_cseq += 1
         lines = [
-            f"BYE {self.target} SIP/2.0",
-            f"Via: SIP/2.0/{transport} {host}:{port};branch=z9hG4bK{secrets.token_hex(8)};rport",
+            f"{method} {self.target} SIP/2.0",
+            f"Via: {via}",
             "Max-Forwards: 70",
             *(f"Route: {route}" for route in self.invite.headers.get("record-route")),
             f"From: {self.invite.header('to')};tag={self.local_tag}",
             f"To: {self.invite.header('from')}",
             f"Call-ID: {self.call_id}",
-            "CSeq: 1 BYE",
-            'Reason: SIP;cause=503;text="Recording server stops"',
-            "Content-Length: 0",
+            f"CSeq: {cseq or self.local_cseq} {method}",
+            *(f"{name}: {value}" for name, value in headers),
+            f"Content-Length: {len(body)}",
         ]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body
 
 
-def _keyed(offer: Sequence[Media]) -> Iterator[tuple[str, Media]]:
-    """Each m-line with the name its stream keeps over re-INVITEs: its label, or its place where it has none."""
+def _keyed(offer: Sequence[Media], before: Sequence[tuple[str, Media]]) -> list[tuple[str, Media]]:
+    """Each m-line with the name its stream keeps over re-INVITEs: its label, or its place where it has none.
+
+    A line that loses its label, or gets one, on the way keeps its place (RFC 3264, 8) and so its stream.
+    """
+    named = {media.label for media in offer if media.label}
     seen: dict[str, int] = {}
+    lines = []
     for place, media in enumerate(offer):
         name = f"label:{media.label}" if media.label else f"place:{place}"
+        key, known = before[place] if place < len(before) else ("", media)
+        same = key and not (media.label and known.label) and known.label not in named
+        if same and name not in dict(before):
+            name = key
         seen[name] = seen.get(name, 0) + 1
-        yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), media
+        lines.append((name if seen[name] == 1 else f"{name}#{seen[name]}", media))
+    return lines
 
 
 def _contact(request: Request) -> str:

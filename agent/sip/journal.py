@@ -24,6 +24,7 @@ ACKED = "acked"
 UPDATED = "updated"  # a re-INVITE or UPDATE
 NO_MEDIA = "no_media"  # established, and yet no packet came
 UNACKED = "unacked"  # our answer was never acknowledged
+UNREFRESHED = "unrefreshed"  # the session timer ran out while sound still came
 CLOSED = "closed"
 
 

@@ -25,6 +25,8 @@ REASONS = {
     400: "Bad Request",
     403: "Forbidden",
     405: "Method Not Allowed",
+    420: "Bad Extension",
+    422: "Session Interval Too Small",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
     488: "Not Acceptable Here",
@@ -34,6 +36,7 @@ REASONS = {
     505: "Version Not Supported",
 }
 _START_LINE = re.compile(rb"^([!-~]+)[ \t]+(\S.*?)[ \t]+SIP/(\d+\.\d+)[ \t]*$")
+_STATUS_LINE = re.compile(rb"^SIP/2\.0[ \t]+(\d{3})(?:[ \t]|$)")
 _CSEQ = re.compile(r"^(\d{1,10})\s+(\S+)$")
 _TAG = re.compile(r"^[\w.!%*+`'~^/:=@$&|\"(){}\[\]?-]{1,256}$")
 
@@ -79,8 +82,44 @@ class Request:
         return (self.branch, self.sent_by, str(self.sent_by_port), method, self.call_id, self.from_tag, str(self.cseq))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """A SIP response to a request of ours: what decides about it, and all its headers."""
+
+    status: int
+    headers: CaseInsensitiveDict
+    body: bytes
+    branch: str
+    method: str
+
+    def header(self, name: str) -> str:
+        """First value of a header, empty when it is absent."""
+        return self.headers.get_first(name) or ""
+
+
+def read_response(data: bytes) -> Response | None:
+    """Read a response; None where it is none or cannot be read: nobody could be told."""
+    head, separator, body = _split(data)
+    start = _STATUS_LINE.match(head.partition(b"\n")[0].rstrip(b"\r"))
+    if not start or not separator:
+        return None
+    try:
+        message = SipMessage.parse(head.decode("latin-1") + "\r\n\r\n")
+    except ValueError:
+        return None
+    cseq = _CSEQ.match(message.headers.get_first("cseq") or "")
+    via = parse_via(message.headers.get_first("via") or "")
+    return Response(
+        status=int(start[1]),
+        headers=message.headers,
+        body=_trimmed(message.headers, body),
+        branch=via.branch or "",
+        method=cseq[2] if cseq else "",
+    )
+
+
 def read_request(data: bytes) -> Request | None:
-    """Read one message; None for a response, which a recording server has no use for.
+    """Read one message; None for a response (`read_response`).
 
     Raises:
         MalformedRequest: it breaks RFC 3261; ``answerable`` is set where enough is there for a 400.

@@ -1,8 +1,8 @@
 """Recording metadata (RFC 7865), complete and partial, as real clients write it. Pure.
 
-Namespaces are ignored (some leave ``:1`` away), a byte order mark is skipped, ``<send>`` may stand inside
-``<participant>``, unknown elements are passed over. Entities and document types are refused: nobody needs them and
-they are how an XML parser is brought down.
+Namespaces are ignored (some leave ``:1`` away, BroadWorks writes those of a draft), a byte order mark is skipped,
+``<send>`` and times may stand inside ``<participant>``, unknown elements are passed over. Entities and document types
+are refused: nobody needs them and they are how an XML parser is brought down.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from agent.errors import Unreadable
+from agent.sip.identities import MAX_TEXT, is_number, number_of, read_ucid, ucid_in
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
-MAX_TEXT = 512
+_UCIDS = ("ucid", "avayaucid", "genesysuuid")  # Oracle, AudioCodes with Avaya, AudioCodes with Genesys
 _PREFIX = re.compile(rb"(</?|\s)(?!xmlns)[A-Za-z][\w.-]*:(?=[\w.-]+(?:\s*=\s*[\"']|[\s/>]))")
 _ENCODING = re.compile(rb"^<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
 
@@ -41,7 +41,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participant:
-    """Somebody who takes part; ``aor`` is his sip or tel URI as it came. ``sends`` are stream ids."""
+    """Somebody who takes part; ``aor`` is his sip or tel URI as it came. ``sends`` are stream ids. ``calling`` says
+    whether he began the call, where the client tells."""
 
     id: str
     aor: str = ""
@@ -49,6 +50,7 @@ class Participant:
     joined: datetime | None = None
     left: datetime | None = None
     sends: tuple[str, ...] = ()
+    calling: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +63,14 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """What is known of the conversation, in the order the client named it: never sort participants."""
+    """What is known of the conversation, in the order the client named it: never sort participants.
+
+    ``calling`` and ``called`` are numbers that a switch tells beside the participants, whom it knows by login only.
+    """
 
     complete: bool = True
+    calling: str = ""
+    called: str = ""
     groups: tuple[str, ...] = ()
     sessions: tuple[Session, ...] = ()
     participants: tuple[Participant, ...] = ()
@@ -80,6 +87,8 @@ def read_metadata(xml: bytes) -> Metadata:
     elements = list(root.iter())
     return Metadata(
         complete=_text(root, "datamode").lower() != "partial",
+        calling=number_of(_inside(root, "callingpartynumber")),
+        called=number_of(_inside(root, "calledpartynumber")),
         groups=tuple(filter(None, (_id(item, "group_id") for item in _named(elements, "group")))),
         sessions=tuple(_session(item) for item in _named(elements, "session") if _id(item, "session_id")),
         participants=_participants(elements),
@@ -89,16 +98,50 @@ def read_metadata(xml: bytes) -> Metadata:
     )
 
 
-def merge(known: Metadata, update: Metadata) -> Metadata:
-    """What is known after an update: a partial one changes what it names, a complete one replaces everything but
-    participants who went (RFC 7865, 5; the history of a call keeps them)."""
+def merge(known: Metadata, update: Metadata, *, at: datetime | None = None) -> Metadata:
+    """What is known after an update that came at a time: a partial one changes what it names; whom a complete one does
+    not name any more has left (RFC 7865, 5), and stays in the history of the call."""
+    update = _recognised(known, update) if update.complete else update
     return Metadata(
         complete=known.complete or update.complete,
+        calling=known.calling or update.calling,
+        called=known.called or update.called,
         groups=update.groups or known.groups,
         sessions=_merged(known.sessions, update.sessions),
-        participants=_merged(known.participants, update.participants),
+        participants=_present(known, update, at),
         streams=_merged(known.streams, update.streams),
     )
+
+
+def _recognised(known: Metadata, update: Metadata) -> Metadata:
+    """Some clients make new ids for the same people in each complete document: they are recognised by their URI."""
+    ids = {one.id for one in known.participants}
+    named = {one.id for one in update.participants}
+    missing = {one.aor: one.id for one in reversed(known.participants) if one.id not in named and one.aor}
+    people = tuple(
+        replace(one, id=missing.pop(one.aor)) if one.id not in ids and one.aor in missing else one
+        for one in update.participants
+    )
+    return replace(update, participants=people)
+
+
+def _present(known: Metadata, update: Metadata, at: datetime | None) -> tuple[Participant, ...]:
+    """Participants with the times at which they joined and left, where the client says nothing from its messages."""
+    before = {one.id for one in known.participants}
+    now = {one.id for one in update.participants}
+    gone = before - now if update.complete and update.participants else set()
+    merged = _merged(known.participants, update.participants)
+    told = {one.id: one for one in update.participants}
+
+    def times(one: Participant) -> Participant:
+        if one.id in gone:
+            return replace(one, left=one.left or at)
+        if one.id not in before and before:
+            return replace(one, joined=one.joined or at)
+        came_back = one.left and one.joined and one.joined > one.left and told[one.id].left is None
+        return replace(one, left=None) if came_back else one
+
+    return tuple(times(one) for one in merged)
 
 
 _Item = TypeVar("_Item", Session, Participant, Stream)
@@ -114,18 +157,6 @@ def _merged(known: tuple[_Item, ...], update: tuple[_Item, ...]) -> tuple[_Item,
 def _overlaid(old: _Item, new: _Item) -> _Item:
     names = new.__dataclass_fields__
     return replace(new, **{name: getattr(old, name) for name in names if not getattr(new, name)})
-
-
-def number_of(aor: str) -> str:
-    """The number or name in a sip, sips or tel URI, as the client wrote it: ``sip:101@192.0.2.1`` is ``101``."""
-    text = unquote(aor.strip().strip("<>"))[:MAX_TEXT]
-    scheme, colon, rest = text.partition(":")
-    if not colon or scheme.lower() not in ("sip", "sips", "tel"):
-        rest = text
-    if scheme.lower() == "tel":
-        return rest
-    user, at, host = rest.rpartition("@")
-    return (user if at else host).split(";")[0].split(":")[0]
 
 
 def read_time(text: str) -> datetime | None:
@@ -187,8 +218,12 @@ def _named(elements: Iterable[ET.Element], name: str) -> Iterator[ET.Element]:
 
 
 def _id(element: ET.Element, name: str) -> str:
+    return _attribute(element, (name, "id"))
+
+
+def _attribute(element: ET.Element, names: Sequence[str]) -> str:
     for key, value in element.attrib.items():
-        if key.rpartition("}")[2].lower() in (name, "id"):
+        if key.rpartition("}")[2].lower() in names:
             return value.strip()[:MAX_TEXT]
     return ""
 
@@ -198,40 +233,62 @@ def _text(element: ET.Element, name: str) -> str:
     return ("".join(found.itertext()) if found is not None else "").strip()[:MAX_TEXT]
 
 
+def _inside(element: ET.Element, name: str) -> str:
+    """The text of the first element of that name at any depth."""
+    found = next(_named(element.iter(), name), None)
+    return ("".join(found.itertext()) if found is not None else "").strip()[:MAX_TEXT]
+
+
 def _session(element: ET.Element) -> Session:
+    known = _id(element, "session_id")
+    ucid = next((found for name in _UCIDS if (found := _inside(element, name))), "")
     return Session(
-        id=_id(element, "session_id"),
-        group=_text(element, "group-ref"),
-        started=read_time(_text(element, "start-time")),
+        id=known,
+        group=_text(element, "group-ref") or _attribute(element, ("group", "group_id")),
+        started=read_time(_text(element, "start-time") or _text(element, "associate-time")),
         stopped=read_time(_text(element, "stop-time") or _text(element, "end-time")),
-        ucid=_text(element, "ucid"),
+        ucid=read_ucid(ucid) or ucid_in(known),
     )
 
 
 def _participants(elements: Sequence[ET.Element]) -> tuple[Participant, ...]:
     """In document order; a partial document may name one in an association only, to say that he left."""
     sends = _sends(elements)
-    times = {_id(item, "participant_id"): item for item in _named(elements, "participantsessionassoc")}
+    times: dict[str, list[ET.Element]] = {}
+    for item in _named(elements, "participantsessionassoc"):
+        times.setdefault(_id(item, "participant_id"), []).append(item)
     named = {_id(item, "participant_id"): item for item in _named(elements, "participant")}
     order = dict.fromkeys((*named, *times, *sends))
     return tuple(
-        _participant(known, named.get(known), times.get(known), sends.get(known, ())) for known in order if known
+        _participant(known, named.get(known), times.get(known, []), sends.get(known, ())) for known in order if known
     )
 
 
 def _participant(
-    known: str, element: ET.Element | None, time: ET.Element | None, sends: tuple[str, ...]
+    known: str, element: ET.Element | None, times: Sequence[ET.Element], sends: tuple[str, ...]
 ) -> Participant:
-    name_id = None if element is None else next(_named(element.iter(), "nameid"), None)
-    aor = "" if name_id is None else name_id.attrib.get("aor", "") or (name_id.text or "")
+    """Times stand in the associations, in drafts in the participant itself; he left when he left every session."""
+    own = [] if element is None else [element]
+    left = [read_time(_text(item, "disassociate-time")) for item in times or own]
+    joined = [time for item in times or own if (time := read_time(_text(item, "associate-time")))]
+    calling = "" if element is None else _inside(element, "callingparty").lower()
     return Participant(
         id=known,
-        aor=aor.strip()[:MAX_TEXT],
-        name="" if name_id is None else _text(name_id, "name"),
-        joined=None if time is None else read_time(_text(time, "associate-time")),
-        left=None if time is None else read_time(_text(time, "disassociate-time")),
+        aor="" if element is None else _aor(element),
+        name="" if element is None else _inside(element, "name"),
+        joined=min(joined, default=None),
+        left=max((time for time in left if time), default=None) if all(left) else None,
         sends=sends,
+        calling=calling == "true" if calling else None,
     )
+
+
+def _aor(element: ET.Element) -> str:
+    """Of several names the first that is a number; drafts write an element ``aor``."""
+    found = [item.attrib.get("aor", "") or (item.text or "") for item in _named(element.iter(), "nameid")]
+    found += [item.text or "" for item in _named(element.iter(), "aor")]
+    told = [aor.strip()[:MAX_TEXT] for aor in found if aor.strip()]
+    return next((aor for aor in told if is_number(number_of(aor))), told[0] if told else "")
 
 
 def _sends(elements: Iterable[ET.Element]) -> dict[str, tuple[str, ...]]:
@@ -240,6 +297,6 @@ def _sends(elements: Iterable[ET.Element]) -> dict[str, tuple[str, ...]]:
     for element in elements:
         if _local(element) in ("participantstreamassoc", "participant"):
             known = _id(element, "participant_id")
-            streams = tuple((send.text or "").strip()[:MAX_TEXT] for send in _named(element, "send"))
+            streams = tuple("".join(send.itertext()).strip()[:MAX_TEXT] for send in _named(element, "send"))
             found[known] = tuple(dict.fromkeys((*found.get(known, ()), *filter(None, streams))))
     return found

@@ -10,7 +10,7 @@ import base64
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.sound.srtp import SUITES, read_key
 
@@ -133,6 +133,27 @@ def only_encrypted(offer: Sequence[Media]) -> bool:
     """Whether all audio is offered as SRTP without a key that we can use: by DTLS (RFC 5763), or of a suite unknown."""
     audio = [media for media in offer if media.kind == "audio"]
     return bool(audio) and all("SAVP" in media.protocol.upper() and not media.usable for media in audio)
+
+
+def our_offer(known: Sequence[Media]) -> tuple[Media, ...]:
+    """What we offer a client that asks for it (RFC 3261, 14.2): every line open (RFC 6337, 5.3).
+
+    Without any line known, two in the codecs that everybody has: most clients record both sides separately.
+    """
+    if known:
+        return tuple(replace(media, direction="sendonly") for media in known)
+    codecs = {fmt: STATIC[fmt] for fmt in ("8", "0", "9", "18")} | {"101": "telephone-event/8000"}
+    line = Media(
+        kind="audio",
+        port=9,
+        protocol="RTP/AVP",
+        formats=tuple(codecs),
+        label="",
+        direction="inactive",
+        codecs=codecs,
+        parameters={"101": "0-15"},
+    )
+    return (line, line)
 
 
 def build_answer(offer: Sequence[Media], ports: Sequence[int], *, address: str, session_id: int, version: int) -> bytes:

@@ -39,7 +39,7 @@ class Repeater:
     Over a reliable transport nothing is repeated, but a missing ACK is noticed all the same.
     """
 
-    def __init__(self, send: Callable[[], None], given_up: Callable[[], None], *, cseq: int, reliable: bool) -> None:
+    def __init__(self, send: Callable[[], object], given_up: Callable[[], None], *, cseq: int, reliable: bool) -> None:
         self.cseq = cseq
         self._send, self._given_up = send, given_up
         self._interval, self._elapsed = (LIFETIME_S if reliable else T1_S), 0.0

@@ -1,4 +1,4 @@
-"""SIP over UDP and TCP: bytes in, and the way back for the answer. Knows nothing of what the bytes mean.
+"""SIP over UDP, TCP and TLS: bytes in, and the way back for the answer. Knows nothing of what the bytes mean.
 
 A response goes back over the connection its request came by (RFC 3261, 18.2.2). The UDP socket learns from the kernel
 which of our addresses was reached (IP_PKTINFO) and answers from that one, so several addresses and a moving cluster
@@ -13,12 +13,14 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
 import structlog
 
 from agent.sip.framing import PING, Framer, StreamBroken
+from agent.sip.tls import Certificates, TlsListener
 
 log = structlog.get_logger()
 
@@ -28,6 +30,7 @@ DATAGRAMS_A_TURN = 64
 MAX_CONNECTIONS = 1000
 MAX_STRANGERS = 16  # connections from networks that are not ours; they must not keep the others out
 STRANGER_S = 5.0
+REACH_S = 5.0
 MAX_UNSENT = 1024 * 1024
 UNFINISHED_S = 0.5  # how long a message with too large a Content-Length is waited for
 STALLED_S = 32.0  # half a message and nothing more: 64*T1 (RFC 3261, 17.1.1.1)
@@ -35,13 +38,16 @@ STALLED_S = 32.0  # half a message and nothing more: 64*T1 (RFC 3261, 17.1.1.1)
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message as it came. ``send(data, target)`` goes back the same way; ``target`` matters for UDP only."""
+    """One message as it came. ``send(data, target)`` goes back the same way; ``target`` matters for UDP only.
+
+    ``send`` says whether the bytes were handed to the kernel: False where the connection is closed meanwhile.
+    """
 
     data: bytes
     source: Address
     local: str
     transport: str
-    send: Callable[[bytes, Address], None]
+    send: Callable[[bytes, Address], bool]
 
 
 Receive = Callable[[Arrival], None]
@@ -100,7 +106,7 @@ class UdpListener:
                 return plain_address(socket.inet_ntop(socket.AF_INET6, data[:16]))
         return plain_address(self._socket.getsockname()[0])
 
-    def _send(self, data: bytes, target: Address, local: str) -> None:
+    def _send(self, data: bytes, target: Address, local: str) -> bool:
         host, port = target
         try:
             if self._v6:
@@ -113,13 +119,18 @@ class UdpListener:
             self._socket.sendmsg([data], ancillary, 0, (host, port))
         except OSError as error:  # also a full buffer: the client repeats its request, and the answer is stored
             log.warning("sip_answer_not_sent", target=f"{host}:{port}", problem=str(error))
+            return False
+        return True
 
 
 class TcpConnection(asyncio.Protocol):
-    """One connection of a client, or of many clients behind a proxy."""
+    """One connection of a client, or of many clients behind a proxy; ``transport`` is ``tcp`` or ``tls``."""
 
-    def __init__(self, receive: Receive, welcome: Welcome, connections: set[TcpConnection]) -> None:
+    def __init__(
+        self, receive: Receive, welcome: Welcome, connections: set[TcpConnection], *, transport: str = "tcp"
+    ) -> None:
         self._receive, self._welcome, self._connections = receive, welcome, connections
+        self._kind = transport
         self._framer = Framer()
         self._timer: asyncio.TimerHandle | None = None
         self._waited = 0.0
@@ -173,15 +184,23 @@ class TcpConnection(asyncio.Protocol):
         if message == PING:
             self._send(b"\r\n", self._source)  # the pong of RFC 5626, 4.4.1
             return
-        self._receive(Arrival(data=message, source=self._source, local=self._local, transport="tcp", send=self._send))
+        self._receive(self._arrival(message))
 
-    def _send(self, data: bytes, target: Address) -> None:
+    def way(self) -> Arrival:
+        """The way to the other side of this connection, without a message."""
+        return self._arrival(b"")
+
+    def _arrival(self, message: bytes) -> Arrival:
+        return Arrival(data=message, source=self._source, local=self._local, transport=self._kind, send=self._send)
+
+    def _send(self, data: bytes, target: Address) -> bool:
         if self._transport.is_closing():
             log.warning("sip_answer_not_sent", target=f"{target[0]}:{target[1]}", problem="the connection is closed")
-            return
+            return False
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > MAX_UNSENT:
             self._transport.abort()
+        return True
 
     def _unfinished(self) -> None:
         """Nothing more came of a message: take it if only its Content-Length is wrong, or give up in time."""
@@ -201,25 +220,56 @@ class TcpConnection(asyncio.Protocol):
 
 
 class Listeners:
-    """UDP and TCP on the same address and port."""
+    """UDP and TCP on one port, and TLS on another where there is a certificate."""
 
     def __init__(self) -> None:
         self._udp: UdpListener | None = None
         self._tcp: asyncio.Server | None = None
+        self._tls: TlsListener | None = None
         self._connections: set[TcpConnection] = set()
+        self._receive: Receive = lambda arrival: None
+        self._welcome: Welcome = lambda address: False
         self.address: Address = ("", 0)
+        self.tls_address: Address | None = None
 
-    async def start(self, host: str, port: int, receive: Receive, welcome: Welcome) -> None:
+    async def start(
+        self,
+        host: str,
+        port: int,
+        receive: Receive,
+        welcome: Welcome,
+        *,
+        tls: Certificates | None = None,
+        tls_port: int = 0,
+    ) -> None:
         """Listen; ``welcome`` tells an address of our networks from a stranger's.
 
         Raises:
-            OSError: the address is not ours or the port is taken.
+            OSError: the address is not ours or a port is taken.
         """
+        self._receive, self._welcome = receive, welcome
         tcp, udp = _bound(host, port)
         self.address = (host, tcp.getsockname()[1])
         self._udp = UdpListener(udp, receive)
         loop = asyncio.get_running_loop()
-        self._tcp = await loop.create_server(lambda: TcpConnection(receive, welcome, self._connections), sock=tcp)
+        self._tcp = await loop.create_server(self._connection, sock=tcp)
+        if tls is not None:
+            sock = _socket(host, tls_port, socket.SOCK_STREAM)
+            self.tls_address = (host, sock.getsockname()[1])
+            self._tls = TlsListener(sock, tls, partial(self._connection, "tls"), lambda ip: welcome(plain_address(ip)))
+
+    async def reach(self, target: Address, transport: str) -> Arrival | None:
+        """A new connection to a client whose own one is gone (RFC 3261, 18.1.1); None where that fails, or over TLS,
+        where we have no name to check the client's certificate against."""
+        if transport != "tcp" or not self._welcome(target[0]):
+            return None
+        try:
+            async with asyncio.timeout(REACH_S):
+                _, connection = await asyncio.get_running_loop().create_connection(self._connection, *target)
+        except OSError as error:  # TimeoutError is one
+            log.warning("sip_client_unreachable", target=f"{target[0]}:{target[1]}", problem=str(error))
+            return None
+        return connection.way()
 
     async def stop(self) -> None:
         """Close everything."""
@@ -227,9 +277,14 @@ class Listeners:
             self._udp.close()
         if self._tcp:
             self._tcp.close()
+        if self._tls:
+            await self._tls.stop()
         for connection in list(self._connections):
             connection.close()
-        self._udp = self._tcp = None
+        self._udp = self._tcp = self._tls = None
+
+    def _connection(self, transport: str = "tcp") -> TcpConnection:
+        return TcpConnection(self._receive, self._welcome, self._connections, transport=transport)
 
 
 def _bound(host: str, port: int) -> tuple[socket.socket, socket.socket]:

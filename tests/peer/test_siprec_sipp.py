@@ -44,7 +44,7 @@ async def test_sipp_sessions(tmp_path: Path, options: tuple[str, ...]) -> None:
         code, problems = await run_sipp(b.address, folder, *options)
         assert code == 0, problems
         calls = await b.ended(CALLS)
-    assert {call.key for call in calls} == {f"sipp-{number}" for number in range(1, CALLS + 1)}
+    assert {call.key for call in calls} == {f"sipp-recording-{number}" for number in range(1, CALLS + 1)}
     assert len(calls) == len({call.capture_id for call in calls}) == CALLS
     for call in calls:
         assert call.disposition is Disposition.ANSWERED and not call.truncated

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from agent.model import CapturedCall
 from agent.settings import SiprecSettings
 from agent.sip.courier import Courier
 from agent.sip.siprec import RecordingServer
+from tests.certificates import KeyPair
 
 DATA = Path(__file__).parents[1] / "data"
 SCENARIOS = Path(__file__).parents[1] / "scenarios" / "siprec"
@@ -59,6 +61,7 @@ class MemoryIntake:
     def __init__(self) -> None:
         self.calls: dict[str, CapturedCall] = {}
         self.events: list[tuple[str, str]] = []
+        self.closed: list[CapturedCall] = []
         self.away = 0
 
     async def open_call(self, call: CapturedCall) -> int:
@@ -76,6 +79,8 @@ class MemoryIntake:
             raise DatabaseUnavailable("PostgreSQL does not answer.")
         self.events.append((verb, call.key))
         self.calls[call.key] = call
+        if verb == "close":
+            self.closed.append(call)
         return 1
 
 
@@ -100,11 +105,42 @@ class Bench:
     def address(self) -> tuple[str, int]:
         return self.server.address
 
+    @property
+    def tls_address(self) -> tuple[str, int]:
+        assert self.server.tls_address
+        return self.server.tls_address
+
+    @contextlib.asynccontextmanager
+    async def phone(self, transport: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Phone | TlsPhone]:
+        """A plain client on any transport; for TLS with the ``tls`` context."""
+        if transport != "tls":
+            with Phone(self.address, transport) as phone:
+                yield phone
+            return
+        reader, writer = await asyncio.open_connection(*self.tls_address, ssl=tls)
+        try:
+            yield TlsPhone(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
     async def ended(self, count: int = 1) -> list[CapturedCall]:
         """Wait until so many calls were closed in the intake, then give them in the order they began."""
-        await until(lambda: sum(verb == "close" for verb, _ in self.intake.events) >= count)
-        calls = [self.intake.calls[key] for verb, key in self.intake.events if verb == "close"]
-        return sorted(calls, key=lambda call: call.started)
+        await until(lambda: len(self.intake.closed) >= count)
+        return sorted(self.intake.closed, key=lambda call: call.started)
+
+
+def tls_settings(pair: KeyPair, client_ca: Path | None = None) -> SiprecSettings:
+    """A server on free ports, TLS included."""
+    return SiprecSettings(
+        listen="127.0.0.1",
+        port=0,
+        tls_port=0,
+        tls_certificate=pair.certificate,
+        tls_key=pair.key,
+        tls_client_ca=client_ca,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -117,7 +153,7 @@ async def bench(data_dir: Path, settings: SiprecSettings | None = None) -> Async
     try:
         yield Bench(server, recorder, intake, courier, data_dir)
     finally:
-        await server.stop()
+        await server.stop(goodbye_s=0.1)
         await courier.drain(5)
         await courier.stop()
         recorder.close()
@@ -177,6 +213,44 @@ class Phone:
         return False
 
 
+class TlsPhone:
+    """The same over TLS."""
+
+    transport = "tls"
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @property
+    def port(self) -> int:
+        return int(self._writer.get_extra_info("sockname")[1])
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def receive(self, timeout: float = 5.0) -> bytes:
+        """The next message."""
+        async with asyncio.timeout(timeout):
+            try:
+                head = await self._reader.readuntil(b"\r\n\r\n")
+                return head + await self._reader.readexactly(int(header(head, "Content-Length") or 0))
+            except asyncio.IncompleteReadError:
+                raise ConnectionResetError from None
+
+    async def ask(self, data: bytes) -> bytes:
+        await self.send(data)
+        return await self.receive()
+
+    async def silent(self, seconds: float = 0.1) -> bool:
+        """Whether nothing comes for a while."""
+        try:
+            await self.receive(seconds)
+        except TimeoutError:
+            return True
+        return False
+
+
 def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
@@ -192,7 +266,7 @@ def sdp_ports(answer: bytes) -> list[int]:
 
 def request(
     method: str,
-    phone: Phone,
+    phone: Phone | TlsPhone,
     *,
     call_id: str = "call-1@client.example.com",
     cseq: int = 1,

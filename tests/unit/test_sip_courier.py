@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -138,20 +139,20 @@ async def test_a_folder_assembled_meanwhile_gives_no_call(tmp_path: Path) -> Non
 
 
 async def test_a_crash_in_the_middle_of_a_call_is_recovered(tmp_path: Path) -> None:
-    """The server is dropped without a goodbye while a call goes on; the next start finds the call."""
-    sound = b"\xd5" * 8000
-    async with bench(tmp_path) as b:
-        playing = asyncio.create_task(
-            play_call(b.address, PlayedCall(caller="1", callee="2", caller_sound=sound, session_id="cut"))
-        )
+    """What lies on the disk while a call goes on is what a crash leaves: the next start finds the call."""
+    call = PlayedCall(caller="1", callee="2", caller_sound=b"\xd5" * 8000)
+    left = tmp_path / "left"
+    async with bench(tmp_path / "data") as b:
+        playing = asyncio.create_task(play_call(b.address, call))
         await until(lambda: bool(b.intake.calls))
-        await b.server._listeners.stop()
-        b.server._dialogs.clear()  # what a SIGKILL leaves of them
-        playing.cancel()
-    assert b.intake.calls["cut"].ended is None
+        shutil.copytree(tmp_path / "data" / "captures", left)
+        await playing
+    stored = b.intake.calls[call.session_id]
+    assert not stored.truncated
     intake = MemoryIntake()
-    teller = courier(intake, tmp_path / "captures")
+    teller = courier(intake, left)
     assert await teller.recover() == 1
     assert await teller.drain(5)
-    call = intake.calls["cut"]
-    assert call.truncated and call.ended and call.disposition is Disposition.ANSWERED
+    recovered = intake.calls[call.session_id]
+    assert recovered.truncated and recovered.ended and recovered.disposition is Disposition.ANSWERED
+    assert recovered.capture_id == stored.capture_id

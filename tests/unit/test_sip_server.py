@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from agent.demo.siprec_client import CallRefused, PlayedCall, play_call
 from agent.model import Disposition
 from agent.settings import SiprecSettings
 from agent.sip.journal import NO_MEDIA, read_journal
+from tests.certificates import Authority
 from tests.unit.sip_peers import (
     DATA,
     Phone,
@@ -22,7 +24,9 @@ from tests.unit.sip_peers import (
     sdp,
     sdp_ports,
     status,
+    tls_settings,
     to_tag,
+    until,
 )
 
 OPENSIPS = (DATA / "siprec" / "opensips-4.1-rtpengine-invite.sip").read_bytes()
@@ -177,7 +181,7 @@ async def test_refusals(tmp_path: Path) -> None:
     async with bench(tmp_path, settings) as b:
         with Phone(b.address) as phone:
             encrypted = sdp("1 sendonly").replace(b"RTP/AVP", b"RTP/SAVP")
-            for number, body in enumerate((b"", encrypted, b"v=0\r\nm=video 1 RTP/AVP 96\r\n")):
+            for number, body in enumerate((b"v=0\r\n", encrypted, b"v=0\r\nm=video 1 RTP/AVP 96\r\n")):
                 invite = request("INVITE", phone, cseq=number, content_type="application/sdp", body=body)
                 assert status(await phone.ask(invite)) == 488
             b.recorder.full = True
@@ -207,7 +211,7 @@ async def test_a_stranger_is_refused(tmp_path: Path) -> None:
 
 
 async def test_no_sound_after_the_ack_is_said_loudly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.sip.siprec.MEDIA_AWAITED_S", 0.05)
+    monkeypatch.setattr("agent.sip.watch.MEDIA_AWAITED_S", 0.05)
     async with bench(tmp_path) as b:
         with Phone(b.address) as phone:
             for number, heard in enumerate((False, True)):
@@ -240,34 +244,44 @@ async def test_stopping_says_goodbye_and_marks_the_call_as_cut(tmp_path: Path) -
     assert call.truncated and call.details["ended_by"] == "shutdown"
 
 
-async def test_two_recordings_of_one_conversation_are_two_calls(tmp_path: Path) -> None:
+async def test_a_second_recording_of_a_session_is_a_second_capture_of_the_same_call(tmp_path: Path) -> None:
+    session = "6f1c0f0e5f2d4b8fa3a1"
     async with bench(tmp_path) as b:
         for _ in range(2):
-            await play_call(b.address, PlayedCall(caller="1", callee="2", answered=False, session_id="same"))
+            await play_call(b.address, PlayedCall(caller="1", callee="2", answered=False, session_id=session))
         first, second = await b.ended(2)
-    assert first.key == "same" and second.key.startswith("same;")
-    assert first.conversation_key == second.conversation_key == "same"
+    assert first.key == second.key == session
     assert first.capture_id != second.capture_id
 
 
-async def test_the_torture_messages_leave_the_server_unharmed(tmp_path: Path) -> None:
+async def test_an_id_too_short_to_be_unique_hides_no_call_in_another(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        for _ in range(2):
+            await play_call(b.address, PlayedCall(caller="1", callee="2", answered=False, session_id="1"))
+        first, second = await b.ended(2)
+    assert first.key != second.key and first.key.startswith("1;") and second.key.startswith("1;")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+async def test_the_torture_messages_leave_the_server_unharmed(tmp_path: Path, transport: str) -> None:
     torture = sorted((DATA / "rfc4475").glob("*.dat"))
     assert len(torture) == 49
-    failures: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    authority = Authority(tmp_path / "tls")
+    tls = authority.client_context()
+    problems: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     try:
-        async with bench(tmp_path) as b:
-            before = b.server._quiet.lets("failed")
-            assert before == 0  # from here on an error of ours would be counted
+        async with bench(tmp_path, tls_settings(authority.issue("server"))) as b:
             for path in torture:
-                for transport in ("udp", "tcp"):
-                    with Phone(b.address, transport) as phone:
-                        await phone.send(path.read_bytes())
+                async with b.phone(transport, tls) as phone:
+                    await phone.send(path.read_bytes())
+                    with contextlib.suppress(ConnectionError):
                         await phone.silent(0.01)
-            assert not b.server._quiet._hidden["failed"]
-            await play_call(b.address, PlayedCall(caller="1", callee="2", caller_sound=SOUND, callee_sound=SOUND))
-            calls = await b.ended()
+            assert b.server.failures == 0
+            call = PlayedCall(caller="1", callee="2", caller_sound=SOUND, callee_sound=SOUND)
+            await play_call(b.tls_address if transport == "tls" else b.address, call, transport, tls=tls)
+            await until(lambda: call.session_id in b.intake.calls and bool(b.intake.calls[call.session_id].ended))
     finally:
         asyncio.get_running_loop().set_exception_handler(None)
-    assert not failures
-    assert calls[-1].disposition is Disposition.ANSWERED
+    assert not problems
+    assert b.intake.calls[call.session_id].disposition is Disposition.ANSWERED

@@ -1,0 +1,140 @@
+"""TLS for SIP (RFC 3261, 26.2.1; RFC 5246, RFC 8446): who may connect, with which certificate, checked how.
+
+A stranger's connection is closed before the handshake, which is what costs. A renewed certificate is taken by the next
+connection without a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from agent.errors import Misconfigured
+from agent.sip.quiet import Quiet
+
+log = structlog.get_logger()
+
+HANDSHAKE_S = 10.0
+MAX_HANDSHAKES = 64  # at the same time; whoever is past it tries again, as SIP clients do
+BACKLOG = 128
+
+
+class Certificates:
+    """The server's certificate and key, and the authority of the clients, from files that may be renewed."""
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+        """Read the files. Blocks.
+
+        Raises:
+            Misconfigured: a file is missing or cannot be used; the text names the setting.
+        """
+        self._files = tuple(path for path in (certificate, key, client_ca) if path is not None)
+        self._certificate, self._key, self._client_ca = certificate, key, client_ca
+        self._state = self._stamps()
+        self._context = self._read()
+
+    def context(self) -> ssl.SSLContext:
+        """What the next connection is to use; read anew where a file has changed. Blocks."""
+        stamps = self._stamps()
+        if stamps != self._state:
+            self._state = stamps
+            try:
+                self._context = self._read()
+            except Misconfigured as error:
+                log.error("siprec_certificate_not_renewed", problem=error.what, remedy=error.remedy)  # noqa: TRY400 - says it all
+            else:
+                log.info("siprec_certificate_renewed", file=str(self._certificate))
+        return self._context
+
+    def _stamps(self) -> tuple[tuple[int, int], ...]:
+        stamps = []
+        for path in self._files:
+            with suppress(OSError):
+                found = path.stat()
+                stamps.append((found.st_mtime_ns, found.st_ino))
+        return tuple(stamps)
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False
+        try:
+            context.load_cert_chain(self._certificate, self._key, password="")  # an encrypted key fails, never asks
+        except (OSError, ValueError) as error:
+            raise Misconfigured(
+                f"siprec.tls_certificate or siprec.tls_key cannot be used: {_reason(error)}.",
+                remedy="Name a certificate chain and its key without a passphrase, both PEM, readable for the service.",
+            ) from None
+        if self._client_ca is not None:
+            try:
+                context.load_verify_locations(self._client_ca)
+            except (OSError, ValueError) as error:
+                raise Misconfigured(
+                    f"siprec.tls_client_ca cannot be used: {_reason(error)}.",
+                    remedy="Name the PEM file of the authority that signed the clients' certificates.",
+                ) from None
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+class TlsListener:
+    """Accepts connections, turns strangers away, and shakes hands with the others."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        certificates: Certificates,
+        protocol: Callable[[], asyncio.Protocol],
+        welcome: Callable[[str], bool],
+    ) -> None:
+        self._socket, self._certificates = sock, certificates
+        self._protocol, self._welcome = protocol, welcome
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+        self._quiet = Quiet()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(), name="siprec-tls")
+
+    async def stop(self) -> None:
+        """Accept no more and break off handshakes; connections that stand are their protocol's affair."""
+        tasks = [self._accepting, *self._handshakes]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._socket.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(self._socket)
+            except OSError:  # the client went, or no descriptor is free
+                await asyncio.sleep(0.1)
+                continue
+            if not self._welcome(peer[0]) or len(self._handshakes) >= MAX_HANDSHAKES:
+                connection.close()
+                continue
+            task = loop.create_task(self._shake_hands(connection, peer[0]))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket, peer: str) -> None:
+        connection.setblocking(False)
+        context = await asyncio.to_thread(self._certificates.context)
+        try:  # from here on the socket is the loop's, which closes it when the handshake fails
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol, connection, ssl=context, ssl_handshake_timeout=HANDSHAKE_S
+            )
+        except OSError as error:  # ssl.SSLError is one
+            if (hidden := self._quiet.lets(peer)) is not None:
+                log.warning("siprec_tls_refused", peer=peer, problem=_reason(error), like_it=hidden)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error)
