@@ -27,13 +27,16 @@ from agent.model import SourceState
 from agent.parts import Parts, database, prepare_data_dir
 from agent.processes import ChildProcess
 from agent.settings import Settings
+from agent.sip.commands import CommandDesk
 from agent.sip.courier import Courier
+from agent.sip.listening import ListeningPost
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
 from agent.store import sources
 from agent.store.embedded import Lock
 from agent.store.engine import Store
 from agent.store.migrate import migrate
+from agent.store.notices import COMMANDS, Notices
 from agent.web.app import WebServer
 from agent.web.services import Services
 from agent.worker import KINDS
@@ -55,6 +58,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._stack = AsyncExitStack()
         self._siprec: RecordingServer | None = None
+        self._desk: CommandDesk | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.addresses: dict[str, list[str | int]] = {}
 
@@ -81,25 +85,30 @@ class Service:
         self._stack.callback(Lock(settings.data_dir / "service.lock").release)
         url = await self._stack.enter_async_context(database(settings))
         parts = Parts(settings, url)
+        notices = Notices(url)
         self._stack.push_async_callback(parts.close)
         parts.archive.sweep()
         self._stack.push_async_callback(self._cancel_tasks)
         if settings.siprec.enabled:
-            await self._start_siprec(parts)
+            await self._start_siprec(parts, notices)
         if settings.smtp.enabled:
             await self._start_smtp(parts)
         if settings.web.enabled:
-            await self._start_web(parts)
-        self._background(self._start_what_needs_the_database(parts, url))
+            await self._start_web(parts, notices)
+        self._background(self._start_what_needs_the_database(parts, notices))
         self._announce()
         if not parts.archive.keys.is_confirmed:
             log.warning(
                 "master_keys_not_saved_elsewhere", remedy="Run `cardline keys show`, then `cardline keys confirm`."
             )
 
-    async def _start_what_needs_the_database(self, parts: Parts, url: str) -> None:
+    async def _start_what_needs_the_database(self, parts: Parts, notices: Notices) -> None:
         """Where a database of one's own is away, calls are recorded all the same, and this part waits."""
+        url = parts.store.url
         await _when_available(lambda: migrate(url))
+        self._background(notices.run())
+        if self._desk is not None:
+            self._background(self._desk.run())
         for source in self.addresses:
             await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
         await self._start_mailboxes(parts)
@@ -107,12 +116,14 @@ class Service:
         self._background(Chainer(parts.store).run())
         log.info("service_ready")
 
-    async def _start_siprec(self, parts: Parts) -> None:
+    async def _start_siprec(self, parts: Parts, notices: Notices) -> None:
         settings, captures = self._settings, self._settings.data_dir / "captures"
         courier = Courier(parts.intake, captures)
         recorder = Recorder(
             captures, address=settings.siprec.listen, ports=settings.siprec.rtp_ports, on_event=self._on_capture_event
         )
+        self._desk = CommandDesk(parts.store, recorder, captures, host=settings.host)
+        notices.listen(COMMANDS, self._desk.hear)
         self._siprec = RecordingServer(settings.siprec, recorder, courier, settings.data_dir)
         await courier.recover()
         self._stack.push_async_callback(courier.stop)
@@ -134,7 +145,7 @@ class Service:
         self._stack.push_async_callback(server.stop)
         self.addresses["smtp"] = [self._settings.smtp.listen, server.port]
 
-    async def _start_web(self, parts: Parts) -> None:
+    async def _start_web(self, parts: Parts, notices: Notices) -> None:
         sandbox = Sandbox()
         self._stack.push_async_callback(sandbox.stop)
         server = WebServer(
@@ -144,6 +155,8 @@ class Service:
                 archive=parts.archive,
                 linker=Linker(parts.store, self._settings),
                 extract_part=sandbox.extract_part,
+                notices=notices,
+                listen=ListeningPost(self._settings.data_dir / "captures").open,
             )
         )
         await server.start()

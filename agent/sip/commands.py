@@ -74,8 +74,14 @@ class CommandDesk:
                 await self.work()
             except Unavailable as error:
                 log.warning("call_commands_wait", reason=str(error))
-                await asyncio.sleep(RETRY_SECONDS)
-                self._asked.set()
+                await self._again()
+            except Exception:  # a bug here must not end the recording of everybody
+                log.exception("call_commands_failed")
+                await self._again()
+
+    async def _again(self) -> None:
+        await asyncio.sleep(RETRY_SECONDS)
+        self._asked.set()
 
     async def work(self) -> None:
         """Everything that waits now."""
