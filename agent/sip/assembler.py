@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tarfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -13,18 +15,33 @@ import structlog
 from agent import jobs
 from agent.archive.blobs import Archive
 from agent.errors import BlobAltered
-from agent.model import CapturedCall, SealedBlob
-from agent.sip.calls import SOURCE, captured_call, stream_plans
+from agent.model import CapturedCall, Mark, MarkKind, SealedBlob
+from agent.sip.calls import SOURCE, captured_call
 from agent.sip.journal import Fact, read_journal
-from agent.sound.assemble import Assembled, StreamPlan, assemble
-from agent.sound.codecs import Codec
+from agent.sip.sounding import Interval, codecs_of, holds, keys_of, logged_streams, pauses
+from agent.sound.assemble import Assembled, Assembly, Silence, StreamPlan
 from agent.store import blobs, interactions, recordings
 from agent.store.engine import Store
 
 log = structlog.get_logger()
 
-MEDIA_TYPE = "audio/flac"
+MEDIA_TYPE, LOGS_TYPE = "audio/flac", "application/x-tar"
+LONGEST_LEAD = timedelta(hours=1)  # of sound before the answer, and after the end
+_WORTH_A_MARK = 0.1  # seconds of sound before the answer
 _LOGS_GONE = "the packet logs of this call are gone, so there is no sound"
+_ON_HOLD = "on hold"
+_KEPT = "the packet logs are kept, since not everything in them could be decoded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A recording before it is sealed; ``unread`` holds where the logs are worth keeping beside it."""
+
+    assembled: Assembled
+    started: datetime
+    marks: tuple[Mark, ...]
+    flags: tuple[str, ...]
+    unread: bool
 
 
 class Assembler:
@@ -49,29 +66,40 @@ class Assembler:
 
     async def _make_recording(self, capture_id: str, folder: Path) -> None:
         facts = await asyncio.to_thread(read_journal, folder) if folder.is_dir() else []
-        if not facts:
+        if not facts and not any(folder.glob("*.rtpdump")):
             await self._commit(capture_id, None, None, None, flags=[_LOGS_GONE])
             return
-        call = captured_call(facts, capture_id)
-        out = folder / "recording.flac"
-        assembled = await asyncio.to_thread(_assemble, facts, call, folder, out)
-        sealed = await asyncio.to_thread(self._seal, assembled) if assembled.packets else None
-        await self._commit(capture_id, call, assembled, sealed, flags=assembled.flags)
+        made = await asyncio.to_thread(_make, facts, captured_call(facts, capture_id), folder)
+        sealed = kept = None
+        if made.assembled.packets:
+            sealed = await asyncio.to_thread(self._seal, made.assembled.path, MEDIA_TYPE)
+        if made.unread:
+            kept = await asyncio.to_thread(self._seal_logs, folder)
+        await self._commit(capture_id, made, sealed, kept, flags=made.flags)
 
-    def _seal(self, assembled: Assembled) -> SealedBlob:
+    def _seal(self, path: Path, media_type: str) -> SealedBlob:
         """Sealed and read back whole: the logs are the only other copy there is."""
-        with assembled.path.open("rb") as source:
-            sealed = self._archive.seal(source, media_type=MEDIA_TYPE)
+        with path.open("rb") as source:
+            sealed = self._archive.seal(source, media_type=media_type)
         if problem := self._archive.check(sealed):
             raise BlobAltered(f"A recording just sealed cannot be read back: {problem}.")
         return sealed
 
+    def _seal_logs(self, folder: Path) -> SealedBlob:
+        """The logs and the journal, whose keys and codecs they need, as they lie on the disk."""
+        archive = folder / "logs.tar"
+        with tarfile.open(archive, "w") as tar:
+            for path in sorted(folder.iterdir()):
+                if path.name not in (archive.name, _OUT):
+                    tar.add(path, arcname=path.name)
+        return self._seal(archive, LOGS_TYPE)
+
     async def _commit(
         self,
         capture_id: str,
-        call: CapturedCall | None,
-        assembled: Assembled | None,
+        made: _Made | None,
         sealed: SealedBlob | None,
+        kept: SealedBlob | None,
         *,
         flags: Sequence[str],
     ) -> None:
@@ -81,54 +109,97 @@ class Assembler:
                 return
             await interactions.add_flags(connection, row.interaction_id, flags)
             await recordings.mark_assembled(connection, capture_id)
-            if call is None or assembled is None or sealed is None:
+            if kept is not None:
+                logs_id = await blobs.save_blob(connection, kept, source=SOURCE)
+                await recordings.keep_log(connection, capture_id, logs_id)
+            if made is None or sealed is None:
                 return
+            assembled = made.assembled
             blob_id = await blobs.save_blob(connection, sealed, source=SOURCE)
             recording_id = await recordings.save_recording(
                 connection,
                 capture_id=capture_id,
                 interaction_id=row.interaction_id,
                 blob_id=blob_id,
-                started=_began(call),
+                started=made.started,
                 duration_ms=round(assembled.seconds * 1000),
                 channels=assembled.channels,
                 sample_rate=assembled.rate,
                 gaps=assembled.gaps,
                 truncated=row.truncated,
             )
+            await recordings.save_marks(connection, recording_id, made.marks)
             await jobs.defer(connection, [jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": recording_id})])
-        log.info("recording_sealed", capture_id=capture_id, seconds=round(assembled.seconds, 2))
-
-
-def _began(call: CapturedCall) -> datetime:
-    """A recording begins when the two began to talk."""
-    return call.answered or call.started
-
-
-def _assemble(facts: Sequence[Fact], call: CapturedCall, folder: Path, out: Path) -> Assembled:
-    plans = [
-        StreamPlan(
-            path=folder / f"{one.index}.rtpdump",
-            channel=one.channel,
-            codecs=_codecs(one.codecs, one.parameters),
+        log.info(
+            "recording_sealed",
+            capture_id=capture_id,
+            seconds=round(assembled.seconds, 2),
+            concealed_ms=assembled.concealed * 1000 // assembled.rate,
+            logs_kept=kept is not None,
         )
-        for one in stream_plans(facts)
-    ]
+
+
+_OUT = "recording.flac"
+
+
+def _make(facts: Sequence[Fact], call: CapturedCall, folder: Path) -> _Made:
+    """Everything that was captured, from the answer to the end, and before and after that where sound came."""
+    logs = [int(path.stem) for path in folder.glob("*.rtpdump") if path.stem.isdecimal()]
+    streams = logged_streams(facts, logs)
     ended = call.ended or datetime.now(UTC)
-    return assemble(plans, started=_began(call).timestamp(), ended=ended.timestamp(), out=out)
+    paused = pauses(facts, ended)
+    plans = [
+        StreamPlan(path=folder / f"{one.index}.rtpdump", channel=one.channel, codecs=codecs_of(one), srtp=keys_of(one))
+        for one in streams
+    ]
+    assembly = Assembly(plans, pauses=[(one.start, one.end) for one in paused])
+    answered = (call.answered or call.started).timestamp()
+    started, until, flags = _span(assembly, answered, max(ended.timestamp(), answered))
+    held = list(holds(facts, streams, ended))
+    silences = [Silence(start=one.start, end=one.end, channel=one.channel, reason=_ON_HOLD) for one in held]
+    assembled = assembly.write(started=started, ended=until, out=folder / _OUT, silences=silences)
+    marks = [
+        *_marks(MarkKind.EARLY_MEDIA, _lead(started, answered), started, until),
+        *_marks(MarkKind.HOLD, held, started, until),
+        *_marks(MarkKind.PAUSE, paused, started, until),
+        *assembled.marks,
+    ]
+    set_aside = any(folder.glob("*.unreadable-*"))
+    unread = assembly.unread or set_aside or bool(flags)
+    return _Made(
+        assembled=assembled,
+        started=datetime.fromtimestamp(started, UTC),
+        marks=tuple(sorted(marks, key=lambda mark: (mark.start_ms, mark.end_ms))),
+        flags=(*assembled.flags, *flags, *([_KEPT] if unread else [])),
+        unread=unread,
+    )
 
 
-def _codecs(names: dict[str, str], parameters: dict[str, str]) -> dict[int, Codec]:
-    """From the rtpmap and fmtp values of the SDP; what is no number there was never a payload type."""
-    found = {}
-    for payload_type, value in names.items():
-        name, _, rest = value.partition("/")
-        rate, _, channels = rest.partition("/")
-        if payload_type.isdigit() and rate.isdigit():
-            found[int(payload_type)] = Codec(
-                name=name,
-                clock_rate=int(rate),
-                channels=int(channels) if channels.isdigit() else 1,
-                fmtp=parameters.get(payload_type, ""),
-            )
-    return found
+def _span(assembly: Assembly, answered: float, ended: float) -> tuple[float, float, list[str]]:
+    """From when to when the recording goes: sound before the answer and after the end belongs to it."""
+    most, flags = LONGEST_LEAD.total_seconds(), []
+    first, last = assembly.first or answered, assembly.last or ended
+    if answered - first > most or last - ended > most:
+        flags.append("sound of more than an hour before the answer or after the end was left out")
+    started = min(answered, max(first, answered - most))
+    until = max(ended, min(last + 0.1, ended + most)) if last > ended else ended
+    return started, until, flags
+
+
+def _lead(started: float, answered: float) -> list[Interval]:
+    return [Interval(start=started, end=answered)] if answered - started > _WORTH_A_MARK else []
+
+
+def _marks(kind: MarkKind, intervals: Sequence[Interval], started: float, ended: float) -> list[Mark]:
+    """The intervals within the recording."""
+    return [
+        Mark(
+            kind=kind,
+            channel=one.channel,
+            start_ms=round((max(one.start, started) - started) * 1000),
+            end_ms=round((min(one.end, ended) - started) * 1000),
+            text=one.text,
+        )
+        for one in intervals
+        if one.start < ended and one.end > started
+    ]

@@ -82,6 +82,11 @@ class Assembly:
         """When the last packet came."""
         return max((sound.last for sound in self._sounds if sound.packets), default=None)
 
+    @property
+    def unread(self) -> bool:
+        """Whether there may be sound in the logs that was not understood, so that they are worth keeping."""
+        return any(sound.unread for sound in self._sounds)
+
     def write(self, *, started: float, ended: float, out: Path, silences: Sequence[Silence] = ()) -> Assembled:
         """Write the recording from ``started`` to ``ended`` (seconds since the epoch) to ``out``.
 

@@ -32,12 +32,15 @@ class Batch:
 class BatchReader(Iterator[Batch]):
     """The packets of a log, some thousands at a time; ``torn`` says in words if the log ends in garbage.
 
+    ``unread`` is the number of bytes of that garbage.
+
     Encrypted packets are opened by ``opener``. What came within ``pauses`` (seconds since the epoch) is passed over,
     whatever it is: that sound is not to exist.
     """
 
     def __init__(self, path: Path, *, opener: Opener | None = None, pauses: Sequence[tuple[float, float]] = ()) -> None:
         self.torn: str | None = None
+        self.unread = 0
         self._opener, self._pauses = opener, pauses
         self._batches = self._read(path)
 
@@ -49,6 +52,7 @@ class BatchReader(Iterator[Batch]):
             head = read_head(file)
             if head is None:
                 self.torn = "the log has no readable head"
+                self.unread = path.stat().st_size
                 return
             done, rest = head.size, b""
             while block := file.read(BLOCK):
@@ -63,6 +67,7 @@ class BatchReader(Iterator[Batch]):
                     break
             if rest:
                 self.torn = f"the log is torn at byte {done}"
+                self.unread = path.stat().st_size - done
 
     def _batch(self, data: bytes, starts: Ints, sizes: Ints, arrival: Floats) -> Batch:
         kept = sizes > 0  # 0 marks RTCP

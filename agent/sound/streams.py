@@ -12,6 +12,7 @@ from agent.sound.batches import Batch, BatchReader
 from agent.sound.codecs import STATIC_CODECS, Codec, framing, is_sound, sound_rate
 from agent.sound.decoding import LOST, MOST_CHANGES, SHORTEST_GAP, SUPPRESSED, Change, Decoding, Note, Piece, Resampling
 from agent.sound.events import MOST, KeyPress, KeyReader
+from agent.sound.packetlog import LONGEST_PACKET
 from agent.sound.placing import Placer, Table
 from agent.sound.rtp import Bools, Floats
 from agent.sound.srtp import Opener, SrtpKeys
@@ -41,6 +42,7 @@ class StreamPlan:
 class StreamSound:
     """The sound of one log. `survey` first, then `pieces`; ``flags``, ``notes``, ``changes`` say what was found in it.
 
+    ``unread`` holds where there may be sound in the log that was not understood.
     ``first`` and ``last`` are the arrivals of its first and last packet in seconds since the epoch, 0 without any.
     """
 
@@ -54,6 +56,7 @@ class StreamSound:
         self.dropped = 0
         self.concealed = 0
         self.rate = 0
+        self.unread = False
         self.first = self.last = 0.0
         self._pauses = pauses
         self._codecs = {**STATIC_CODECS, **plan.codecs}
@@ -88,6 +91,7 @@ class StreamSound:
         if found:
             self._anchors = find_anchors(Blocks(*(np.concatenate(part) for part in zip(*found, strict=True))))
         self._judge(np.flatnonzero(seen).tolist())
+        self.unread = self.unread or reader.unread > LONGEST_PACKET or refused > 0
         self._flag(f"{reader.torn}", reader.torn)
         self._flag(f"{refused} encrypted packets do not open under any key", refused)
         self._flag(f"more than {MOST} keys were pressed; the rest is left out", keys.overflow)
@@ -127,6 +131,7 @@ class StreamSound:
             if codec is not None and self._table.clock[number]:
                 self.rate = max(self.rate, sound_rate(codec))
             elif codec is None or is_sound(codec):
+                self.unread = True
                 self._flag(self._unknown(number), True)
 
     def _flag(self, words: str, holds: object) -> None:

@@ -10,10 +10,10 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Gap, SealedBlob
+from agent.model import Gap, Mark, MarkKind, SealedBlob
 from agent.store import blobs, notices
 from agent.store.engine import AnyRow
-from agent.store.schema import blob, capture, recording
+from agent.store.schema import blob, capture, kept_log, recording, recording_mark
 
 OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
 
@@ -127,3 +127,31 @@ async def save_recording(
         "truncated": truncated,
     }
     return int((await connection.execute(insert(recording).values(**values).returning(recording.c.id))).scalar_one())
+
+
+async def save_marks(connection: AsyncConnection, recording_id: int, marks: Sequence[Mark]) -> None:
+    """What happened within a new recording."""
+    if marks:
+        rows = [{"recording_id": recording_id, **asdict(mark)} for mark in marks]
+        await connection.execute(insert(recording_mark), rows)
+
+
+async def list_marks(connection: AsyncConnection, recording_ids: Sequence[int]) -> dict[int, tuple[Mark, ...]]:
+    """The marks of each of these recordings in order of time; a recording without any has an empty entry."""
+    columns = recording_mark.c
+    query = (
+        select(recording_mark)
+        .where(columns.recording_id.in_(recording_ids))
+        .order_by(columns.start_ms, columns.end_ms, columns.id)
+    )
+    found: dict[int, list[Mark]] = {recording_id: [] for recording_id in recording_ids}
+    for row in await connection.execute(query):
+        found[row.recording_id].append(
+            Mark(kind=MarkKind(row.kind), channel=row.channel, start_ms=row.start_ms, end_ms=row.end_ms, text=row.text)
+        )
+    return {recording_id: tuple(marks) for recording_id, marks in found.items()}
+
+
+async def keep_log(connection: AsyncConnection, capture_id: str, blob_id: int) -> None:
+    """Note where the packet logs of a capture lie sealed."""
+    await connection.execute(insert(kept_log).values(capture_id=capture_id, blob_id=blob_id))

@@ -308,6 +308,26 @@ recording = Table(
     Index(None, "interaction_id"),
 )
 
+recording_mark = Table(
+    "recording_mark",
+    metadata,
+    _id(),
+    _of("recording"),
+    Column("kind", Text, nullable=False),
+    Column("channel", SmallInteger),  # null: all of them
+    Column("start_ms", Integer, nullable=False),
+    Column("end_ms", Integer, nullable=False),
+    _text("text"),
+    Index(None, "recording_id", "start_ms"),
+)
+
+kept_log = Table(  # packet logs that hold what could not be decoded, sealed as they came
+    "kept_log",
+    metadata,
+    Column("capture_id", Text, ForeignKey("capture.id"), primary_key=True),
+    _of("blob"),
+)
+
 transcript = Table(
     "transcript",
     metadata,
