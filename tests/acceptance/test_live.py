@@ -127,7 +127,8 @@ async def _ask(crm: ClientSession, path: str, what: dict[str, str]) -> tuple[Any
 
 async def _listen(boss: ClientSession, number: int) -> tuple[float, bytes]:
     """Seconds until the first sound, and the whole stream, which ends by itself with the call."""
-    asked, first, pieces = time.monotonic(), 0.0, []
+    asked, first = time.monotonic(), 0.0
+    pieces: list[bytes] = []
     async with boss.get(f"/calls/{number}/listen") as answer:
         assert answer.status == 200
         async for piece in answer.content.iter_any():
@@ -146,6 +147,6 @@ async def _is_recorded(service: ServiceUnderTest) -> bool:
 
 
 def _decode(flac: bytes) -> np.ndarray[Any, Any]:
-    with av.open(io.BytesIO(flac)) as container:
+    with av.open(io.BytesIO(flac), "r") as container:
         frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
     return np.concatenate([one.reshape(-1, 2) if one.shape[0] == 1 else one.T for one in frames])
