@@ -30,6 +30,7 @@ PEERS: dict[str, Peer] = {
     "espeak-ng": Peer(executables=("espeak-ng",), package="espeak-ng"),
     "ffmpeg": Peer(executables=("ffmpeg",), package="ffmpeg"),
     "mbsync": Peer(executables=("mbsync",), package="isync"),
+    "openssl": Peer(executables=("openssl",), package="openssl"),
     "sipp": Peer(executables=("sipp",), package="sip-tester"),
     "strace": Peer(executables=("strace",), package="strace"),
     "swaks": Peer(executables=("swaks",), package="swaks"),

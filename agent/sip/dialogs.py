@@ -24,12 +24,17 @@ DialogId = tuple[str, str, str]
 class StreamOpener(Protocol):
     """What of the recorder a dialog needs."""
 
-    def open_stream(self, capture_id: str, index: int) -> int:
-        """Open the socket of a stream and return its port; never waits.
+    def open_stream(self, capture_id: str, index: int, *, events: frozenset[int] = frozenset()) -> int:
+        """Open the socket of a stream, have it recorded, and return its port; never waits. A stream that is open keeps
+        its port; ``events`` are the payload types of dialled digits in it.
 
         Raises:
             OSError: no port is free.
         """
+        ...
+
+    def expect(self, capture_id: str, index: int, peer: tuple[str, int] | None) -> None:
+        """The client announced another address for a stream: follow it there."""
         ...
 
 
@@ -102,12 +107,13 @@ class Dialog:
         self.answer = self._describe(our_offer([media for _, media in self._lines]), ports)
         return self.answer
 
-    def answered(self, answer: Sequence[Media]) -> None:
+    def answered(self, answer: Sequence[Media], opener: StreamOpener) -> None:
         """The client's answer to an offer of ours: its lines mean ours by their place, whatever labels it writes."""
         for (key, known), media in zip(self._lines, answer, strict=False):
             index = self.streams.get(key)
             if index is not None:
                 label, codecs = media.label or known.label, media.codecs or known.codecs
+                self._follow(index, media, opener)
                 self._note(index, replace(media, label=label, codecs=codecs) if media.usable else None)
 
     def _describe(self, media: Sequence[Media], ports: Sequence[int]) -> bytes:
@@ -118,12 +124,23 @@ class Dialog:
         index = self.streams.get(key)
         if index is None and media.usable and len(self.streams) < MAX_STREAMS:
             index = len(self.streams)
-            self.ports[index] = opener.open_stream(self.journal.capture_id, index)
+            self.ports[index] = opener.open_stream(self.journal.capture_id, index, events=media.events)
             self.streams[key] = index
         if index is None:
             return 0
+        self._follow(index, media, opener)
         self._note(index, media if media.usable else None)
         return self.ports[index] if media.usable else 0
+
+    def _follow(self, index: int, media: Media, opener: StreamOpener) -> None:
+        """Tell the recorder what a re-INVITE changes: where the sound comes from, and how digits are marked."""
+        known = self.media.get(index)
+        if known is None or not media.usable:
+            return
+        if media.events != known.events:
+            opener.open_stream(self.journal.capture_id, index, events=media.events)
+        if (media.host, media.port) != (known.host, known.port) and media.host:
+            opener.expect(self.journal.capture_id, index, (media.host, media.port))
 
     def _note(self, index: int, media: Media | None) -> None:
         """Write the state of a stream down if it is news; None: it has ceased for now."""

@@ -48,7 +48,6 @@ class Outgoing:
         *,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
-        timeout_s: float = LIFETIME_S,
     ) -> Response | None:
         """Send a request, over UDP again and again, until its final response; None: none came or nobody is there."""
         branch = f"z9hG4bK{secrets.token_hex(12)}"
@@ -56,7 +55,7 @@ class Outgoing:
         cseq = dialog.local_cseq
         queue = self._waiting[branch] = asyncio.Queue()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(LIFETIME_S):
                 if not dialog.arrival.send(message, dialog.arrival.source):
                     if not await self._reconnected(dialog):
                         return None

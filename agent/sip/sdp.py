@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from agent.sound.srtp import SUITES, read_key
 
 MAX_MEDIA = 32
+NOBODY = "0.0.0.0"  # noqa: S104 - as a place to send to, not to listen on
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 PLAIN_RTP = ("RTP/AVP", "RTP/AVPF")
 SECURE_RTP = ("RTP/SAVP", "RTP/SAVPF")
@@ -22,6 +23,7 @@ STATIC = {"0": "PCMU/8000", "3": "GSM/8000", "4": "G723/8000", "8": "PCMA/8000",
 _MEDIA = re.compile(r"^(\S+)\s+(\d{1,5})(?:/\d+)?\s+(\S+)\s*(.*)$")
 _CRYPTO = re.compile(r"^a=crypto:(\d{1,9})\s+(\w+)\s+inline:([A-Za-z0-9+/]+=*)((?:\|[^\s;]*)*)((?:\s+\S+)*)$")
 _WEAKENED = re.compile(r"\b(?:UNENCRYPTED_SRTP|UNAUTHENTICATED_SRTP|KDR)\b")
+_CONNECTION = re.compile(r"^c=IN\s+IP[46]\s+([0-9A-Za-z.:-]{1,255})(?:/\d+)*\s*$")
 _MAPPED = re.compile(r"^(\d{1,3})\s+(\S.*)$")
 
 
@@ -39,7 +41,8 @@ class Crypto:
 class Media:
     """One m-line of an offer. ``codecs`` and ``parameters`` map payload types to rtpmap and fmtp values.
 
-    ``crypto`` has the keys that we can use, in the client's order.
+    ``crypto`` has the keys that we can use, in the client's order; ``host`` is where the client receives, and mostly
+    sends from (its c-line).
     """
 
     kind: str
@@ -51,6 +54,16 @@ class Media:
     codecs: dict[str, str]
     parameters: dict[str, str]
     crypto: tuple[Crypto, ...] = ()
+    host: str = ""
+
+    @property
+    def events(self) -> frozenset[int]:
+        """The payload types that carry telephone events (RFC 4733)."""
+        return frozenset(
+            int(fmt)
+            for fmt, codec in self.codecs.items()
+            if codec.lower().startswith("telephone-event/") and int(fmt) < 128
+        )
 
     @property
     def secure(self) -> bool:
@@ -81,10 +94,11 @@ def read_offer(sdp: bytes) -> tuple[Media, ...]:
     fallback = _direction(session, "sendrecv")
     if _held(session):
         fallback = "inactive"
-    return tuple(found for lines in media if (found := _media(lines, fallback)) is not None)
+    host = _host(session)
+    return tuple(found for lines in media if (found := _media(lines, fallback, host)) is not None)
 
 
-def _media(lines: Sequence[str], fallback: str) -> Media | None:
+def _media(lines: Sequence[str], fallback: str, host: str) -> Media | None:
     first = _MEDIA.match(lines[0][2:])
     if not first or int(first[2]) > 65535:
         return None
@@ -100,6 +114,7 @@ def _media(lines: Sequence[str], fallback: str) -> Media | None:
         codecs={fmt: codecs[fmt] for fmt in formats if fmt in codecs},
         parameters={fmt: value for fmt, value in _mapped(lines, "a=fmtp:").items() if fmt in formats},
         crypto=tuple(found for line in lines if (found := _crypto(line)) is not None),
+        host=_host(lines) or host,
     )
 
 
@@ -124,9 +139,14 @@ def _direction(lines: Sequence[str], fallback: str) -> str:
     return next((line[2:] for line in lines if line[2:] in DIRECTIONS and line.startswith("a=")), fallback)
 
 
+def _host(lines: Sequence[str]) -> str:
+    found = (_CONNECTION.match(line) for line in lines)
+    return next((match[1] for match in found if match), "")
+
+
 def _held(lines: Sequence[str]) -> bool:
     """Hold as RFC 2543 said it: the null address."""
-    return any(re.match(r"c=IN\s+IP4\s+0\.0\.0\.0$", line) for line in lines)
+    return _host(lines) == NOBODY
 
 
 def only_encrypted(offer: Sequence[Media]) -> bool:

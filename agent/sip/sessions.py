@@ -19,7 +19,7 @@ from agent.settings import SiprecSettings
 from agent.sip.answers import ABILITIES, Answers
 from agent.sip.body import Body, read_body
 from agent.sip.calls import SOURCE, conversation_of, session_key
-from agent.sip.dialogs import Dialog, DialogId
+from agent.sip.dialogs import Dialog, DialogId, StreamOpener
 from agent.sip.journal import ACKED, ANSWERED, CLOSED, NO_MEDIA, OPENED, UNACKED, UPDATED, Journal
 from agent.sip.message import Request, response_target
 from agent.sip.outgoing import Outgoing
@@ -35,12 +35,8 @@ STOP_S = 10.0
 _REPLACES = re.compile(r"^\s*([^;\s]+)\s*;(.*)$")
 
 
-class Recorder(Protocol):
+class Recorder(StreamOpener, Protocol):
     """What of `agent.sip.recorder.Recorder` is needed here."""
-
-    def open_stream(self, capture_id: str, index: int) -> int:
-        """Open the socket of a stream, have it recorded, and return its port; never waits."""
-        ...
 
     async def close_capture(self, capture_id: str) -> None:
         """Close a call's streams; returns when its packet logs are complete on the disk."""
@@ -247,7 +243,7 @@ class Sessions:
         self.note(dialog, ACKED)
         if dialog.offering and answer:
             try:
-                dialog.answered(answer)
+                dialog.answered(answer, self._recorder)
                 dialog.described = True
             except OSError:
                 log.exception("siprec_update_failed", capture_id=dialog.journal.capture_id)
@@ -283,6 +279,11 @@ class Sessions:
     def is_open(self, dialog: Dialog) -> bool:
         """Whether this one goes on."""
         return self._dialogs.get(dialog.id) is dialog
+
+    def refreshed(self, dialog: Dialog, sdp: bytes) -> None:
+        """The client answered a re-INVITE of ours."""
+        if answer := read_offer(sdp):
+            dialog.answered(answer, self._recorder)
 
     def no_media(self, dialog: Dialog) -> None:
         """Say loudly that nothing is heard."""

@@ -21,7 +21,6 @@ from agent.sip.body import read_body
 from agent.sip.dialogs import Dialog
 from agent.sip.journal import UNREFRESHED
 from agent.sip.outgoing import Outgoing
-from agent.sip.sdp import read_offer
 from agent.sip.sessiontimer import SessionTimer, refreshed_timer, smallest_allowed
 
 log = structlog.get_logger()
@@ -42,6 +41,10 @@ class Sessions(Protocol):
 
     def is_open(self, dialog: Dialog) -> bool:
         """Whether this one goes on."""
+        ...
+
+    def refreshed(self, dialog: Dialog, sdp: bytes) -> None:
+        """The client answered a re-INVITE of ours."""
         ...
 
     def no_media(self, dialog: Dialog) -> None:
@@ -122,7 +125,7 @@ class Watch:
             response = await self._outgoing.ask(dialog, "INVITE", headers=headers, body=dialog.offer())
             dialog.inviting = False
             if response and response.status < 300 and (answer := response.body):
-                dialog.answered(read_offer(read_body(response.header("content-type"), answer).sdp or b""))
+                self._sessions.refreshed(dialog, read_body(response.header("content-type"), answer).sdp or b"")
         if not self._sessions.is_open(dialog):
             return
         if response is None or response.status in GONE:

@@ -29,9 +29,14 @@ class SocketRecorder:
         self.sockets: dict[tuple[str, int], socket.socket] = {}
         self.packets: dict[tuple[str, int], list[bytes]] = {}
         self.closed: list[str] = []
+        self.events: dict[tuple[str, int], frozenset[int]] = {}
+        self.expected: list[tuple[int, tuple[str, int] | None]] = []
         self.full = False
 
-    def open_stream(self, capture_id: str, index: int) -> int:
+    def open_stream(self, capture_id: str, index: int, *, events: frozenset[int] = frozenset()) -> int:
+        self.events[capture_id, index] = events
+        if known := self.sockets.get((capture_id, index)):
+            return int(known.getsockname()[1])
         if self.full:
             raise OSError(28, "no port is free")
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -40,6 +45,9 @@ class SocketRecorder:
         self.sockets[capture_id, index] = sock
         self.packets[capture_id, index] = []
         return int(sock.getsockname()[1])
+
+    def expect(self, capture_id: str, index: int, peer: tuple[str, int] | None) -> None:
+        self.expected.append((index, peer))
 
     async def close_capture(self, capture_id: str) -> None:
         for key in [key for key in self.sockets if key[0] == capture_id]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from agent.sip.body import read_body
 from agent.sip.calls import captured_call, session_key
-from agent.sip.identities import number_of
 from agent.sip.framing import MAX_BODY, MAX_HEAD, PING, Framer, StreamBroken
+from agent.sip.identities import number_of
 from agent.sip.journal import OPENED, STREAM, Fact
 from agent.sip.message import MalformedRequest, Request, build_response, read_request, response_target
 from agent.sip.metadata import MAX_BYTES, MetadataUnreadable, merge, read_metadata, read_time
