@@ -27,7 +27,8 @@ log = structlog.get_logger()
 
 MEDIA_TYPE, LOGS_TYPE = "audio/flac", "application/x-tar"
 LONGEST_LEAD = timedelta(hours=1)  # of sound before the answer, and after the end
-_WORTH_A_MARK = 0.1  # seconds of sound before the answer
+_AROUND = 0.1  # seconds around a packet's arrival in which its sound may lie
+_WORTH_A_MARK = 0.2  # seconds of sound before the answer
 _LOGS_GONE = "the packet logs of this call are gone, so there is no sound"
 _ON_HOLD = "on hold"
 _KEPT = "the packet logs are kept, since not everything in them could be decoded"
@@ -181,8 +182,8 @@ def _span(assembly: Assembly, answered: float, ended: float) -> tuple[float, flo
     first, last = assembly.first or answered, assembly.last or ended
     if answered - first > most or last - ended > most:
         flags.append("sound of more than an hour before the answer or after the end was left out")
-    started = min(answered, max(first, answered - most))
-    until = max(ended, min(last + 0.1, ended + most)) if last > ended else ended
+    started = max(first - _AROUND, answered - most) if first < answered else answered
+    until = min(last + _AROUND, ended + most) if last > ended else ended
     return started, until, flags
 
 

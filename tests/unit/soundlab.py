@@ -48,14 +48,16 @@ def chirps(seconds: float, *, rate: int = 8000, seed: int = 1) -> Samples:
     return cast(Samples, (strength * np.sin(2 * np.pi * np.cumsum(pitch) / rate)).astype(np.int16))
 
 
-def encode(sound: Samples, codec: str, *, rate: int = 8000) -> list[bytes]:
-    """The sound through an encoder of FFmpeg, as the packets the encoder makes."""
+def encode(sound: Samples, codec: str, *, rate: int = 8000, bit_rate: int = 0, layout: str = "mono") -> list[bytes]:
+    """The sound (interleaved if stereo) through an encoder of FFmpeg, as the packets the encoder makes."""
     context = cast(AudioCodecContext, av.CodecContext.create(codec, "w"))
-    context.sample_rate, context.layout, context.format = rate, "mono", av.AudioFormat("s16")
+    context.sample_rate, context.layout, context.format = rate, layout, av.AudioFormat("s16")
+    if bit_rate:
+        context.bit_rate = bit_rate
     if codec == "libopus":
         context.options = {"frame_duration": "20"}
     context.open()
-    frame = av.AudioFrame.from_ndarray(sound.reshape(1, -1), format="s16", layout="mono")
+    frame = av.AudioFrame.from_ndarray(sound.reshape(1, -1), format="s16", layout=layout)
     frame.sample_rate = rate
     return [bytes(packet) for packet in [*context.encode(frame), *context.encode(None)]]
 
