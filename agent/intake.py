@@ -50,7 +50,9 @@ class Intake:
             DatabaseUnavailable: nothing was changed; say it again later.
         """
         async with self._store.begin() as connection:
-            return await self._merge_call(connection, call)
+            interaction_id = await self._merge_call(connection, call)
+            await recordings.settle_call(connection, interaction_id)
+            return interaction_id
 
     async def update_call(self, call: CapturedCall) -> int:
         """More is known now; the same as `open_call`, named for what the source saw."""
@@ -67,6 +69,7 @@ class Intake:
                     task=jobs.ASSEMBLE, queue=jobs.host_queue(self._host), args={"capture_id": call.capture_id}
                 )
                 await jobs.defer(connection, [work])
+            await recordings.settle_call(connection, interaction_id)
             return interaction_id
 
     async def _merge_call(self, connection: AsyncConnection, call: CapturedCall) -> int:

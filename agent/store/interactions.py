@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, all_, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, all_, and_, bindparam, case, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
@@ -140,13 +140,16 @@ async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot:
     )
     new = statement.excluded
     is_final = call.c.disposition != Disposition.IN_PROGRESS
+    was_answered = and_(call.c.answered_at.is_not(None), new.disposition != Disposition.IN_PROGRESS)
     result = await connection.execute(
         statement.on_conflict_do_update(
             index_elements=[call.c.interaction_id],
             set_={
                 "answered_at": func.coalesce(call.c.answered_at, new.answered_at),
-                "ended_at": func.coalesce(call.c.ended_at, new.ended_at),
-                "disposition": case((is_final, call.c.disposition), else_=new.disposition),
+                "ended_at": func.greatest(call.c.ended_at, new.ended_at),  # of several recorders the last one
+                "disposition": case(
+                    (is_final, call.c.disposition), (was_answered, Disposition.ANSWERED), else_=new.disposition
+                ),
                 "truncated": call.c.truncated | new.truncated,
             },
         ).returning(call.c.disposition)

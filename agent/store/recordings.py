@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import case, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Gap, Mark, MarkKind, SealedBlob
+from agent.model import Disposition, Gap, Mark, MarkKind, SealedBlob
 from agent.store import blobs, notices
 from agent.store.engine import AnyRow
-from agent.store.schema import blob, capture, kept_log, recording, recording_mark
+from agent.store.schema import blob, call, capture, kept_log, recording, recording_mark
 
 OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
 
@@ -67,8 +67,10 @@ async def find_recording(connection: AsyncConnection, recording_id: int) -> Reco
 
 
 async def list_recordings(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Recording]:
-    """The recordings of these interactions, in order of time."""
-    query = _SELECT.where(recording.c.interaction_id.in_(interaction_ids)).order_by(recording.c.started_at)
+    """The recordings of these interactions. Of one that was recorded more than once the fuller comes first: whole
+    before cut short, then the longer."""
+    fuller = (recording.c.truncated, recording.c.duration_ms.desc(), recording.c.started_at, recording.c.id)
+    query = _SELECT.where(recording.c.interaction_id.in_(interaction_ids)).order_by(recording.c.interaction_id, *fuller)
     return [_recording(row) for row in await connection.execute(query)]
 
 
@@ -87,6 +89,24 @@ async def close_capture(connection: AsyncConnection, capture_id: str, *, truncat
         .returning(capture.c.id)
     )
     return (await connection.execute(statement)).first() is not None
+
+
+async def settle_call(connection: AsyncConnection, interaction_id: int) -> None:
+    """A call that several recorders were offered is whole when one of them has it whole, and goes on as long as the one
+    that was asked last records. Names of captures begin with their time, so they say which that is."""
+    mine = capture.c.interaction_id == interaction_id
+    captures = select(func.count()).where(mine).scalar_subquery()
+    cut = select(func.bool_and(capture.c.truncated)).where(mine, capture.c.state != OPEN).scalar_subquery()
+    last = select(capture.c.state).where(mine).order_by(capture.c.id.desc()).limit(1).scalar_subquery()
+    await connection.execute(
+        update(call)
+        .where(call.c.interaction_id == interaction_id, captures > 1)
+        .values(
+            truncated=func.coalesce(cut, call.c.truncated),
+            disposition=case((last == OPEN, Disposition.IN_PROGRESS), else_=call.c.disposition),
+            ended_at=case((last == OPEN, null()), else_=call.c.ended_at),
+        )
+    )
 
 
 async def find_capture(connection: AsyncConnection, capture_id: str) -> AnyRow | None:
