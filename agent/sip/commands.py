@@ -16,7 +16,7 @@ import structlog
 
 from agent.errors import Unavailable
 from agent.sip.journal import CLOSED, Journal, read_journal
-from agent.sip.pauses import PAUSED, RESUMED
+from agent.sip.sounding import PAUSED, RESUMED
 from agent.store import commands
 from agent.store.commands import CallCommand, CommandKind
 from agent.store.engine import Store

@@ -12,9 +12,8 @@ from pathlib import Path
 from agent.processes import leave_with_parent
 from agent.sip.calls import LoggedStream, stream_plans
 from agent.sip.journal import CLOSED, FILE_NAME, Fact, read_journal
-from agent.sound.codecs import Codec
+from agent.sip.sounding import codecs_of, keys_of
 from agent.sound.follow import FollowedStream, Follower, wav_head
-from agent.sound.srtp import SrtpKeys, read_key
 
 RATE = 16000  # Hz; enough for every telephone codec
 CHANNELS = 2
@@ -55,26 +54,8 @@ def _end(facts: Sequence[Fact]) -> float | None:
 
 
 def _followed(folder: Path, one: LoggedStream) -> FollowedStream:
-    keys = [key for suite, text, size in one.crypto if (key := read_key(suite, text, size)) is not None]
-    return FollowedStream(
-        path=folder / f"{one.index}.rtpdump",
-        channel=one.channel,
-        codecs={int(number): codec for number, text in one.codecs.items() if (codec := _codec(one, number, text))},
-        keys=SrtpKeys(keys=tuple(keys)) if one.crypto else None,
-    )
-
-
-def _codec(one: LoggedStream, number: str, text: str) -> Codec | None:
-    """From an rtpmap value such as ``opus/48000/2``."""
-    name, rate, channels, *_ = [*text.split("/"), "", ""]
-    if not (number.isdigit() and rate.isdigit()):
-        return None
-    return Codec(
-        name=name,
-        clock_rate=int(rate),
-        channels=int(channels) if channels.isdigit() else 1,
-        fmtp=one.parameters.get(number, ""),
-    )
+    path = folder / f"{one.index}.rtpdump"
+    return FollowedStream(path=path, channel=one.channel, codecs=codecs_of(one), keys=keys_of(one))
 
 
 def follow(folder: Path, out: int) -> None:

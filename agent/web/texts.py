@@ -308,6 +308,7 @@ _REASONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"nobody of ours was recognised", "никто из участников не опознан как сотрудник"),
         (r"extension (.+) belongs to no employee", r"внутренний номер \1 ничей"),
         (r"chosen by (.+)", r"так решил(а) \1"),
+        (r"recording was paused", "запись была на паузе"),
     )
 )
 

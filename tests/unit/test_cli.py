@@ -26,6 +26,10 @@ COMMANDS = [
     ("keys", "confirm"),
     ("user",),
     ("user", "add"),
+    ("token",),
+    ("token", "add"),
+    ("token", "list"),
+    ("token", "revoke"),
     ("database",),
     ("database", "dump"),
 ]
