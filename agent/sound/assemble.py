@@ -136,6 +136,7 @@ class Assembly:
 
     def _marks(self, rate: int, started: float, total: int) -> Iterator[Mark]:
         """What the sound itself tells, within the recording."""
+        length = total * 1000 // rate
         for sound in self._sounds:
             channel = sound.plan.channel
             for change in sound.changes:
@@ -143,8 +144,8 @@ class Assembly:
                     at = change.at * 1000 // rate
                     yield Mark(kind=MarkKind(change.kind), channel=channel, start_ms=at, end_ms=at, text=change.text)
             for press in sound.presses:
-                start, end = (round((at - started) * 1000) for at in (press.start, press.end))
-                if end >= 0 and start < total * 1000 // rate:
+                start, end = (min(round((at - started) * 1000), length) for at in (press.start, press.end))
+                if end >= 0 and start < length:
                     yield Mark(kind=MarkKind.DTMF, channel=channel, start_ms=max(start, 0), end_ms=end, text=press.key)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,13 +14,11 @@ from agent.sound.codecs import Samples
 
 MOST_CHANNELS = 8
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_NARROW, _NARROW_FRAME = 8000, 1152  # FFmpeg takes 576 here: as small a file for twice the packets
 
 
 class FlacWriter:
-    """An open FLAC file of 16 bits, mode 0600; leaving the context completes it.
-
-    A block is encoded in a thread of the writer while the caller makes the next one; never more than one waits.
-    """
+    """An open FLAC file of 16 bits, mode 0600; leaving the context completes it."""
 
     def __init__(self, path: Path, *, rate: int, channels: int) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
@@ -29,29 +26,16 @@ class FlacWriter:
         self._file = av.open(str(path), "w", format="flac")
         self._stream = self._file.add_stream("flac", rate=rate, layout=self._layout)
         self._stream.codec_context.format = av.AudioFormat("s16")
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flac")
-        self._pending: Future[None] | None = None
+        if rate <= _NARROW:
+            self._stream.codec_context.options = {"frame_size": str(_NARROW_FRAME)}
 
     def write(self, sound: Samples) -> None:
-        """Add a block of shape (samples, channels), which must not be changed any more.
-
-        Raises:
-            OSError: this block or the one before could not be written.
-        """
-        self._wait()
-        self._pending = self._thread.submit(self._encode, sound)
-
-    def _encode(self, sound: Samples) -> None:
+        """Add a block of shape (samples, channels)."""
         packed = np.ascontiguousarray(sound).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format="s16", layout=self._layout)
         frame.sample_rate, frame.pts = self._rate, self._samples
         self._samples += len(sound)
         self._file.mux(self._stream.encode(frame))
-
-    def _wait(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
 
     def __enter__(self) -> Self:
         return self
@@ -60,9 +44,7 @@ class FlacWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._thread.shutdown()
             if kind is None:
-                self._wait()
                 self._file.mux(self._stream.encode(None))
         finally:
             self._file.close()
