@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 BENCH ?=
 
 .PHONY: demo test check soak run bench lint types imports format lock peers clean help
@@ -24,7 +25,7 @@ run: $(VENV)/.installed ## The service with cardline.toml
 	@$(BIN)/cardline run
 
 test: $(VENV)/.installed peers ## All tests but the soak
-	@$(BIN)/pytest -m "not soak" $(ARGS)
+	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed lint types imports test ## Lint, types, import rules, tests
 
