@@ -111,6 +111,9 @@ class SiprecSettings(Section):
     silent_minutes: float = Field(
         10, gt=0, description="Minutes without a packet or a word after which a client is asked whether it still lives."
     )
+    mask_dtmf: bool = Field(
+        False, description="Never write down digits dialled in a call as RFC 4733 events: card numbers, PINs."
+    )
     tls_port: Port = Field(5061, description="SIP port for TLS 1.2 and newer; 0 picks a free one.")
     tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; without it no TLS.")
     tls_key: Path | None = Field(None, description="PEM file of its private key, without a passphrase.")

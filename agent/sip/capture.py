@@ -186,10 +186,11 @@ class Capture:
             stream.mask(command["masked"])
         if pauses := command.get("pauses"):
             stream.pauses = [(int(begin), None if end is None else int(end)) for begin, end in pauses]
-            begins = min(begin for begin, _ in stream.pauses)
-            self._read([stream])
-            if command["op"] == "open" or stream.lock.last >= begins:
+            if command["op"] == "open" or stream.latest >= stream.pauses[-1][0] or stream.log.pauses:
+                # written before the pause was known, or by a process that died, or not yet taken out for the last one
                 self._writer.blank(stream.log, stream.pauses)
+                stream.latest = 0
+            self._read([stream])
 
     def _close(self, capture: str, streams: list[CaptureStream]) -> None:
         left = {stream.number for stream in streams}

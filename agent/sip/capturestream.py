@@ -29,6 +29,7 @@ class CaptureStream:
         "_receivers",
         "_size",
         "capture",
+        "latest",
         "lock",
         "log",
         "masked",
@@ -53,6 +54,7 @@ class CaptureStream:
         self.lock = SenderLock()
         self.pauses: Sequence[Pause] = ()
         self.packets = self.paused = self.masked = 0
+        self.latest = 0  # arrival of the last packet that was logged, nanoseconds since the epoch
         self._masked: frozenset[int] = frozenset()
         self._size = USUAL
 
@@ -84,7 +86,8 @@ class CaptureStream:
         records = receiver.records(count, self.lock.peer, self.log.start)
         if records is None or (self._masked and not self._masked.isdisjoint(records[9 :: len(records) // count])):
             return None
-        self.lock.last, self.lock.ssrc = receiver.last(count)
+        self.latest, self.lock.ssrc = receiver.last(count)
+        self.lock.last = self.latest
         return records, count
 
     def _sift(self, receiver: Receiver, count: int) -> Block:
@@ -102,7 +105,7 @@ class CaptureStream:
                 self.masked += 1
                 data = without_payload(data)  # noqa: PLW2901
             parts += encode_record(data, self._offset(at))
-            logged += 1
+            logged, self.latest = logged + 1, at
         block = b"".join(parts), logged
         if self.paused + self.masked > secrets:
             receiver.forget(count)

@@ -71,11 +71,11 @@ class Receivers:
         """The receiver for sockets of a family that bring packets of ``size`` bytes."""
         if self._overflow is None:
             return PlainReceiver()
-        if size > USUAL or len(self._known) >= MOST_SIZES:
-            size = USUAL
-        known = self._known.get((family, size))
-        if known is None:
-            known = self._known[family, size] = BatchReceiver(size, name_size(family), self._overflow)
+        if (known := self._known.get((family, size))) is not None:
+            return known
+        if size != USUAL and (size > USUAL or len(self._known) >= MOST_SIZES):
+            return self.expecting(family)
+        known = self._known[family, size] = BatchReceiver(size, name_size(family), self._overflow)
         return known
 
 

@@ -4,83 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Set
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Set
 from pathlib import Path
 
 import pytest
 
 from agent.sip.ports import PortRange
 from agent.sip.receiving import SO_TIMESTAMPNS
-from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
+from agent.sip.recorder import CaptureEventKind
 from agent.sound.packetlog import read_packets
-from tests.unit.soundlab import rtp
-
-HOST = "127.0.0.1"
-
-
-class Bench:
-    """A recorder and what it told."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.events: list[CaptureEvent] = []
-        first = random.randrange(20000, 30000, 2)
-        self.recorder = Recorder(folder, address=HOST, ports=(first, first + 999), on_event=self.events.append)
-
-    def kinds(self, kind: CaptureEventKind) -> list[CaptureEvent]:
-        return [event for event in self.events if event.kind is kind]
-
-    def packets(self, capture: str, stream: int = 0) -> list[bytes]:
-        reader = read_packets(self.folder / capture / f"{stream}.rtpdump")
-        packets = [packet.data for packet in reader]
-        assert reader.torn is None
-        return packets
-
-
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Bench]:
-    bench = Bench(folder)
-    await bench.recorder.start()
-    try:
-        yield bench
-    finally:
-        await bench.recorder.stop()
+from tests.unit.capture_lab import HOST, Bench, counts, packet, running, sender, until
 
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with running(tmp_path / "captures") as one:
         yield one
-
-
-async def until(condition: Callable[[], object], *, within: float = 20.0) -> None:
-    """Wait for something to become true, or fail."""
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        await asyncio.sleep(0.01)
-
-
-def sender() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((HOST, 0))
-    return sock
-
-
-def packet(number: int) -> bytes:
-    return rtp(number, number * 160, number.to_bytes(4, "big") * 40)
-
-
-def counts(**some: int) -> dict[str, int]:
-    """What a CLOSED says when nothing but ``some`` is to be said."""
-    return dict.fromkeys(("packets", "strangers", "dropped", "paused", "masked", "overflowed"), 0) | some
 
 
 async def test_every_packet_is_logged_as_it_came_with_its_arrival(bench: Bench) -> None:
