@@ -28,7 +28,7 @@ from agent.parts import Parts, database, prepare_data_dir
 from agent.processes import ChildProcess
 from agent.settings import Settings
 from agent.sip.commands import CommandDesk
-from agent.sip.courier import Courier
+from agent.sip.courierprocess import CourierProcess
 from agent.sip.listening import ListeningPost
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
@@ -118,7 +118,7 @@ class Service:
 
     async def _start_siprec(self, parts: Parts, notices: Notices) -> None:
         settings, captures = self._settings, self._settings.data_dir / "captures"
-        courier = Courier(parts.intake, captures)
+        courier = CourierProcess(captures, environment=self._environment(parts.store.url))
         recorder = Recorder(
             captures,
             address=settings.siprec.listen,
@@ -129,8 +129,9 @@ class Service:
         self._desk = CommandDesk(parts.store, recorder, captures, host=settings.host)
         notices.listen(COMMANDS, self._desk.hear)
         self._siprec = RecordingServer(settings.siprec, recorder, courier, settings.data_dir)
-        await courier.recover()
+        await courier.start()
         self._stack.push_async_callback(courier.stop)
+        await courier.recover()
         await recorder.start()
         self._stack.push_async_callback(recorder.stop)
         await self._siprec.start()
@@ -178,12 +179,16 @@ class Service:
         if not self._settings.database.url.get_secret_value():
             await _when_available(partial(_forget_workers, url))
         self._background(_take_back_stalled(url))
-        environment = {"CARDLINE_DATABASE__URL": url, "CARDLINE_CONFIG": str(self._config or "")}
+        environment = self._environment(url)
         for kind in KINDS:
             if getattr(self._settings.jobs, kind):
                 child = ChildProcess(kind, ["agent.cli", "worker", kind], environment=environment)
                 await child.start()
                 self._stack.push_async_callback(child.stop)
+
+    def _environment(self, url: str) -> dict[str, str]:
+        """What a child needs to have our settings and our database."""
+        return {"CARDLINE_DATABASE__URL": url, "CARDLINE_CONFIG": str(self._config or "")}
 
     def _note_mailbox(self, store: Store) -> Callable[[str, SourceState, str], None]:
         """For the mailboxes' threads: note a state, from any thread, without waiting for it."""

@@ -6,6 +6,7 @@ There are two kinds, so that an hour of speech never holds up a mail: ``general`
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import procrastinate
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 
 KINDS = ("general", "speech")
 _AT_ONCE = {"general": 4, "speech": 1}
+_NICENESS = 10  # signalling and capture of calls, on the same machine, go first
 _IDLE_SECONDS = 5.0  # PostgreSQL's NOTIFY wakes a worker at once; this is for the notice that got lost
 
 
@@ -35,6 +37,7 @@ async def run_worker(settings: Settings, kind: str) -> None:
             "A worker on its own needs a database to take jobs from.",
             remedy="Set database.url, or run `cardline run`, which starts its own workers.",
         )
+    os.nice(_NICENESS)
     parts = Parts(settings, url)
     app = jobs.make_app(url)
     queues = await (_equip_speech(app, parts) if kind == "speech" else _equip_general(app, parts))

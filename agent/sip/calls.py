@@ -107,23 +107,18 @@ def _crypto(data: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     ]
 
 
-def session_key(request: Request, body: Body) -> str:
-    """The name of a call for good, the same at whichever recorder the session is offered: the session id.
+def session_names(request: Request, body: Body) -> tuple[str, str]:
+    """The name of a call for good, and what joins it with others of the same conversation.
 
-    An id too short to be the only one of its kind is told apart by Call-ID and From tag, so that no call ever hides in
-    another; without metadata these alone are the name.
+    The name is the same at whichever recorder the session is offered: the session id. One too short to be the only one
+    of its kind is told apart by Call-ID and From tag, so that no call ever hides in another; without metadata these
+    alone are the name. What joins it is a group or a UCID, or else its own id.
     """
-    session = next(iter(_metadata_in(body).sessions), None)
-    dialog = f"{request.call_id};{request.from_tag}"
-    if session is None:
-        return dialog
-    return session.id if is_unique(session.id) else f"{session.id};{dialog}"
-
-
-def conversation_of(request: Request, body: Body) -> str:
-    """What joins a new session with others of the same conversation; its own id where nothing does."""
     metadata = _metadata_in(body)
-    return _joining(metadata, request) or next((one.id for one in metadata.sessions), request.call_id)
+    session = next((one.id for one in metadata.sessions), "")
+    dialog = f"{request.call_id};{request.from_tag}"
+    key = session if is_unique(session) else f"{session};{dialog}" if session else dialog
+    return key, _joining(metadata, request) or session or request.call_id
 
 
 def _metadata_in(body: Body) -> Metadata:

@@ -7,7 +7,7 @@ the database is away the journals wait on the disk. A folder is never removed he
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,8 +63,11 @@ class Courier:
         *,
         first_delay: float = FIRST_DELAY_S,
         longest_delay: float = LONGEST_DELAY_S,
+        on_delivered: Callable[[str], None] = lambda capture_id: None,
     ) -> None:
+        """``on_delivered`` hears of each call whose end the database has."""
         self._door = door
+        self._on_delivered = on_delivered
         self._captures = captures
         self._delays = (first_delay, longest_delay)
         self._errands: dict[str, _Errand] = {}
@@ -85,7 +88,7 @@ class Courier:
 
     async def recover(self) -> int:
         """Bring in every folder left over from before; returns how many. Does not wait for the database."""
-        left_over = await asyncio.to_thread(_left_over, self._captures, frozenset(self._errands))
+        left_over = await asyncio.to_thread(find_left_over, self._captures, frozenset(self._errands))
         for capture_id in left_over:
             self.tell_ended(capture_id)
         if left_over:
@@ -122,6 +125,7 @@ class Courier:
             while not finished:
                 await errand.news.wait()
                 finished = await self._told(capture_id, errand)
+            self._on_delivered(capture_id)
         finally:
             self._errands.pop(capture_id, None)
 
@@ -161,7 +165,7 @@ class Courier:
             await self._door.close_call(call)
 
 
-def _left_over(captures: Path, known: Iterable[str]) -> list[str]:
+def find_left_over(captures: Path, known: Iterable[str]) -> list[str]:
     """Folders of calls of ours, oldest first, each with its end in the journal. Blocks."""
     found = []
     with suppress(FileNotFoundError):

@@ -58,9 +58,12 @@ class Journal:
         Raises:
             OSError: the disk is full or read-only; the call must be refused, so that the client tries elsewhere.
         """
-        captures.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = captures / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(8)}"
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileNotFoundError:  # the very first call
+            captures.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
         return cls(folder)
 
     @property

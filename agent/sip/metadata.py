@@ -24,6 +24,9 @@ _PREFIX = re.compile(rb"(</?|\s)(?!xmlns)[A-Za-z][\w.-]*:(?=[\w.-]+(?:\s*=\s*[\"
 _ENCODING = re.compile(rb"^<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
 
 
+_Named = dict[str, list[ET.Element]]  # the elements of a document by their local names, in document order
+
+
 class MetadataUnreadable(Unreadable):
     """The recording metadata is no XML that can be read; the call is recorded and flagged."""
 
@@ -84,16 +87,18 @@ def read_metadata(xml: bytes) -> Metadata:
         MetadataUnreadable: no well-formed XML, too large, too deep, or with entities.
     """
     root = _parsed(xml)
-    elements = list(root.iter())
+    named: _Named = {}
+    for element in root.iter():
+        named.setdefault(_local(element), []).append(element)
     return Metadata(
         complete=_text(root, "datamode").lower() != "partial",
-        calling=number_of(_inside(root, "callingpartynumber")),
-        called=number_of(_inside(root, "calledpartynumber")),
-        groups=tuple(filter(None, (_id(item, "group_id") for item in _named(elements, "group")))),
-        sessions=tuple(_session(item) for item in _named(elements, "session") if _id(item, "session_id")),
-        participants=_participants(elements),
+        calling=number_of(_first(named, "callingpartynumber")),
+        called=number_of(_first(named, "calledpartynumber")),
+        groups=tuple(filter(None, (_id(item, "group_id") for item in named.get("group", ())))),
+        sessions=tuple(_session(item) for item in named.get("session", ()) if _id(item, "session_id")),
+        participants=_participants(named),
         streams=tuple(
-            Stream(id=_id(item, "stream_id"), label=_text(item, "label")) for item in _named(elements, "stream")
+            Stream(id=_id(item, "stream_id"), label=_text(item, "label")) for item in named.get("stream", ())
         ),
     )
 
@@ -233,6 +238,12 @@ def _text(element: ET.Element, name: str) -> str:
     return ("".join(found.itertext()) if found is not None else "").strip()[:MAX_TEXT]
 
 
+def _first(named: _Named, name: str) -> str:
+    """The text of the first element of a name in the document."""
+    found = named.get(name)
+    return "".join(found[0].itertext()).strip()[:MAX_TEXT] if found else ""
+
+
 def _inside(element: ET.Element, name: str) -> str:
     """The text of the first element of that name at any depth."""
     found = next(_named(element.iter(), name), None)
@@ -251,16 +262,16 @@ def _session(element: ET.Element) -> Session:
     )
 
 
-def _participants(elements: Sequence[ET.Element]) -> tuple[Participant, ...]:
+def _participants(named: _Named) -> tuple[Participant, ...]:
     """In document order; a partial document may name one in an association only, to say that he left."""
-    sends = _sends(elements)
+    sends = _sends(named)
     times: dict[str, list[ET.Element]] = {}
-    for item in _named(elements, "participantsessionassoc"):
+    for item in named.get("participantsessionassoc", ()):
         times.setdefault(_id(item, "participant_id"), []).append(item)
-    named = {_id(item, "participant_id"): item for item in _named(elements, "participant")}
-    order = dict.fromkeys((*named, *times, *sends))
+    people = {_id(item, "participant_id"): item for item in named.get("participant", ())}
+    order = dict.fromkeys((*people, *times, *sends))
     return tuple(
-        _participant(known, named.get(known), times.get(known, []), sends.get(known, ())) for known in order if known
+        _participant(known, people.get(known), times.get(known, []), sends.get(known, ())) for known in order if known
     )
 
 
@@ -291,12 +302,11 @@ def _aor(element: ET.Element) -> str:
     return next((aor for aor in told if is_number(number_of(aor))), told[0] if told else "")
 
 
-def _sends(elements: Iterable[ET.Element]) -> dict[str, tuple[str, ...]]:
+def _sends(named: _Named) -> dict[str, tuple[str, ...]]:
     """Participant id to the ids of the streams it speaks on, from both places where clients write it."""
     found: dict[str, tuple[str, ...]] = {}
-    for element in elements:
-        if _local(element) in ("participantstreamassoc", "participant"):
-            known = _id(element, "participant_id")
-            streams = tuple("".join(send.itertext()).strip()[:MAX_TEXT] for send in _named(element, "send"))
-            found[known] = tuple(dict.fromkeys((*found.get(known, ()), *filter(None, streams))))
+    for element in (*named.get("participant", ()), *named.get("participantstreamassoc", ())):
+        known = _id(element, "participant_id")
+        streams = tuple("".join(send.itertext()).strip()[:MAX_TEXT] for send in _named(element, "send"))
+        found[known] = tuple(dict.fromkeys((*found.get(known, ()), *filter(None, streams))))
     return found

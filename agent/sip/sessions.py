@@ -18,7 +18,7 @@ import structlog
 from agent.settings import SiprecSettings
 from agent.sip.answers import ABILITIES, Answers
 from agent.sip.body import Body, read_body
-from agent.sip.calls import SOURCE, conversation_of, session_key
+from agent.sip.calls import SOURCE, session_names
 from agent.sip.dialogs import Dialog, DialogId, StreamOpener
 from agent.sip.journal import ACKED, ANSWERED, CLOSED, NO_MEDIA, OPENED, UNACKED, UPDATED, Journal
 from agent.sip.message import Request, response_target
@@ -128,14 +128,15 @@ class Sessions:
         journal = Journal.create(self._captures)
         dialog = Dialog(request, journal, arrival, self._settings.advertise or arrival.local)
         replaced = self._replaced(request)
-        dialog.conversation = replaced.conversation if replaced else conversation_of(request, body)
+        key, conversation = session_names(request, body)
+        dialog.conversation = replaced.conversation if replaced else conversation
         peer = f"{arrival.source[0]}:{arrival.source[1]}"
         try:
             journal.write(
                 OPENED,
                 raw=request.raw,
                 source=SOURCE,
-                key=session_key(request, body),
+                key=key,
                 call_id=request.call_id,
                 from_tag=request.from_tag,
                 to_tag=dialog.local_tag,
