@@ -11,6 +11,7 @@ import secrets
 import socket
 import ssl
 import struct
+import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -60,13 +61,18 @@ class PlayedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What happened: the aware times at which the call began, its sound began and it ended."""
+    """What happened: the aware times at which the call began, its sound began and it ended.
+
+    ``waited_s`` is how long the answers to the active offer and to the BYE took: within this both sides may differ
+    about when the call was.
+    """
 
     session_id: str
     started: datetime
     answered: datetime | None
     ended: datetime
     packets: int
+    waited_s: float
 
 
 async def play_call(
@@ -89,17 +95,26 @@ async def _play(client: SiprecClient, call: PlayedCall) -> Played:
     answered: datetime | None = None
     packets = 0
     at_once = call.answered and not call.ring_s
+    asked = time.monotonic()
     await client.invite(call, active=at_once)
     if not at_once:
         await asyncio.sleep(call.ring_s)
         if call.answered:
+            asked = time.monotonic()
             await client.reinvite(call, active=True)
+    waited = time.monotonic() - asked
     if call.answered:
         answered = datetime.now(UTC)
         packets = await client.talk(call)
+    asked = time.monotonic()
     await client.bye(reason="" if call.answered else call.reason)
     return Played(
-        session_id=call.session_id, started=started, answered=answered, ended=datetime.now(UTC), packets=packets
+        session_id=call.session_id,
+        started=started,
+        answered=answered,
+        ended=datetime.now(UTC),
+        packets=packets,
+        waited_s=waited + time.monotonic() - asked,
     )
 
 

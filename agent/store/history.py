@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Disposition
+from agent.model import Disposition, Mark
 from agent.store import interactions, links, messages, recordings, transcripts
 from agent.store.clients import Position
 from agent.store.interactions import Interaction, Party
@@ -32,7 +32,7 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One interaction with everything a page says of it; parties know their employee's name by ``employees``."""
+    """One interaction with everything a page says of it; ``marks`` are by recording."""
 
     interaction: Interaction
     parties: tuple[Party, ...]
@@ -40,6 +40,7 @@ class Entry:
     evidence_count: int
     call: CallFacts | None
     recordings: tuple[Recording, ...]
+    marks: Mapping[int, tuple[Mark, ...]]
     captures: tuple[str, ...]
     transcripts: tuple[Transcript, ...]
     message: Message | None
@@ -78,6 +79,7 @@ async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[
     evidences = await _evidence_counts(connection, ids)
     linked = await links.list_links(connection, ids)
     sounds = await recordings.list_recordings(connection, ids)
+    marks = await recordings.list_marks(connection, [one.id for one in sounds])
     captures = await _captures(connection, ids)
     spoken = {one.recording_id: one for one in await transcripts.list_transcripts(connection, ids)}
     parts = await messages.list_attachments(connection, ids)
@@ -89,6 +91,7 @@ async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[
             evidence_count=evidences.get(one, 0),
             call=calls.get(one),
             recordings=(own := tuple(each for each in sounds if each.interaction_id == one)),
+            marks={each.id: marks[each.id] for each in own},
             captures=tuple(state for owner, state in captures if owner == one),
             transcripts=tuple(spoken[each.id] for each in own if each.id in spoken),
             message=mails.get(one),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
 
-from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Role
+from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Mark, MarkKind, Role
 from agent.store.history import CallFacts, Entry
 from agent.store.interactions import Party
 from agent.store.links import BY_RULE
@@ -16,6 +16,10 @@ from agent.store.recordings import ASSEMBLED, OPEN, Recording
 from agent.store.transcripts import Transcript
 from agent.web.formats import phone
 from agent.web.quotes import split_quoted
+
+# The others are told as gaps, or only concern whoever looks for a fault.
+_NEAR_MS = 250
+_SHOWN_MARKS = (MarkKind.EARLY_MEDIA, MarkKind.HOLD, MarkKind.PAUSE, MarkKind.DTMF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,7 @@ class Sound:
     seconds: float
     size: int
     gaps: tuple[tuple[float, float, str], ...]
+    marks: tuple[Mark, ...]
     truncated: bool
     lines: tuple[Line, ...]
     model: str
@@ -190,7 +195,8 @@ def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
         employees=tuple(person for person, _ in people if person.is_employee),
         clients=tuple(person for person, _ in people if not person.is_employee),
         sounds=tuple(
-            _sound(one, spoken.get(one.id), entry.parties, names, transcribes=transcribes) for one in entry.recordings
+            _sound(one, entry.marks[one.id], spoken.get(one.id), entry.parties, names, transcribes=transcribes)
+            for one in entry.recordings
         ),
         silence="" if entry.recordings else _silence(entry.captures),
         truncated=facts.truncated,
@@ -214,6 +220,7 @@ def _silence(captures: Sequence[str]) -> str:
 
 def _sound(
     recording: Recording,
+    marks: Sequence[Mark],
     spoken: Transcript | None,
     parties: Sequence[Party],
     names: Names,
@@ -230,13 +237,31 @@ def _sound(
         id=recording.id,
         seconds=recording.duration_ms / 1000,
         size=recording.blob.plain_size,
-        gaps=tuple((gap.start_ms / 1000, gap.end_ms / 1000, gap.reason) for gap in recording.gaps),
+        gaps=_gaps(recording, shown := _shown(marks)),
+        marks=shown,
         truncated=recording.truncated,
         lines=_lines(spoken, channels) if spoken else (),
         model=spoken.model if spoken else "",
         language=spoken.language if spoken else "",
         waiting=waiting,
     )
+
+
+def _shown(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    """What concerns a listener, once where it happened on both channels."""
+    once = {(one.kind, one.start_ms, one.end_ms, one.text): one for one in marks if one.kind in _SHOWN_MARKS}
+    return tuple(once.values())
+
+
+def _gaps(recording: Recording, marks: Sequence[Mark]) -> tuple[tuple[float, float, str], ...]:
+    """Silences that no mark explains, once where they lie on both channels."""
+    told = [(one.start_ms, one.end_ms) for one in marks if one.kind is not MarkKind.DTMF]
+    once = {
+        (gap.start_ms / 1000, gap.end_ms / 1000, gap.reason): None
+        for gap in recording.gaps
+        if not any(start - _NEAR_MS <= gap.start_ms and gap.end_ms <= end + _NEAR_MS for start, end in told)
+    }
+    return tuple(once)
 
 
 def _lines(spoken: Transcript, channels: Mapping[int | None, Person]) -> tuple[Line, ...]:

@@ -23,11 +23,11 @@ document.addEventListener(
 export function attach(sound) {
   const audio = sound.querySelector("audio");
   const scroller = sound.querySelector(".transcript");
-  const lines = Array.from(sound.querySelectorAll("[data-start]"), (button) => ({
-    button,
-    start: Number(button.dataset.start),
-  }));
-  if (!audio || !lines.length) return;
+  const places = (selector) =>
+    Array.from(sound.querySelectorAll(selector), (button) => ({ button, start: Number(button.dataset.start) }));
+  const lines = places(".transcript [data-start]");
+  const marks = places(".marks [data-start]");
+  if (!audio) return;
   let current = null;
 
   function play(line) {
@@ -60,6 +60,7 @@ export function attach(sound) {
     const now = audio.currentTime + 0.05;
     show(lines.findLast((line) => line.start <= now) ?? null);
   });
+  marks.forEach((mark) => mark.button.addEventListener("click", () => play(mark)));
   lines.forEach((line, index) => {
     line.button.addEventListener("click", () => play(line));
     line.button.addEventListener("keydown", (event) => {
