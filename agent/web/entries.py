@@ -19,7 +19,7 @@ from agent.web.quotes import split_quoted
 
 # The others are told as gaps, or only concern whoever looks for a fault.
 _NEAR_MS = 250
-_SHOWN_MARKS = (MarkKind.EARLY_MEDIA, MarkKind.HOLD, MarkKind.PAUSE, MarkKind.DTMF)
+SHOWN_MARKS = (MarkKind.EARLY_MEDIA, MarkKind.HOLD, MarkKind.PAUSE, MarkKind.DTMF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +249,7 @@ def _sound(
 
 def _shown(marks: Sequence[Mark]) -> tuple[Mark, ...]:
     """What concerns a listener, once where it happened on both channels."""
-    once = {(one.kind, one.start_ms, one.end_ms, one.text): one for one in marks if one.kind in _SHOWN_MARKS}
+    once = {(one.kind, one.start_ms, one.end_ms, one.text): one for one in marks if one.kind in SHOWN_MARKS}
     return tuple(once.values())
 
 

@@ -18,7 +18,7 @@ from agent.model import Disposition, LinkState, SourceState, UserRole
 from agent.store.clients import Position
 from agent.web.attempts import Attempts
 from agent.web.cards import parse_position, write_position
-from agent.web.entries import MailView, ThreadView, by_day
+from agent.web.entries import SHOWN_MARKS, MailView, ThreadView, by_day
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.login import local_target
 from agent.web.quotes import split_quoted
@@ -153,6 +153,7 @@ def test_templates_ask_only_for_texts_that_exist() -> None:
         ("call", ["inbound", "outbound", "internal", "unknown"]),
         ("mail", ["inbound", "outbound", "internal", "unknown"]),
         ("kind", ["phone", "extension", "address", "domain"]),
+        ("mark", SHOWN_MARKS),
     ],
 )
 def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]) -> None:
@@ -161,7 +162,7 @@ def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]
 
 
 def test_no_text_is_left_over() -> None:
-    built = ("role_", "state_", "source_", "outcome_", "call_", "mail_", "kind_", "error_", "nav_", "done_")
+    built = ("role_", "state_", "source_", "outcome_", "call_", "mail_", "kind_", "error_", "nav_", "done_", "mark_")
     unused = [key for key in TEXTS if not key.startswith(built) and f"'{key}'" not in _CODE and f'"{key}"' not in _CODE]
     assert unused == []
 
