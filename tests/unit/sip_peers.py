@@ -152,9 +152,11 @@ def tls_settings(pair: KeyPair, client_ca: Path | None = None) -> SiprecSettings
 
 
 @contextlib.asynccontextmanager
-async def bench(data_dir: Path, settings: SiprecSettings | None = None) -> AsyncIterator[Bench]:
+async def bench(
+    data_dir: Path, settings: SiprecSettings | None = None, *, intake: MemoryIntake | None = None
+) -> AsyncIterator[Bench]:
     settings = settings or SiprecSettings(listen="127.0.0.1", port=0)
-    recorder, intake = SocketRecorder(), MemoryIntake()
+    recorder, intake = SocketRecorder(), intake or MemoryIntake()
     courier = Courier(intake, data_dir / "captures", first_delay=0.01, longest_delay=0.05)
     server = RecordingServer(settings, recorder, courier, data_dir)
     await server.start()
