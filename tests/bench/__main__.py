@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from tests.bench.result import Result
 
-BENCHMARKS = ("assemble", "call-setup")
+BENCHMARKS = ("record", "assemble", "call-setup")
 
 
 def main(names: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""A source of RTP: G.711 on any number of streams, a packet each 20 ms, with sendmmsg so that Python keeps the time.
+"""A source of RTP: speech in G.711 on any number of streams, a packet each 20 ms, by sendmmsg so that Python keeps up.
 
 `python -m tests.bench.load host seconds port...` prints one JSON object when it has ended: packets sent to each port,
 how late they were at most and at the 99th percentile, in ms, and what it cost.
@@ -13,6 +13,8 @@ import random
 import socket
 import time
 from array import array
+from functools import cache
+from pathlib import Path
 
 from agent.sip.receiving import IoVec, Message
 from agent.sip.senders import pack_address
@@ -23,6 +25,7 @@ HEADER, PAYLOAD = 12, 160
 SIZE = HEADER + PAYLOAD
 MOST = 1024  # messages a system call (UIO_MAXIOV)
 A_LAW = 8
+SOUND = Path(__file__).parents[2] / "agent" / "demo" / "sound"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
@@ -38,10 +41,12 @@ class Slice:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         dice = random.Random(seed)
         self.data = bytearray().join(
-            bytes([0x80, A_LAW]) + bytes(6) + dice.randbytes(4) + dice.randbytes(PAYLOAD) for _ in ports
+            bytes([0x80, A_LAW]) + bytes(6) + dice.randbytes(4) + bytes(PAYLOAD) for _ in ports
         )
         names = b"".join(pack_address(self.sock.family, (host, port)) for port in ports)
         self._names = bytearray(names)
+        self._sound = speech()
+        self._places = [dice.randrange(len(self._sound)) for _ in ports]
         self._vectors = (IoVec * self.count)()
         self._messages = (Message * self.count)()
         data, name = (ctypes.addressof(ctypes.c_char.from_buffer(one)) for one in (self.data, self._names))
@@ -57,6 +62,11 @@ class Slice:
         head = (number & 0xFFFF).to_bytes(2, "big") + (number * PAYLOAD & 0xFFFFFFFF).to_bytes(4, "big")
         for place, byte in enumerate(head):
             self.data[2 + place :: SIZE] = bytes([byte]) * self.count
+        for at, place in enumerate(self._places):
+            self.data[at * SIZE + HEADER : (at + 1) * SIZE] = self._sound[(place + number) % len(self._sound)]
+        self._send_all()
+
+    def _send_all(self) -> None:
         sent = 0
         while sent < self.count:
             at = ctypes.addressof(self._messages) + sent * ctypes.sizeof(Message)
@@ -64,6 +74,13 @@ class Slice:
             if some < 0:
                 raise OSError(ctypes.get_errno(), "sendmmsg failed")
             sent += some
+
+
+@cache
+def speech() -> list[bytes]:
+    """The demo's sounds, one after the other, in payloads."""
+    sound = b"".join(path.read_bytes().partition(b"data")[2][4:] for path in sorted(SOUND.glob("*.wav")))
+    return [sound[place : place + PAYLOAD] for place in range(0, len(sound) - PAYLOAD + 1, PAYLOAD)]
 
 
 def run(host: str, ports: list[int], seconds: float) -> dict[str, float]:
