@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.model import CapturedCall, Disposition
 from agent.sip.body import Body, read_body
-from agent.sip.identities import is_unique, read_ucid, ucid_in
+from agent.sip.identities import bounded, is_unique, read_ucid, ucid_in
 from agent.sip.journal import ACKED, CLOSED, NO_MEDIA, OPENED, STREAM, UNACKED, UNREFRESHED, UPDATED, Fact
 from agent.sip.message import MalformedRequest, Request, read_request
 from agent.sip.metadata import Metadata, MetadataUnreadable, merge, read_metadata
@@ -118,7 +118,7 @@ def session_names(request: Request, body: Body) -> tuple[str, str]:
     session = next((one.id for one in metadata.sessions), "")
     dialog = f"{request.call_id};{request.from_tag}"
     key = session if is_unique(session) else f"{session};{dialog}" if session else dialog
-    return key, _joining(metadata, request) or session or request.call_id
+    return bounded(key), bounded(_joining(metadata, request) or session or request.call_id)
 
 
 def _metadata_in(body: Body) -> Metadata:
@@ -195,7 +195,7 @@ def _conversation(facts: Iterable[Fact], told: _Told, *, ended: bool) -> str | N
     found = str(replaced) or _joining(told.metadata or Metadata(), told.invite)
     if not found and ended and told.metadata and told.metadata.sessions:
         found = told.metadata.sessions[0].id
-    return found or None
+    return bounded(found) or None
 
 
 def _joining(metadata: Metadata, invite: Request | None) -> str:

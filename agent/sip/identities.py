@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from hashlib import blake2s
 from urllib.parse import unquote
 
 MAX_TEXT = 512
+MAX_ID = 1024  # bytes
 _NUMBER = re.compile(r"^\+?[\d().\s-]{2,}$")
 _HIDDEN = re.compile(r"^(anonymous|restricted|unavailable|unknown|private|withheld)?$", re.IGNORECASE)
 # An id made for one conversation, and not a name such as "sales" or a row of zeros that all calls carry
@@ -51,6 +53,13 @@ def is_hidden(value: str) -> bool:
 def is_unique(known: str) -> bool:
     """Whether an id can only have been made for one session or group: long enough for a UUID in base64, no blanks."""
     return bool(_UNIQUE.match(known))
+
+
+def bounded(known: str) -> str:
+    """An id as an index of the database can hold it: a long one is cut, and told apart by a digest of the whole."""
+    if len(known.encode("utf-8", "replace")) <= MAX_ID:
+        return known
+    return f"{known[:64]}~{blake2s(known.encode('utf-8', 'replace')).hexdigest()}"
 
 
 def ucid_in(text: str) -> str:

@@ -251,12 +251,19 @@ class Listeners:
         tcp, udp = _bound(host, port)
         self.address = (host, tcp.getsockname()[1])
         self._udp = UdpListener(udp, receive)
-        loop = asyncio.get_running_loop()
-        self._tcp = await loop.create_server(self._connection, sock=tcp)
+        self._tcp = await asyncio.get_running_loop().create_server(self._connection, sock=tcp)
         if tls is not None:
-            sock = _socket(host, tls_port, socket.SOCK_STREAM)
-            self.tls_address = (host, sock.getsockname()[1])
-            self._tls = TlsListener(sock, tls, partial(self._connection, "tls"), lambda ip: welcome(plain_address(ip)))
+            try:
+                self._listen_tls(host, tls_port, tls)
+            except OSError:
+                await self.stop()
+                raise
+
+    def _listen_tls(self, host: str, port: int, certificates: Certificates) -> None:
+        sock = _socket(host, port, socket.SOCK_STREAM)
+        self.tls_address = (host, sock.getsockname()[1])
+        protocol = partial(self._connection, "tls")
+        self._tls = TlsListener(sock, certificates, protocol, lambda address: self._welcome(plain_address(address)))
 
     async def reach(self, target: Address, transport: str) -> Arrival | None:
         """A new connection to a client whose own one is gone (RFC 3261, 18.1.1); None where that fails, or over TLS,

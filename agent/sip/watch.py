@@ -161,16 +161,23 @@ class Watch:
     # Silence
 
     async def _look_around(self) -> None:
-        """Ask clients without a timer of whom nothing was heard for long whether they are still there."""
+        """As long as the server runs."""
         while True:
             await asyncio.sleep(min(LOOK_EVERY_S, self._silent_s / 4))
-            before = time.time() - self._silent_s
-            quiet = [one for one in self._sessions.open_dialogs() if one.timer is None and one.last_request < before]
-            for dialog in quiet:
-                last = await asyncio.to_thread(_last_sound, dialog.journal.folder)
-                if last < before and not dialog.probing and self._sessions.is_open(dialog):
-                    dialog.probing = True
-                    self._begin(self._probe(dialog))
+            try:
+                await self._ask_the_silent()
+            except Exception:
+                log.exception("siprec_silence_not_looked_for")
+
+    async def _ask_the_silent(self) -> None:
+        """Ask clients without a timer of whom nothing was heard for long whether they are still there."""
+        before = time.time() - self._silent_s
+        quiet = [one for one in self._sessions.open_dialogs() if one.timer is None and one.last_request < before]
+        for dialog in quiet:
+            last = await asyncio.to_thread(_last_sound, dialog.journal.folder)
+            if last < before and not dialog.probing and self._sessions.is_open(dialog):
+                dialog.probing = True
+                self._begin(self._probe(dialog))
 
     async def _probe(self, dialog: Dialog) -> None:
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import base64
+import contextlib
 import gc
 import os
+import random
 import re
 import shutil
 import socket
@@ -22,12 +24,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.demo.siprec_client import PlayedCall, play_call
+from agent.intake import Intake
 from agent.model import CapturedCall, Disposition
 from agent.settings import SiprecSettings
 from agent.sip.body import read_body
-from agent.sip.calls import captured_call, stream_plans
+from agent.sip.calls import captured_call, session_names, stream_plans
 from agent.sip.framing import Framer, StreamBroken
-from agent.sip.journal import FILE_NAME, OPENED, UPDATED, Fact, Journal, read_journal
+from agent.sip.journal import CLOSED, FILE_NAME, OPENED, STREAM, UPDATED, Fact, Journal, read_journal
 from agent.sip.message import MalformedRequest, read_request, read_response
 from agent.sip.metadata import MetadataUnreadable, merge, read_metadata
 from agent.sip.sdp import build_answer, read_offer
@@ -279,6 +282,7 @@ def test_a_server_survives_mutated_invites_and_records_the_next_call(live: LiveS
     before, memory = live.footprint(), resident()
     examples(count)(given(mutated(documents))(live.play))()
     assert live.footprint() == before
+    assert len(live.bench.recorder.closed) > count // 4  # most of what is broken is recorded all the same
     assert live.bench.server.failures == 0 and not live.problems, live.problems[:3]
     assert resident() - memory < 100e6  # hypothesis remembers what it has tried
     call = PlayedCall(caller="+74950000001", callee="101", caller_sound=SOUND, callee_sound=SOUND)
@@ -287,3 +291,47 @@ def test_a_server_survives_mutated_invites_and_records_the_next_call(live: LiveS
     live.footprint()
     stored = live.bench.intake.calls[call.session_id]
     assert stored.disposition is Disposition.ANSWERED and not stored.flags and played.packets == 20
+
+
+HOSTILE = (
+    (b"User-Agent: OpenSIPS", b"User-Agent: \0OpenSIPS\0"),
+    (b"Call-ID: B2B", b"Call-ID: " + random.Random(1).randbytes(3000).hex().encode()),
+    (b"Call-ID: B2B", b"Call-ID: \0B2B"),
+    (b"sip:101@", b"sip:10%001@"),
+    (b"sip:101@", b"sip:101" + b"9" * 400 + b"@"),
+    (b"Max-Forwards: 70", b'Reason: Q.850;cause=16;text="\0\xff"'),
+    (b"Max-Forwards: 70", b"Diversion: <sip:%00%ff@x>\r\nP-Asserted-Identity: <sip:%00@x>"),
+    (b"<recording ", b"<nothing "),
+    (b"pd+FTVrRT+yN9/fbO24jXw==", b"\xd1\x8f" * 600),
+    (b'group_id="sales"', b'group_id="' + "я".encode() * 700 + b'"'),
+    (b"a=label:1", b"a=label:\0\xff1"),
+    (b"speex/16000", b"spe\0ex/16000"),
+)
+
+
+@pytest.mark.parametrize("count", [SAMPLE, pytest.param(3_000, marks=[pytest.mark.soak])], ids=["sample", "soak"])
+async def test_whatever_a_client_sends_the_database_takes_the_call(intake: Intake, tmp_path: Path, count: int) -> None:
+    """A call that could not be stored would be tried again for ever."""
+    messages = [OPENSIPS.replace(old, new) for old, new in HOSTILE]
+    messages += [OPENSIPS.replace(old, new).partition(b"<?xml")[0] for old, new in HOSTILE]
+
+    def collect(message: bytes) -> None:
+        messages.append(message)
+
+    examples(count)(given(mutated(seeds()))(collect))()
+    for number, message in enumerate(messages):
+        with contextlib.suppress(MalformedRequest):
+            request = read_request(message)
+            if request is None:
+                continue
+            body = read_body(request.header("content-type"), request.body)
+            key, conversation = session_names(request, body)
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            journal = Journal(folder)
+            journal.write(OPENED, raw=message, key=key, conversation=conversation, call_id=request.call_id)
+            for index, media in enumerate(read_offer(body.sdp or b"")):
+                journal.write(STREAM, index=index, label=media.label, codecs=media.codecs, active=True)
+            journal.write(CLOSED, raw=message, by="client", reason=", ".join(request.headers.get("reason")))
+            call = captured_call(read_journal(folder), f"capture-{number}")
+            assert await intake.close_call(call)
