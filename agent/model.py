@@ -243,7 +243,7 @@ class MarkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Something that happened within a recording, in milliseconds from its start; ``channel`` None means all of them."""
+    """Something that happened within a recording, in milliseconds from its start; ``channel`` None: on all of them."""
 
     kind: MarkKind
     channel: int | None
