@@ -1,7 +1,7 @@
 """The capture process, `python -m agent.sip.capture`: it holds the RTP sockets and writes what comes to packet logs.
 
 Nothing that can fail stands between a socket and the disk. Sockets come from the parent as file descriptors, with
-duplicates kept there, and every 0.4 s each is emptied and what was in it written at once: between two such
+duplicates kept there, and twice a second each is emptied and what was in it written at once: between two such
 ticks packets lie in the kernel, stamped with their arrival, where a killed process does not lose them. A thread writes,
 another calls syncfs, so a slow or full disk never keeps the sockets waiting. Standard library only, to start quickly
 and stay small.
@@ -39,7 +39,7 @@ from agent.sip.packetwriter import LogStream, Syncer, Writer
 from agent.sip.receiving import SO_TIMESTAMPNS, Receivers
 from agent.sip.senders import pack_address, say_address, unpack_address
 
-TICK = 0.4  # seconds between two emptyings of the sockets
+TICK = 0.5  # seconds between two emptyings of the sockets
 MESSAGE = 65536  # bytes of a command
 STALL = 2.0  # seconds without an answer after which the disk is called stuck
 

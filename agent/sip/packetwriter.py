@@ -17,7 +17,7 @@ from agent.sound.packetlog import PacketLogWriter, Pause, blank_records, move_re
 
 MOST_BYTES = 256 * 1024 * 1024  # of packets kept while the disk takes nothing; the oldest go first
 RETRY = 0.5  # seconds until a disk that refused is asked again
-SYNC = 0.35  # seconds between two syncs at least, so that each tick of the capture process gets its own
+SYNC = 0.45  # seconds between two syncs at least, so that each tick of the capture process gets its own
 LAST_TRIES = 5.0  # seconds for which a disk that refuses is asked again at the end
 AT_ONCE = 1 << 20  # bytes given to the disk in one piece where much waits
 
@@ -190,7 +190,7 @@ class Writer:
                 size += len(taken[-1][0])
             log.waiting_bytes -= size
         try:
-            log.write(b"".join([records for records, _ in taken]))
+            log.write(taken[0][0] if len(taken) == 1 else b"".join([records for records, _ in taken]))
         except OSError:
             with self._changed:
                 log.waiting.extendleft(reversed(taken))
@@ -255,10 +255,11 @@ class Syncer:
                 closing, self._closing = self._closing, []
                 sync = self._until_sync() == 0
                 self._written = self._written and not sync
-            self.busy_since = time.monotonic()
             for file, closed, failed in closing:
+                self.busy_since = time.monotonic()
                 self._finish_log(file, closed, failed)
             if sync:
+                self.busy_since = time.monotonic()
                 self._sync(fd)
             self.busy_since = None
 

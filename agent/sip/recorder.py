@@ -265,8 +265,11 @@ class Recorder:
                 return
             stream.peer = event["peer"]
             stream.expected = None if kind is CaptureEventKind.MOVED else stream.expected
+            log.info("capture_sender", capture_id=capture_id, stream=event["stream"], what=event["text"])
         elif kind is CaptureEventKind.CLOSED:
             self._closed(capture_id)
+            if details["dropped"] or details["overflowed"]:
+                log.error("capture_lost_packets", capture_id=capture_id, **details)
         else:
             log.warning("capture_trouble", capture_id=capture_id, stream=event["stream"], what=event["text"])
         self._tell(kind, capture_id, event["stream"], at=at, text=event.get("text", ""), details=details)

@@ -8,16 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Set
 from pathlib import Path
 
 import pytest
 
+from agent.sip import packetwriter
 from agent.sip.ports import PortRange
 from agent.sip.receiving import SO_TIMESTAMPNS
 from agent.sip.recorder import CaptureEventKind
-from agent.sound.packetlog import read_packets
+from agent.sound.packetlog import RECORD, read_packets
 from tests.unit.capture_lab import HOST, Bench, counts, packet, running, sender, until
 
 
@@ -147,6 +149,32 @@ async def test_a_disk_that_refuses_is_reported_and_tried_again(bench: Bench) -> 
     assert len(texts) == 2
     assert "cannot be written" in texts[0]
     assert "written again" in texts[1]
+
+
+async def test_past_what_memory_may_hold_the_oldest_goes_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path)
+    monkeypatch.setattr(packetwriter, "MOST_BYTES", 18_000)
+    told: list[str] = []
+    syncer = packetwriter.Syncer(bench.folder, trouble=lambda _, text: told.append(text))
+    writer = packetwriter.Writer(syncer, trouble=lambda _, text: told.append(text))
+    (bench.folder / "blocked").write_text("a file where the folder should be")
+    log = packetwriter.LogStream(
+        bench.folder / "blocked" / "0.rtpdump", name=("blocked", 0), address=HOST, port=1, started=time.time()
+    )
+    writer.open(log)
+    for number in range(300):
+        writer.put([(log, [(RECORD.pack(180, 172, number) + packet(number), 1)])])
+    await until(lambda: told)
+    assert log.dropped == 200
+    (bench.folder / "blocked").unlink()
+    closed = threading.Event()
+    writer.close(log, closed.set)
+    assert await asyncio.to_thread(closed.wait, 20)
+    assert await asyncio.to_thread(writer.finish) == 0
+    assert bench.packets("blocked") == [packet(number) for number in range(200, 300)]
+    assert "200 packets were dropped" in told[-1]
 
 
 async def test_names_that_leave_the_folder_are_refused(bench: Bench) -> None:

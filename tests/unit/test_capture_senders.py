@@ -132,12 +132,12 @@ async def test_a_sender_that_was_announced_is_followed(bench: Bench, announce: s
         for number in range(10, 20):
             second.sendto(packet(number), (HOST, port))
         await until(lambda: bench.kinds(CaptureEventKind.MOVED))
-        third.sendto(packet(66), (HOST, port))
+        third.sendto(OTHER, (HOST, port))  # with an SSRC of its own, else it were one who moved
         await until(lambda: any("not recorded" in text for text in bench.texts()))
         # the process that comes next listens to the new one too
         killed = bench.pid
         os.kill(killed, signal.SIGKILL)
-        third.sendto(packet(67), (HOST, port))
+        third.sendto(OTHER, (HOST, port))
         second.sendto(packet(20), (HOST, port))
         await until(lambda: bench.recorder.pid not in (None, killed))
         await bench.recorder.close_capture("call")
