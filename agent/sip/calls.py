@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.model import CapturedCall, Disposition
-from agent.sip.body import Body, read_body
+from agent.sip.body import read_body
 from agent.sip.identities import bounded, is_unique, read_ucid, ucid_in
 from agent.sip.journal import ACKED, CLOSED, NO_MEDIA, OPENED, STREAM, UNACKED, UNREFRESHED, UPDATED, Fact
 from agent.sip.message import MalformedRequest, Request, read_request
@@ -49,6 +49,7 @@ class _Told:
     """Everything the client said in words, gathered over all its messages."""
 
     invite: Request | None
+    session_id: str  # of the first message
     metadata: Metadata | None
     flags: tuple[str, ...]
 
@@ -68,7 +69,7 @@ def captured_call(facts: Sequence[Fact], capture_id: str) -> CapturedCall:
     flags += [_ENDS[by]] if closed and (by := str(closed.data.get("by"))) in _ENDS else []
     return CapturedCall(
         source=SOURCE,
-        key=_key(facts, capture_id),
+        key=_key(facts, told, capture_id),
         started=started,
         answered=answered,
         ended=closed.at if closed else None,
@@ -107,34 +108,28 @@ def _crypto(data: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     ]
 
 
-def session_names(request: Request, body: Body) -> tuple[str, str]:
-    """The name of a call for good, and what joins it with others of the same conversation.
-
-    The name is the same at whichever recorder the session is offered: the session id. One too short to be the only one
-    of its kind is told apart by Call-ID and From tag, so that no call ever hides in another; without metadata these
-    alone are the name. What joins it is a group or a UCID, or else its own id.
-    """
-    metadata = _metadata_in(body)
-    session = next((one.id for one in metadata.sessions), "")
-    dialog = f"{request.call_id};{request.from_tag}"
-    key = session if is_unique(session) else f"{session};{dialog}" if session else dialog
-    return bounded(key), bounded(_joining(metadata, request) or session or request.call_id)
+def conversation_of(facts: Sequence[Fact]) -> str:
+    """What joins the call of a journal with others; its own name where nothing does."""
+    told = _told(facts)
+    return _conversation(facts, told, ended=True) or _key(facts, told, "")
 
 
-def _metadata_in(body: Body) -> Metadata:
-    try:
-        return read_metadata(body.metadata) if body.metadata else Metadata()
-    except MetadataUnreadable:
-        return Metadata()
-
-
-def _key(facts: Iterable[Fact], capture_id: str) -> str:
-    return next((str(fact.data["key"]) for fact in facts if fact.kind == OPENED and fact.data.get("key")), capture_id)
+def _key(facts: Iterable[Fact], told: _Told, capture_id: str) -> str:
+    """The name of a call for good, the same at whichever recorder the session is offered: the session id of its first
+    message. One too short to be the only one of its kind is told apart by Call-ID and From tag, so that no call ever
+    hides in another; without metadata these alone are the name."""
+    given = next((str(fact.data["key"]) for fact in facts if fact.kind == OPENED and fact.data.get("key")), "")
+    if given or told.invite is None:
+        return bounded(given) or capture_id
+    dialog = f"{told.invite.call_id};{told.invite.from_tag}"
+    session = told.session_id
+    return bounded(session if is_unique(session) else f"{session};{dialog}" if session else dialog)
 
 
 def _told(facts: Sequence[Fact]) -> _Told:
     invite: Request | None = None
     metadata: Metadata | None = None
+    session_id = ""
     flags = [] if any(fact.kind == OPENED for fact in facts) else ["the beginning of the journal is lost"]
     for fact in facts:
         if fact.kind not in (OPENED, UPDATED, CLOSED) or not fact.raw():
@@ -146,7 +141,8 @@ def _told(facts: Sequence[Fact]) -> _Told:
             continue
         if request is None:
             continue
-        invite = invite or (request if fact.kind == OPENED else None)
+        is_first = fact.kind == OPENED and invite is None
+        invite = request if is_first else invite
         body = read_body(request.header("content-type"), request.body)
         flags += body.flags
         try:
@@ -155,10 +151,11 @@ def _told(facts: Sequence[Fact]) -> _Told:
             flags.append(error.what)
             continue
         if update:
+            session_id = next((one.id for one in update.sessions), "") if is_first else session_id
             metadata = merge(metadata, update, at=fact.at) if metadata else update
     if metadata is None:
         flags.append("the client sent no recording metadata that can be read")
-    return _Told(invite=invite, metadata=metadata, flags=tuple(flags))
+    return _Told(invite=invite, session_id=session_id, metadata=metadata, flags=tuple(flags))
 
 
 def _stream_facts(facts: Iterable[Fact]) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -58,7 +58,6 @@ class Dialog:
         self.inviting = False  # whether a re-INVITE of ours waits for its answer
         self.described = False  # whether the client ever said what it sends
         self.answer = b""
-        self.conversation = ""  # what joins this session with others, as far as it is known when it begins
         self.timer: SessionTimer | None = None
         self.timer_handle: asyncio.TimerHandle | None = None
         self.unrefreshed = False  # the timer ran out, and yet sound came

@@ -10,7 +10,8 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._held: list[bytes] | None = None
 
     @classmethod
     def create(cls, captures: Path) -> Journal:
@@ -80,13 +82,35 @@ class Journal:
         fact = Fact(at=at or datetime.now(UTC), kind=kind, data=_with_raw(data, raw))
         line = {"at": fact.at.isoformat(), "fact": kind, **fact.data}
         encoded = json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        if self._held is None:
+            self._append(encoded)
+        else:
+            self._held.append(encoded)
+        return fact
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within goes to the file at once, at the end: facts of which none counts without the others.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        held: list[bytes] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            if held:
+                self._append(b"".join(held))
+
+    def _append(self, lines: bytes) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         file = os.open(self.folder / FILE_NAME, flags, 0o600)
         try:
-            _append(file, encoded)
+            _append(file, lines)
         finally:
             os.close(file)
-        return fact
 
 
 def _append(file: int, line: bytes) -> None:

@@ -17,10 +17,10 @@ import structlog
 
 from agent.settings import SiprecSettings
 from agent.sip.answers import ABILITIES, Answers
-from agent.sip.body import Body, read_body
-from agent.sip.calls import SOURCE, session_names
+from agent.sip.body import read_body
+from agent.sip.calls import SOURCE, conversation_of
 from agent.sip.dialogs import Dialog, DialogId, StreamOpener
-from agent.sip.journal import ACKED, ANSWERED, CLOSED, NO_MEDIA, OPENED, UNACKED, UPDATED, Journal
+from agent.sip.journal import ACKED, ANSWERED, CLOSED, NO_MEDIA, OPENED, UNACKED, UPDATED, Journal, read_journal
 from agent.sip.message import Request, response_target
 from agent.sip.outgoing import Outgoing
 from agent.sip.sdp import Media, our_offer, read_offer
@@ -112,42 +112,41 @@ class Sessions:
 
     # A new session
 
-    def begin(self, request: Request, arrival: Arrival, body: Body, offer: Sequence[Media]) -> None:
+    def begin(self, request: Request, arrival: Arrival, offer: Sequence[Media]) -> None:
         """Take a session, or answer why not now. An INVITE without an offer gets ours (RFC 3261, 13.3.1.4): RFC 7866
         has the client offer, but refusing would lose the call for certain."""
         if asks_too_little(request):
             self._answers.send(request, arrival, 422, headers=[("Min-SE", str(MIN_SE_S))])
             return
         try:
-            self._begin(request, arrival, body, offer)
+            self._begin(request, arrival, offer)
         except OSError:
             log.exception("siprec_cannot_record", peer=arrival.source[0])
             self._answers.retry_later(request, arrival)
 
-    def _begin(self, request: Request, arrival: Arrival, body: Body, offer: Sequence[Media]) -> None:
+    def _begin(self, request: Request, arrival: Arrival, offer: Sequence[Media]) -> None:
+        """Nothing of the metadata is read before the answer is out: they are in the journal."""
         journal = Journal.create(self._captures)
         dialog = Dialog(request, journal, arrival, self._settings.advertise or arrival.local)
         replaced = self._replaced(request)
-        key, conversation = session_names(request, body)
-        dialog.conversation = replaced.conversation if replaced else conversation
         peer = f"{arrival.source[0]}:{arrival.source[1]}"
         try:
-            journal.write(
-                OPENED,
-                raw=request.raw,
-                source=SOURCE,
-                key=key,
-                call_id=request.call_id,
-                from_tag=request.from_tag,
-                to_tag=dialog.local_tag,
-                peer=peer,
-                transport=arrival.transport,
-                conversation=replaced.conversation if replaced else "",
-            )
-            dialog.accept(offer or our_offer(()), self._recorder)
-            if not offer:
-                dialog.offer()
-            journal.write(ANSWERED, raw=dialog.answer)
+            with journal.together():
+                journal.write(
+                    OPENED,
+                    raw=request.raw,
+                    source=SOURCE,
+                    call_id=request.call_id,
+                    from_tag=request.from_tag,
+                    to_tag=dialog.local_tag,
+                    peer=peer,
+                    transport=arrival.transport,
+                    conversation=conversation_of(read_journal(replaced.journal.folder)) if replaced else "",
+                )
+                dialog.accept(offer or our_offer(()), self._recorder)
+                if not offer:
+                    dialog.offer()
+                journal.write(ANSWERED, raw=dialog.answer)
         except OSError:
             self._finish(dialog, by="server", truncated=True)
             raise

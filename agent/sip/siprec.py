@@ -173,7 +173,7 @@ class RecordingServer:
             )
             answers.send(request, arrival, 488)
             return
-        self._sessions.begin(request, arrival, body, offer)
+        self._sessions.begin(request, arrival, offer)
 
     def _port(self, transport: str) -> int:
         at = self.tls_address if transport == "tls" else None

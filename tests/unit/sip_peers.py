@@ -267,7 +267,7 @@ def status(answer: bytes) -> int:
 
 def header(message: bytes, name: str) -> str:
     found = re.search(rf"^{name}: (.*?)\r$".encode(), message, re.MULTILINE | re.IGNORECASE)
-    return found[1].decode() if found else ""
+    return found[1].decode("utf-8", "surrogateescape") if found else ""
 
 
 def sdp_ports(answer: bytes) -> list[int]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.sip.body import read_body
-from agent.sip.calls import captured_call, session_names
+from agent.sip.calls import captured_call, conversation_of
 from agent.sip.framing import MAX_BODY, MAX_HEAD, PING, Framer, StreamBroken
 from agent.sip.identities import number_of
 from agent.sip.journal import OPENED, STREAM, Fact
@@ -253,13 +253,14 @@ def test_a_mutated_invite_ends_in_a_call_or_a_named_error(data: bytes) -> None:
         answer = build_response(request, 200, to_tag="t", source=("192.0.2.1", 5060), body=b"x")
         assert answer.startswith(b"SIP/2.0 200 OK\r\n") and answer.endswith(b"\r\n\r\nx")
         body = read_body(request.header("content-type"), request.body)
-        session_names(request, body)
         offer = read_offer(body.sdp or b"")
         reread = read_offer(build_answer(offer, [4000] * len(offer), address="192.0.2.1", session_id=1, version=1))
         assert [media.label for media in reread] == [media.label for media in offer]
         at = read_time("2026-11-22T10:00:00Z")
         assert at
         call = captured_call([Fact(at=at, kind=OPENED, data={"raw": _base64(request.raw), "key": "k"})], "c")
+        unnamed = [Fact(at=at, kind=OPENED, data={"raw": _base64(request.raw)})]
+        assert captured_call(unnamed, "c").key and conversation_of(unnamed)
         assert call.key == "k"
 
 
