@@ -24,8 +24,9 @@ demo: $(VENV)/.installed ## Real calls and mails onto client cards; CHECK=1 only
 run: $(VENV)/.installed ## The service with cardline.toml
 	@$(BIN)/cardline run
 
-test: $(VENV)/.installed peers ## All tests but the soak
-	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile $(ARGS)
+test: $(VENV)/.installed peers ## All tests but the soak; the whole program by itself first, as its times are looked at
+	@$(BIN)/pytest -m "not soak" tests/acceptance $(ARGS)
+	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile tests/unit tests/peer $(ARGS)
 
 check: $(VENV)/.installed lint types imports test ## Lint, types, import rules, tests
 
