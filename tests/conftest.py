@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from agent.archive.blobs import Archive, open_archive
 from agent.store.engine import Store
@@ -13,6 +15,11 @@ from tests.postgres import PostgresForTests
 
 if TYPE_CHECKING:
     from agent.intake import Intake
+
+
+# The same examples each time: a change is judged by what it changed. HYPOTHESIS_PROFILE=default looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")
