@@ -41,6 +41,7 @@ from agent.sip.senders import pack_address, say_address, unpack_address
 
 TICK = 0.5  # seconds between two emptyings of the sockets
 MESSAGE = 65536  # bytes of a command
+FLOOD = 500  # packets of a tick, past which a socket is emptied whenever something comes, before it overflows
 STALL = 2.0  # seconds without an answer after which the disk is called stuck
 
 
@@ -51,6 +52,7 @@ class Capture:
         self._control = control
         self._streams: dict[int, CaptureStream] = {}  # by file descriptor of the RTP socket
         self._silent: set[int] = set()  # those whose first packet is awaited
+        self._flooded: set[int] = set()  # those on which somebody sends far too much
         self._with_reports: dict[int, CaptureStream] = {}  # by file descriptor of the RTCP socket
         self._poll, self._reports_poll = select.epoll(), select.epoll()
         self._events: deque[bytes] = deque()
@@ -91,6 +93,7 @@ class Capture:
             if blocks := stream.read_reports():
                 self._writer.put([(stream.log, blocks)])
         self._read([stream for fd, stream in self._streams.items() if fd not in self._silent])
+        self._watch_floods()
         self._watch_disk()
         self._send()
 
@@ -117,9 +120,10 @@ class Capture:
 
     def _hear(self, fd: int) -> None:
         """From now on a socket is emptied in each tick and wakes nobody."""
-        if fd in self._silent:
-            self._silent.discard(fd)
-            self._poll.unregister(fd)
+        for watched in (self._silent, self._flooded):
+            if fd in watched:
+                watched.discard(fd)
+                self._poll.unregister(fd)
 
     def _command(self) -> None:
         try:
@@ -133,9 +137,9 @@ class Capture:
             return
         sockets: list[socket.socket] = []
         try:
-            sockets += [socket.socket(fileno=fd) for fd in fds]
+            sockets += map(_adopt, fds)
             self._obey(json.loads(message), sockets)
-        except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+        except Exception as error:  # whatever is wrong with a command, the calls go on
             for sock in sockets:
                 sock.close()
             self._trouble(None, f"command not understood: {error!r}")
@@ -162,10 +166,10 @@ class Capture:
         name = str(command["capture"]), int(command["stream"])
         log = LogStream(Path(command["path"]), name=name, address=address, port=port, started=float(command["at"]))
         stream = CaptureStream(name, rtp, rtcp, log, self._receivers)
-        self._streams[rtp.fileno()] = stream
         if command.get("peer"):
             stream.lock.peer = pack_address(rtp.family, command["peer"])
-        else:
+        self._streams[rtp.fileno()] = stream
+        if stream.lock.peer is None:
             self._silent.add(rtp.fileno())
             self._poll.register(rtp, select.EPOLLIN)
         if rtcp is not None:
@@ -229,6 +233,16 @@ class Capture:
             self._reports_poll.unregister(stream.rtcp)
         stream.close()
 
+    def _watch_floods(self) -> None:
+        for fd, stream in self._streams.items():
+            if (stream.taken > FLOOD) != (fd in self._flooded) and fd not in self._silent:
+                self._flooded ^= {fd}
+                if fd in self._flooded:
+                    self._poll.register(fd, select.EPOLLIN)
+                else:
+                    self._poll.unregister(fd)
+            stream.taken = 0
+
     def _watch_disk(self) -> None:
         """Say so when the disk neither takes nor refuses what it is given, and when it does again."""
         since = [one.busy_since for one in (self._writer, self._syncer) if one.busy_since is not None]
@@ -268,6 +282,15 @@ class Capture:
                 return
             except (OSError, IndexError):
                 return
+
+
+def _adopt(fd: int) -> socket.socket:
+    """The socket of a descriptor, which is closed if it is none."""
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ class CaptureStream:
         "pauses",
         "rtcp",
         "rtp",
+        "taken",
     )
 
     def __init__(
@@ -54,6 +55,7 @@ class CaptureStream:
         self.lock = SenderLock()
         self.pauses: Sequence[Pause] = ()
         self.packets = self.paused = self.masked = 0
+        self.taken = 0  # packets of anybody, since the last tick
         self.latest = 0  # arrival of the last packet that was logged, nanoseconds since the epoch
         self._masked: frozenset[int] = frozenset()
         self._size = USUAL
@@ -68,6 +70,7 @@ class CaptureStream:
         for _ in range(MOST_BATCHES):
             receiver = self._receivers.expecting(self.rtp.family, self._size)
             count = receiver.receive(self.rtp)
+            self.taken += count
             if count:
                 block = self._as_expected(receiver, count) or self._sift(receiver, count)
                 if block[0]:

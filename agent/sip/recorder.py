@@ -162,11 +162,11 @@ class Recorder:
         known = self._streams.get((capture_id, index))
         if known is None or (peer is not None and _is_hold(peer[0])):
             return
-        try:
-            pack_address(known.rtp.family, peer or ("::", 0))
-        except ValueError:  # a name: whoever it is
-            peer = None
-        known.expected = list(peer or ())
+        known.expected = []
+        if peer is not None:
+            with contextlib.suppress(ValueError):  # a name: whoever it is
+                pack_address(known.rtp.family, (peer[0], 0))
+                known.expected = [peer[0], 0]
         self._process.send({"op": "expect", "capture": capture_id, "stream": index, "expected": known.expected})
 
     def pause(self, capture_id: str) -> datetime:
@@ -264,8 +264,9 @@ class Recorder:
             if stream is None:
                 return
             stream.peer = event["peer"]
-            stream.expected = None if kind is CaptureEventKind.MOVED else stream.expected
-            log.info("capture_sender", capture_id=capture_id, stream=event["stream"], what=event["text"])
+            if kind is CaptureEventKind.MOVED:
+                stream.expected = None
+                log.info("capture_sender_moved", capture_id=capture_id, stream=event["stream"], what=event["text"])
         elif kind is CaptureEventKind.CLOSED:
             self._closed(capture_id)
             if details["dropped"] or details["overflowed"]:

@@ -27,9 +27,11 @@ def pack_address(family: int, address: Sequence[Any]) -> bytes:
     """Host, port and what else Python gives, as the sockaddr that a socket of the family has for it.
 
     Raises:
-        ValueError: the host is no IP address, or not one of the family.
+        ValueError: the host is no IP address, or not one of the family, or the port none.
     """
     host, port, *rest = address
+    if not 0 <= int(port) <= 0xFFFF:
+        raise ValueError(f"{port} is no port")
     number = ipaddress.ip_address(str(host).partition("%")[0]).packed
     if family != socket.AF_INET6:
         if len(number) != 4:

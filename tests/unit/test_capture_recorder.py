@@ -217,7 +217,8 @@ def test_the_process_answers_nonsense_with_trouble(tmp_path: Path) -> None:
             [sys.executable, "-m", "agent.sip.capture", str(theirs.fileno()), str(tmp_path)], pass_fds=[theirs.fileno()]
         )
         theirs.close()
-        for nonsense in (b"{", b"[]", b'{"op":"open"}', b'{"op":"open","capture":"x","stream":0,"path":"y","at":0}'):
+        opening = b'{"op":"open","capture":"x","stream":0,"path":"y","at":%s}'
+        for nonsense in (b"{", b"[]", b"null", b'"op"', b'{"op":"open"}', b"\xff", opening % b"0", opening % b"1e999"):
             ours.send(nonsense)
             assert b"not understood" in ours.recv(4096)
         ours.send(b'{"op":"close","capture":"x"}')

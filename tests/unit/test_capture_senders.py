@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -169,9 +170,26 @@ async def test_expecting_somebody_on_a_stream_that_is_not_open_does_nothing(benc
     with sender() as first, sender() as second:
         first.sendto(packet(0), (HOST, port))
         await until(lambda: bench.kinds(CaptureEventKind.FIRST_PACKET))
+        bench.recorder.expect("call", 0, ("192.0.2.1", 99999))  # an SDP that lies
         second.sendto(packet(1), (HOST, port))
         await bench.recorder.close_capture("call")
     assert bench.packets("call") == [packet(0)]
+
+
+async def test_a_flood_of_strangers_drowns_nobody(bench: Bench) -> None:
+    port = bench.recorder.open_stream("call", 0)
+    with sender() as ours, sender() as flood:
+        ours.sendto(packet(0), (HOST, port))
+        await until(lambda: bench.kinds(CaptureEventKind.FIRST_PACKET))
+        for number in range(1, 301):  # 3 s, with as much a tick as no buffer holds
+            for _ in range(100):
+                flood.sendto(OTHER, (HOST, port))
+            ours.sendto(packet(number), (HOST, port))
+            await asyncio.sleep(0.01)
+        await bench.recorder.close_capture("call")
+    logged = bench.packets("call")
+    assert logged[-200:] == [packet(number) for number in range(101, 301)]  # the first tick may have been too much
+    assert bench.kinds(CaptureEventKind.CLOSED)[0].details["strangers"] > 20_000
 
 
 async def test_sender_reports_of_the_peer_are_kept_as_rtcp(bench: Bench) -> None:
