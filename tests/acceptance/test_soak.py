@@ -31,7 +31,8 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 SECONDS = float(os.environ.get("CARDLINE_SOAK_SECONDS", "90"))
 SEED = int(os.environ.get("CARDLINE_SOAK_SEED", "1"))
 VICTIMS = {
-    "capture": "agent.sip.capture",
+    "capture": "agent.sip.capture ",
+    "courier": "agent.sip.courier_child",
     "general": "worker general",
     "speech": "worker speech",
     "parse child": "agent.mail.parse_child",
