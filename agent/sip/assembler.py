@@ -27,7 +27,6 @@ log = structlog.get_logger()
 
 MEDIA_TYPE, LOGS_TYPE = "audio/flac", "application/x-tar"
 LONGEST_LEAD = timedelta(hours=1)  # of sound before the answer, and after the end
-_AROUND = 0.1  # seconds around a packet's arrival in which its sound may lie
 _WORTH_A_MARK = 0.2  # seconds of sound before the answer
 _LOGS_GONE = "the packet logs of this call are gone, so there is no sound"
 _ON_HOLD = "on hold"
@@ -179,12 +178,10 @@ def _make(facts: Sequence[Fact], call: CapturedCall, folder: Path) -> _Made:
 def _span(assembly: Assembly, answered: float, ended: float) -> tuple[float, float, list[str]]:
     """From when to when the recording goes: sound before the answer and after the end belongs to it."""
     most, flags = LONGEST_LEAD.total_seconds(), []
-    first, last = assembly.first or answered, assembly.last or ended
+    first, last = assembly.begins or answered, assembly.ends or ended
     if answered - first > most or last - ended > most:
         flags.append("sound of more than an hour before the answer or after the end was left out")
-    started = max(first - _AROUND, answered - most) if first < answered else answered
-    until = min(last + _AROUND, ended + most) if last > ended else ended
-    return started, until, flags
+    return max(min(first, answered), answered - most), min(max(last, ended), ended + most), flags
 
 
 def _lead(started: float, answered: float) -> list[Interval]:

@@ -73,14 +73,14 @@ class Assembly:
             sound.survey()
 
     @property
-    def first(self) -> float | None:
-        """When the first packet came, in seconds since the epoch."""
-        return min((sound.first for sound in self._sounds if sound.packets), default=None)
+    def begins(self) -> float | None:
+        """When the first sound was, in seconds since the epoch."""
+        return min((sound.begins for sound in self._sounds if sound.packets), default=None)
 
     @property
-    def last(self) -> float | None:
-        """When the last packet came."""
-        return max((sound.last for sound in self._sounds if sound.packets), default=None)
+    def ends(self) -> float | None:
+        """When the last sound ended."""
+        return max((sound.ends for sound in self._sounds if sound.packets), default=None)
 
     @property
     def unread(self) -> bool:

@@ -16,7 +16,13 @@ from agent.sound.timeline import Tracker
 
 HOLD = 10.0  # seconds a packet may be overtaken by and still find its place
 _PACKET = np.dtype(
-    [(name, np.int64) for name in ("at", "key", "rank", "ticks", "base", "lasts", "start", "length", "type", "ssrc")]
+    [
+        *(
+            (name, np.int64)
+            for name in ("at", "key", "rank", "ticks", "base", "lasts", "start", "length", "type", "ssrc")
+        ),
+        ("overtaken", np.bool_),
+    ]
 )
 _HALF = 1 << 40
 
@@ -104,7 +110,7 @@ class Placer:
         packets["base"] = np.round((self._anchors[tracked.block] - self._started) * self._rate)
         packets["at"] = packets["base"] + tracked.ticks * self._rate // tracked.clock
         packets["key"] = tracked.segment * _HALF * 2 + tracked.sequence + _HALF
-        packets["rank"], packets["ticks"] = tracked.rank, tracked.ticks
+        packets["rank"], packets["ticks"], packets["overtaken"] = tracked.rank, tracked.ticks, tracked.overtaken
         packets["type"], packets["ssrc"] = headers.payload_type[index], headers.ssrc[index]
         packets["start"], length = headers.start[index], headers.length[index]
         size = np.maximum(self._table.size[packets["type"]], 1)
@@ -120,6 +126,7 @@ class Placer:
         packets["start"] += len(kept)
         self._buffer = np.concatenate([kept, buffer])
         waiting = np.concatenate([self._waiting, packets])
+        _return_to_their_own(waiting)
         if len(waiting) > 1 and (np.diff(waiting["at"]) < 0).any():
             waiting = waiting[np.lexsort((waiting["key"], waiting["at"]))]
         self._waiting = waiting
@@ -170,3 +177,23 @@ class Placer:
             starts=packets["start"],
             lengths=packets["length"],
         )
+
+
+def _return_to_their_own(packets: NDArray[np.void]) -> None:
+    """Anchor each packet that was overtaken as the one before it in its segment is anchored.
+
+    It came among later packets, and when the clock was anchored anew between them, their anchor would put its sound
+    behind that of its successors.
+    """
+    late = np.flatnonzero(packets["overtaken"])
+    if not len(late):
+        return
+    orderly = packets[~packets["overtaken"]]
+    orderly = orderly[np.argsort(orderly["key"], kind="stable")]
+    before = np.searchsorted(orderly["key"], packets["key"][late], side="right") - 1
+    found = before >= 0
+    late, before = late[found], before[found]
+    same = orderly["key"][before] // (_HALF * 2) == packets["key"][late] // (_HALF * 2)
+    late, before = late[same], before[same]
+    packets["at"][late] += orderly["base"][before] - packets["base"][late]
+    packets["base"][late] = orderly["base"][before]

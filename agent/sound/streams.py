@@ -43,7 +43,8 @@ class StreamSound:
     """The sound of one log. `survey` first, then `pieces`; ``flags``, ``notes``, ``changes`` say what was found in it.
 
     ``unread`` holds where there may be sound in the log that was not understood.
-    ``first`` and ``last`` are the arrivals of its first and last packet in seconds since the epoch, 0 without any.
+    ``begins`` and ``ends`` say from when to when it sounds, in seconds since the epoch; by the arrivals where nothing
+    could be decoded, 0 where nothing came.
     """
 
     def __init__(self, plan: StreamPlan, *, pauses: Sequence[tuple[float, float]] = ()) -> None:
@@ -57,7 +58,7 @@ class StreamSound:
         self.concealed = 0
         self.rate = 0
         self.unread = False
-        self.first = self.last = 0.0
+        self.begins = self.ends = 0.0
         self._pauses = pauses
         self._codecs = {**STATIC_CODECS, **plan.codecs}
         self._anchors: Floats = np.zeros(0)
@@ -89,7 +90,9 @@ class StreamSound:
             found.append(tracker.track(batch)[1])
         self.presses = keys.presses()
         if found:
-            self._anchors = find_anchors(Blocks(*(np.concatenate(part) for part in zip(*found, strict=True))))
+            blocks = Blocks.joined(found)
+            self._anchors = find_anchors(blocks)
+            self._extend(blocks)
         self._judge(np.flatnonzero(seen).tolist())
         self.unread = self.unread or reader.unread > LONGEST_PACKET or refused > 0
         self._flag(f"{reader.torn}", reader.torn)
@@ -122,8 +125,14 @@ class StreamSound:
     def _time(self, batch: Batch) -> None:
         arrival = batch.arrival[batch.headers.valid | batch.refused]
         if len(arrival):
-            self.first = min(self.first or np.inf, float(arrival.min()))
-            self.last = max(self.last, float(arrival.max()))
+            self.begins = min(self.begins or np.inf, float(arrival.min()))
+            self.ends = max(self.ends, float(arrival.max()))
+
+    def _extend(self, blocks: Blocks) -> None:
+        """A packet's sound lies earlier than it came, and lasts longer."""
+        if len(blocks.segment):
+            self.begins = min(self.begins, float((self._anchors + blocks.begins).min()))
+            self.ends = max(self.ends, float((self._anchors + blocks.ends).max()))
 
     def _judge(self, payload_types: list[int]) -> None:
         for number in payload_types:

@@ -8,6 +8,7 @@ is anchored by, and it is followed when it moves for good (a slow clock, a times
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -33,6 +34,8 @@ class Tracked:
 
     ``index`` is the packet's place in the batch; ``ticks`` and ``sequence`` count without wrapping; ``rank`` is the
     sequence number without packets that are no sound; ``block`` numbers the blocks from the first batch on.
+    ``overtaken`` packets came after one of their segment that was sent later: their block is that of the latecomers,
+    not that of their sound.
     """
 
     index: Ints
@@ -42,14 +45,26 @@ class Tracked:
     sequence: Ints
     rank: Ints
     clock: Ints
+    overtaken: Bools
 
 
 class Blocks(NamedTuple):
-    """An entry a block, in the order of their numbers: segment, least `arrival - ticks / clock` in seconds, packets."""
+    """An entry a block, in the order of their numbers.
+
+    ``offset`` is the least `arrival - ticks / clock`; ``begins`` and ``ends`` say where its sound lies by its own
+    clock, all three in seconds; ``packets`` how many there are.
+    """
 
     segment: Ints
     offset: Floats
     packets: Ints
+    begins: Floats
+    ends: Floats
+
+    @staticmethod
+    def joined(parts: Iterable[Blocks]) -> Blocks:
+        """The blocks of several batches as one."""
+        return Blocks(*(np.concatenate(part) for part in zip(_NO_BLOCKS, *parts, strict=True)))
 
 
 @dataclass(slots=True)
@@ -98,11 +113,7 @@ class Tracker:
         tracked = [one for one, _ in done] or [_NOTHING]
         return (
             Tracked(**{name: np.concatenate([getattr(one, name) for one in tracked]) for name in Tracked.__slots__}),
-            Blocks(
-                segment=np.concatenate([blocks.segment for _, blocks in done] or [_EMPTY]),
-                offset=np.concatenate([blocks.offset for _, blocks in done] or [_EMPTY.astype(np.float64)]),
-                packets=np.concatenate([blocks.packets for _, blocks in done] or [_EMPTY]),
-            ),
+            Blocks.joined(blocks for _, blocks in done),
         )
 
     def _follow(self, batch: Batch, packets: Ints) -> tuple[Tracked, Blocks]:
@@ -118,7 +129,7 @@ class Tracker:
         heard = np.flatnonzero(clock)
         source.jumped = bool(jumps[-1] > (jumps[heard[-1]] if len(heard) else 0))
         if not len(heard):
-            return _NOTHING, Blocks(_EMPTY, _EMPTY.astype(np.float64), _EMPTY)
+            return _NOTHING, _NO_BLOCKS
         return self._measure(
             source, batch, packets[heard], sequence[heard], (sequence - quiet)[heard], jumps[heard], clock[heard]
         )
@@ -138,17 +149,33 @@ class Tracker:
         new = leaped | (np.diff(jumps, prepend=0) > 0) | (np.diff(clock, prepend=source.clock or clock[0]) != 0)
         ticks = source.total_ticks + np.cumsum(moved)
         segment = self._number_segments(source, new)
-        offset = arrival - ticks / clock
-        edges = _edges(offset, new, ~self._overtaken(source, segment, sequence))
+        said = ticks / clock
+        offset = arrival - said
+        overtaken = self._overtaken(source, segment, sequence)
+        edges = _edges(offset, new, ~overtaken)
         first = np.flatnonzero(edges)
         block = self._blocks + np.cumsum(edges) - 1
         self._blocks += len(first)
         source.timestamp, source.arrival, source.clock = int(timestamp[-1]), float(arrival[-1]), int(clock[-1])
         source.total_ticks, source.heard_sequence = int(ticks[-1]), int(sequence[-1])
         tracked = Tracked(
-            index=packets, segment=segment, block=block, ticks=ticks, sequence=sequence, rank=rank, clock=clock
+            index=packets,
+            segment=segment,
+            block=block,
+            ticks=ticks,
+            sequence=sequence,
+            rank=rank,
+            clock=clock,
+            overtaken=overtaken,
         )
-        return tracked, Blocks(segment[first], np.minimum.reduceat(offset, first), np.diff(first, append=len(offset)))
+        blocks = Blocks(
+            segment=segment[first],
+            offset=np.minimum.reduceat(offset, first),
+            packets=np.diff(first, append=len(offset)),
+            begins=np.minimum.reduceat(said, first),
+            ends=np.maximum.reduceat(said + source.step / clock, first),
+        )
+        return tracked, blocks
 
     def _overtaken(self, source: _Source, segment: Ints, sequence: Ints) -> Bools:
         """Which packets come after one that was sent later; such a packet says nothing new about the clock."""
@@ -173,7 +200,18 @@ class Tracker:
 
 
 _EMPTY = np.zeros(0, np.int64)
-_NOTHING = Tracked(index=_EMPTY, segment=_EMPTY, block=_EMPTY, ticks=_EMPTY, sequence=_EMPTY, rank=_EMPTY, clock=_EMPTY)
+_NONE = np.zeros(0, np.float64)
+_NO_BLOCKS = Blocks(segment=_EMPTY, offset=_NONE, packets=_EMPTY, begins=_NONE, ends=_NONE)
+_NOTHING = Tracked(
+    index=_EMPTY,
+    segment=_EMPTY,
+    block=_EMPTY,
+    ticks=_EMPTY,
+    sequence=_EMPTY,
+    rank=_EMPTY,
+    clock=_EMPTY,
+    overtaken=_EMPTY.astype(np.bool_),
+)
 
 
 def _edges(offset: Floats, new: Bools, orderly: Bools) -> Bools:

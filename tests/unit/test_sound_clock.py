@@ -72,7 +72,7 @@ def test_a_day_drifts_less_than_20_ms_in_every_minute(ppm: float) -> None:
     read = batches(arrived, packets)
     tracker = Tracker(CLOCKS)
     found = [tracker.track(batch)[1] for batch in read]
-    anchors = find_anchors(Blocks(*(np.concatenate(part) for part in zip(*found, strict=True))))
+    anchors = find_anchors(Blocks.joined(found))
     placer = Placer(TABLE, anchors, rate=8000, started=EPOCH)
     at = np.concatenate([run.at for batch in read for run in placer.place(batch)] + [run.at for run in placer.finish()])
     assert placer.dropped == 0
