@@ -1,0 +1,110 @@
+"""Calls, their captures and commands, recordings, transcripts."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
+
+from agent.store.schema.columns import identity, json, metadata, moment, now, of, words
+
+call = Table(
+    "call",
+    metadata,
+    of("interaction", primary_key=True),
+    moment("answered_at"),
+    moment("ended_at"),
+    Column("disposition", Text, nullable=False),
+    Column("truncated", Boolean, nullable=False, server_default=text("false")),
+    Index("ix_call_in_progress", "interaction_id", postgresql_where=text("disposition = 'in_progress'")),
+)
+
+capture = Table(
+    "capture",
+    metadata,
+    Column("id", Text, primary_key=True),  # name of the folder of packet logs
+    of("interaction"),
+    Column("host", Text, nullable=False),
+    Column("state", Text, nullable=False),  # open, closed, assembled
+    Column("truncated", Boolean, nullable=False, server_default=text("false")),
+    moment("paused_at"),  # set while nothing is recorded on purpose
+    Index(None, "interaction_id"),
+    Index("ix_capture_open", "interaction_id", postgresql_where=text("state = 'open'")),
+)
+
+call_command = Table(
+    "call_command",
+    metadata,
+    identity(),
+    Column("capture_id", Text, ForeignKey("capture.id"), nullable=False),
+    Column("host", Text, nullable=False),  # whose recorder holds the call
+    Column("kind", Text, nullable=False),  # pause, resume
+    Column("by", Text, nullable=False),  # login, or name of the API token
+    now("asked_at"),
+    moment("done_at"),
+    words("problem"),
+    Index(None, "capture_id"),
+    Index("ix_call_command_open", "host", "id", postgresql_where=text("done_at IS NULL")),
+)
+
+recording = Table(
+    "recording",
+    metadata,
+    identity(),
+    of("interaction"),
+    Column("capture_id", Text, ForeignKey("capture.id"), nullable=False, unique=True),
+    of("blob"),
+    moment("started_at", nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("channels", SmallInteger, nullable=False),
+    Column("sample_rate", Integer, nullable=False),
+    json("gaps", "[]"),
+    Column("truncated", Boolean, nullable=False, server_default=text("false")),
+    Index(None, "interaction_id"),
+)
+
+recording_mark = Table(
+    "recording_mark",
+    metadata,
+    identity(),
+    of("recording"),
+    Column("kind", Text, nullable=False),
+    Column("channel", SmallInteger),  # null: all of them
+    Column("start_ms", Integer, nullable=False),
+    Column("end_ms", Integer, nullable=False),
+    words("text"),
+    Index(None, "recording_id", "start_ms"),
+)
+
+kept_log = Table(  # packet logs that hold what could not be decoded, sealed as they came
+    "kept_log",
+    metadata,
+    Column("capture_id", Text, ForeignKey("capture.id"), primary_key=True),
+    of("blob"),
+)
+
+transcript = Table(
+    "transcript",
+    metadata,
+    identity(),
+    of("recording"),
+    of("interaction"),
+    Column("model", Text, nullable=False),
+    words("language"),
+    json("dropped", "[]"),
+    now("created_at"),
+    UniqueConstraint("recording_id", "model"),
+    Index(None, "interaction_id"),
+)
+
+utterance = Table(
+    "utterance",
+    metadata,
+    identity(),
+    of("transcript"),
+    Column("channel", SmallInteger, nullable=False),
+    Column("start_ms", Integer, nullable=False),
+    Column("end_ms", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("confidence", Integer, nullable=False),  # per cent
+    json("words", "[]"),
+    Index(None, "transcript_id", "start_ms"),
+)

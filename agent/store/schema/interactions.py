@@ -1,0 +1,44 @@
+"""What calls, mails and meetings have in common: the interaction and its parties."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, SmallInteger, Table, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from agent.store.schema.columns import identity, metadata, moment, now, of, words
+
+interaction = Table(
+    "interaction",
+    metadata,
+    identity(),
+    Column("kind", Text, nullable=False),
+    moment("started_at", nullable=False),
+    Column("direction", Text),  # NULL until linked
+    Column("conversation_key", Text),
+    Column("flags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    now("created_at"),
+    Index(None, "started_at"),
+    Index("ix_interaction_conversation_key", "conversation_key", postgresql_where=text("conversation_key IS NOT NULL")),
+)
+
+party = Table(
+    "party",
+    metadata,
+    identity(),
+    of("interaction"),
+    Column("ordinal", SmallInteger, nullable=False),
+    Column("position", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # as captured
+    Column("value", Text, nullable=False),  # as captured
+    words("name"),
+    Column("channel", SmallInteger),
+    moment("joined_at"),
+    moment("left_at"),
+    Column("identity_kind", Text),  # decided by the linker, like the rest
+    Column("identity_value", Text),
+    Column("role", Text),
+    of("employee", nullable=True),
+    UniqueConstraint("interaction_id", "ordinal"),
+    Index(None, "identity_kind", "identity_value"),
+    Index("ix_party_employee_id", "employee_id", postgresql_where=text("employee_id IS NOT NULL")),
+)
