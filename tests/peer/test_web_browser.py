@@ -23,7 +23,7 @@ from agent.model import Disposition, Gap
 from agent.store.engine import Store
 from agent.web.app import WebServer
 from tests.peers import require
-from tests.unit.test_web_pages import ATTACHMENT, RAW_MAIL, cut_out
+from tests.unit.web_pages import ATTACHMENT, RAW_MAIL, cut_out
 from tests.web_world import (
     MARIA,
     MARIA_MAIL,

@@ -29,8 +29,8 @@ from agent.web.app import WebServer
 from agent.web.services import Services
 from linker.link import Linker
 from tests.peer.test_web_browser import SIZES, chromium, picture, visiting
-from tests.unit.test_web_live import HOST, Calls, FakeRecorder, builder, calls, captures, recorder
-from tests.unit.test_web_pages import ATTACHMENT, RAW_MAIL, cut_out
+from tests.unit.web_live import HOST, Calls, FakeRecorder, builder, calls, captures, recorder
+from tests.unit.web_pages import ATTACHMENT, RAW_MAIL, cut_out
 from tests.web_world import MARIA, Builder, World, build, settings_for
 
 __all__ = ["builder", "calls", "captures", "chromium", "recorder"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 import ssl
@@ -328,3 +329,41 @@ def multipart(offer: bytes, metadata: bytes, boundary: str = "b1") -> tuple[str,
 
 def to_tag(answer: bytes) -> str:
     return header(answer, "To").rpartition("tag=")[2]
+
+
+AnyPhone = Phone | TlsPhone
+SDP = "application/sdp"
+_ECHOED = (b"Via", b"From", b"To", b"Call-ID", b"CSeq")
+
+
+async def begin(phone: AnyPhone, *, call_id: str = "call-1@client.example.com", extra: tuple[str, ...] = ()) -> str:
+    """Establish a session with two streams; the server's tag."""
+    body = sdp("1 sendonly", "2 sendonly")
+    answer = await phone.ask(request("INVITE", phone, call_id=call_id, content_type=SDP, body=body, extra=extra))
+    assert status(answer) == 200, answer
+    await phone.send(request("ACK", phone, call_id=call_id, to_tag=to_tag(answer), branch="z9hG4bKack"))
+    return to_tag(answer)
+
+
+def answer_to(message: bytes, code: int = 200, extra: tuple[str, ...] = (), body: bytes = b"") -> bytes:
+    """A client's answer to a request of the server."""
+    kept = [line for line in message.split(b"\r\n\r\n")[0].split(b"\r\n") if line.split(b":")[0] in _ECHOED]
+    lines = [f"SIP/2.0 {code} Whatever".encode(), *kept, *(line.encode() for line in extra)]
+    return b"\r\n".join([*lines, f"Content-Length: {len(body)}".encode(), b"", b""]) + body
+
+
+async def next_request(phone: AnyPhone, method: str, timeout: float = 5.0) -> bytes:
+    message = await phone.receive(timeout)
+    assert message.startswith(method.encode() + b" "), message
+    return message
+
+
+def capture_folder(b: Bench) -> Path:
+    return max((b.data_dir / "captures").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def log_sound(b: Bench, at: float) -> None:
+    """Make it look as if the last packet came at a time."""
+    log = capture_folder(b) / "0.rtpdump"
+    log.write_bytes(b"x")
+    os.utime(log, (at, at))
