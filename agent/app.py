@@ -32,6 +32,7 @@ from agent.sip.courierprocess import CourierProcess
 from agent.sip.listening import ListeningPost
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
+from agent.sip.taps import Taps
 from agent.store import sources
 from agent.store.embedded import Lock
 from agent.store.engine import Store
@@ -58,6 +59,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._stack = AsyncExitStack()
         self._siprec: RecordingServer | None = None
+        self._taps: Taps | None = None
         self._desk: CommandDesk | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.addresses: dict[str, list[str | int]] = {}
@@ -90,7 +92,8 @@ class Service:
         parts.archive.sweep()
         self._stack.push_async_callback(self._cancel_tasks)
         if settings.siprec.enabled:
-            await self._start_siprec(parts, notices)
+            recorder, courier = await self._start_recorder(parts, notices)
+            await self._start_siprec(recorder, courier)
         if settings.smtp.enabled:
             await self._start_smtp(parts)
         if settings.web.enabled:
@@ -116,7 +119,8 @@ class Service:
         self._background(Chainer(parts.store).run())
         log.info("service_ready")
 
-    async def _start_siprec(self, parts: Parts, notices: Notices) -> None:
+    async def _start_recorder(self, parts: Parts, notices: Notices) -> tuple[Recorder, CourierProcess]:
+        """What all sources of calls share: capture, courier, commands, and the taps of those that tell calls whole."""
         settings, captures = self._settings, self._settings.data_dir / "captures"
         courier = CourierProcess(captures, environment=self._environment(parts.store.url))
         recorder = Recorder(
@@ -128,20 +132,27 @@ class Service:
         )
         self._desk = CommandDesk(parts.store, recorder, captures, host=settings.host)
         notices.listen(COMMANDS, self._desk.hear)
-        self._siprec = RecordingServer(settings.siprec, recorder, courier, settings.data_dir)
         await courier.start()
         self._stack.push_async_callback(courier.stop)
         await courier.recover()
         await recorder.start()
         self._stack.push_async_callback(recorder.stop)
+        self._taps = Taps(recorder, courier, captures)
+        self._stack.push_async_callback(self._taps.stop)
+        return recorder, courier
+
+    async def _start_siprec(self, recorder: Recorder, courier: CourierProcess) -> None:
+        self._siprec = RecordingServer(self._settings.siprec, recorder, courier, self._settings.data_dir)
         await self._siprec.start()
         self._stack.push_async_callback(self._siprec.stop)
         self.addresses["siprec"] = list(self._siprec.address)
 
     def _on_capture_event(self, event: CaptureEvent) -> None:
-        if self._siprec is None or event.capture_id is None or event.stream is None:
+        if event.kind is not CaptureEventKind.FIRST_PACKET or event.capture_id is None or event.stream is None:
             return
-        if event.kind is CaptureEventKind.FIRST_PACKET:
+        if self._taps is not None and (tap := self._taps.find(event.capture_id)):
+            tap.heard.add(event.stream)
+        elif self._siprec is not None:
             self._siprec.first_packet(event.capture_id, event.stream)
 
     async def _start_smtp(self, parts: Parts) -> None:

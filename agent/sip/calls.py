@@ -14,10 +14,12 @@ from typing import Any
 from agent.model import CapturedCall, Disposition
 from agent.sip.body import read_body
 from agent.sip.identities import bounded, is_unique, read_ucid, ucid_in
-from agent.sip.journal import ACKED, CLOSED, NO_MEDIA, OPENED, STREAM, UNACKED, UNREFRESHED, UPDATED, Fact
+from agent.sip.journal import ACKED, CLOSED, NO_MEDIA, OPENED, SNAPSHOT, STREAM, UNACKED, UNREFRESHED, UPDATED, Fact
 from agent.sip.message import MalformedRequest, Request, read_request
 from agent.sip.metadata import Metadata, MetadataUnreadable, merge, read_metadata
 from agent.sip.parties import call_parties, channels, diverted_from
+from agent.sip.snapshots import snapshot_call
+from agent.sound.flac import MOST_CHANNELS
 
 SOURCE = "siprec"
 _BUSY = re.compile(r"q\.850\s*;.*?cause\s*=\s*\"?17\b|sip\s*;.*?cause\s*=\s*\"?(?:486|600)\b", re.IGNORECASE)
@@ -56,6 +58,8 @@ class _Told:
 
 def captured_call(facts: Sequence[Fact], capture_id: str) -> CapturedCall:
     """The call that a journal tells of; also a journal without a beginning gives one, flagged."""
+    if any(fact.kind in (OPENED, SNAPSHOT) and "call" in fact.data for fact in facts):
+        return snapshot_call(facts, capture_id)
     told = _told(facts)
     started = next((fact.at for fact in facts if fact.kind == OPENED), facts[0].at if facts else datetime.now(UTC))
     answered, flags = _answered(facts), list(told.flags)
@@ -84,17 +88,22 @@ def captured_call(facts: Sequence[Fact], capture_id: str) -> CapturedCall:
 
 
 def stream_plans(facts: Sequence[Fact]) -> tuple[LoggedStream, ...]:
-    """One plan for each stream ever opened, in the order of their logs."""
+    """One plan for each stream ever opened as a packet log, in the order of their logs."""
     metadata = _told(facts).metadata
     streams: dict[int, dict[str, Any]] = {}
+    given: dict[int, int] = {}  # channels that the source itself names
     for index, data in _stream_facts(facts):
+        if "file" in data:
+            continue
+        if isinstance(channel := data.get("channel"), int) and 0 <= channel < MOST_CHANNELS:
+            given[index] = channel
         stream = streams.setdefault(index, {"codecs": {}, "parameters": {}, "label": "", "crypto": ()})
         stream["label"] = str(data.get("label") or stream["label"])
         for name in ("codecs", "parameters"):
             found = data.get(name)
             stream[name] |= {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
         stream["crypto"] = tuple(dict.fromkeys([*stream["crypto"], *_crypto(data)]))
-    found = channels({index: stream["label"] for index, stream in streams.items()}, metadata)
+    found = channels({index: stream["label"] for index, stream in streams.items()}, metadata) | given
     return tuple(LoggedStream(index=index, channel=found[index], **streams[index]) for index in sorted(streams))
 
 

@@ -18,7 +18,7 @@ import structlog
 from agent.errors import Unavailable
 from agent.model import CapturedCall
 from agent.sip.calls import captured_call
-from agent.sip.journal import CLOSED, FILE_NAME, OPENED, Journal, read_journal
+from agent.sip.journal import CLOSED, FILE_NAME, Journal, read_journal
 
 log = structlog.get_logger()
 
@@ -185,8 +185,6 @@ def _finished(folder: Path) -> bool:
         facts = read_journal(folder)
         logs = sorted(folder.glob("*.rtpdump"))
         if not facts and not (logs and (folder / FILE_NAME).exists()):
-            return False
-        if facts and facts[0].kind == OPENED and facts[0].data.get("source", "siprec") != "siprec":
             return False
         if not any(fact.kind == CLOSED for fact in facts):
             times = [datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in logs if path.stat().st_size]
