@@ -34,6 +34,7 @@ from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
 from agent.sip.taps import Taps
 from agent.store import sources
+from agent.store.commands import CommandKind
 from agent.store.embedded import Lock
 from agent.store.engine import Store
 from agent.store.migrate import migrate
@@ -129,6 +130,7 @@ class Service:
             ports=settings.siprec.rtp_ports,
             on_event=self._on_capture_event,
             mask_dtmf=settings.siprec.mask_dtmf,
+            codes=_codes(settings),
         )
         self._desk = CommandDesk(parts.store, recorder, captures, host=settings.host)
         notices.listen(COMMANDS, self._desk.hear)
@@ -148,6 +150,8 @@ class Service:
         self.addresses["siprec"] = list(self._siprec.address)
 
     def _on_capture_event(self, event: CaptureEvent) -> None:
+        if event.kind is CaptureEventKind.CODE and event.capture_id is not None and self._desk is not None:
+            self._desk.enter(event.capture_id, CommandKind(event.text), event.at)
         if event.kind is not CaptureEventKind.FIRST_PACKET or event.capture_id is None or event.stream is None:
             return
         if self._taps is not None and (tap := self._taps.find(event.capture_id)):
@@ -233,6 +237,12 @@ class Service:
         partial.write_text(json.dumps({"pid": os.getpid(), **self.addresses}))
         partial.replace(self._address_file)
         log.info("service_started", **self.addresses)
+
+
+def _codes(settings: Settings) -> dict[str, str]:
+    """What whoever speaks may have done by keys."""
+    found = {settings.siprec.pause_keys: CommandKind.PAUSE, settings.siprec.resume_keys: CommandKind.RESUME}
+    return {keys: kind.value for keys, kind in found.items() if keys}
 
 
 async def _when_available(attempt: Callable[[], Awaitable[None]]) -> None:

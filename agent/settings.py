@@ -12,10 +12,19 @@ import socket
 from contextvars import ContextVar
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import phonenumbers
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -27,6 +36,7 @@ from pydantic_settings import (
 
 from agent.errors import Misconfigured
 
+_CODE = re.compile("[0-9*#A-D]{2,8}")
 _BUCKETS = ("s3://", "gs://", "az://")
 
 
@@ -114,12 +124,30 @@ class SiprecSettings(Section):
     mask_dtmf: bool = Field(
         False, description="Never write down digits dialled in a call as RFC 4733 events: card numbers, PINs."
     )
+    pause_keys: str = Field(
+        "", description="Keys by which whoever speaks has the recording paused, for example *7; empty: none."
+    )
+    resume_keys: str = Field("", description="Keys by which it goes on, for example *8; empty: none.")
     tls_port: Port = Field(5061, description="SIP port for TLS 1.2 and newer; 0 picks a free one.")
     tls_certificate: Path | None = Field(None, description="PEM file of the certificate chain; without it no TLS.")
     tls_key: Path | None = Field(None, description="PEM file of its private key, without a passphrase.")
     tls_client_ca: Path | None = Field(
         None, description="PEM file of the authority whose client certificates are required; empty: none is asked for."
     )
+
+    @field_validator("pause_keys", "resume_keys")
+    @classmethod
+    def _code(cls, value: str) -> str:
+        if value and not _CODE.fullmatch(value):
+            raise ValueError("two to eight of 0-9, *, # and A-D, for example *7")
+        return value
+
+    @model_validator(mode="after")
+    def _different_codes(self) -> Self:
+        pause, resume = self.pause_keys, self.resume_keys
+        if pause and resume and (pause.startswith(resume) or resume.startswith(pause)):
+            raise ValueError("pause_keys and resume_keys: neither may begin with the other, for example *7 and *8")
+        return self
 
     @field_validator("rtp_ports")
     @classmethod

@@ -7,14 +7,15 @@ another calls syncfs, so a slow or full disk never keeps the sockets waiting. St
 and stay small.
 
 The parent speaks JSON datagrams over a SOCK_SEQPACKET pair; times are nanoseconds since the epoch but for "at":
-    {"op": "open", "capture", "stream", "path", "at", "peer", "expected", "pauses", "masked"} with the descriptors of
-        the RTP and the RTCP socket; "at" in seconds since the epoch, "peer" null or the sender the stream was locked
-        to before, the rest as in the commands below
+    {"op": "open", "capture", "stream", "path", "at", "peer", "expected", "pauses", "masked", "watched", "codes"} with
+        the descriptors of the RTP and the RTCP socket; "at" in seconds since the epoch, "peer" null or the sender the
+        stream was locked to before, "codes" the names of codes by their keys, the rest as in the commands below
     {"op": "expect", "capture", "stream", "expected"}: the sender announced, as [host, port], or [] for anybody
     {"op": "pause", "capture", "pauses"}: all that were or are of late, as [from, until or null]
-    {"op": "mask", "capture", "stream", "masked"}: payload types that are logged with zeros for a payload
+    {"op": "events", "capture", "stream", "masked", "watched"}: payload types that are logged with zeros for a payload,
+        and those that are keys by which a code may be entered
     {"op": "close", "capture"}
-and hears {"event": "first_packet" | "moved" | "closed" | "trouble", "capture", "stream", "at", ...} (see
+and hears {"event": "first_packet" | "moved" | "code" | "closed" | "trouble", "capture", "stream", "at", ...} (see
 agent.sip.recorder). When the parent's end is gone, and on SIGTERM, everything is written and synced, and the process
 ends.
 """
@@ -36,7 +37,7 @@ from typing import Any
 
 from agent.sip.capturestream import CaptureStream
 from agent.sip.packetwriter import LogStream, Syncer, Writer
-from agent.sip.receiving import SO_TIMESTAMPNS, Receivers
+from agent.sip.receiving import SECOND, SO_TIMESTAMPNS, Receivers
 from agent.sip.senders import pack_address, say_address, unpack_address
 
 TICK = 0.5  # seconds between two emptyings of the sockets
@@ -104,6 +105,8 @@ class Capture:
                 taken.append((stream.log, blocks))
             if stream.lock.newcomer or stream.lock.stranger:
                 self._tell_senders(stream)
+            if stream.entered is not None:
+                self._tell_code(stream)
         if taken:
             self._writer.put(taken)
 
@@ -117,6 +120,13 @@ class Capture:
             text = f"{say_address(stranger)} sends to the port of this stream too; it is not recorded"
             self._tell(event="trouble", **name, text=text)
         lock.newcomer = lock.stranger = None
+
+    def _tell_code(self, stream: CaptureStream) -> None:
+        """Which code was entered and when; the keys themselves go nowhere."""
+        assert stream.entered is not None
+        at, name = stream.entered
+        stream.entered = None
+        self._tell(event="code", at=at / SECOND, capture=stream.capture, stream=stream.number, text=name)
 
     def _hear(self, fd: int) -> None:
         """From now on a socket is emptied in each tick and wakes nobody."""
@@ -165,7 +175,8 @@ class Capture:
         address, port = rtp.getsockname()[:2]
         name = str(command["capture"]), int(command["stream"])
         log = LogStream(Path(command["path"]), name=name, address=address, port=port, started=float(command["at"]))
-        stream = CaptureStream(name, rtp, rtcp, log, self._receivers)
+        codes = {str(keys): str(word) for keys, word in (command.get("codes") or {}).items()}
+        stream = CaptureStream(name, rtp, rtcp, log, self._receivers, codes=codes)
         if command.get("peer"):
             stream.lock.peer = pack_address(rtp.family, command["peer"])
         self._streams[rtp.fileno()] = stream
@@ -188,6 +199,8 @@ class Capture:
             stream.lock.expect(pack_address(stream.rtp.family, expected) if expected else b"")
         if "masked" in command:
             stream.mask(command["masked"])
+        if "watched" in command:
+            stream.watch(command["watched"])
         if pauses := command.get("pauses"):
             stream.pauses = [(int(begin), None if end is None else int(end)) for begin, end in pauses]
             if command["op"] == "open" or stream.latest >= stream.pauses[-1][0] or stream.log.pauses:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from agent.sip.keypad import Keypad
 from agent.sip.packetwriter import Block, LogStream
 from agent.sip.receiving import BATCH, SECOND, STAMP_SPACE, USUAL, Receiver, Receivers, arrival_of
 from agent.sip.senders import SenderLock, host_of, pack_address
@@ -25,10 +26,14 @@ class CaptureStream:
     """Reads one socket into records. What is counted: packets logged, of strangers, in pauses, with a masked event."""
 
     __slots__ = (
+        "_keypad",
+        "_looked_at",
         "_masked",
         "_receivers",
         "_size",
+        "_watched",
         "capture",
+        "entered",
         "latest",
         "lock",
         "log",
@@ -49,6 +54,8 @@ class CaptureStream:
         rtcp: socket.socket | None,
         log: LogStream,
         receivers: Receivers,
+        *,
+        codes: Mapping[str, str] | None = None,
     ) -> None:
         self.capture, self.number = name
         self.rtp, self.rtcp, self.log, self._receivers = rtp, rtcp, log, receivers
@@ -57,12 +64,20 @@ class CaptureStream:
         self.packets = self.paused = self.masked = 0
         self.taken = 0  # packets of anybody, since the last tick
         self.latest = 0  # arrival of the last packet that was logged, nanoseconds since the epoch
-        self._masked: frozenset[int] = frozenset()
+        self.entered: tuple[int, str] | None = None  # a code nobody was told of yet: its arrival, its name
+        self._masked = self._watched = self._looked_at = frozenset[int]()
+        self._keypad = Keypad(codes) if codes else None
         self._size = USUAL
 
     def mask(self, payload_types: Iterable[int]) -> None:
         """From now on packets of these types (telephone-event, RFC 4733) are logged with zeros for a payload."""
-        self._masked = frozenset(number | marker for number in payload_types for marker in (0, 0x80))
+        self._masked = _with_marker(payload_types)
+        self._looked_at = self._masked | self._watched
+
+    def watch(self, payload_types: Iterable[int]) -> None:
+        """From now on packets of these types are keys, by which a code may be entered."""
+        self._watched = _with_marker(payload_types) if self._keypad is not None else frozenset()
+        self._looked_at = self._masked | self._watched
 
     def read(self) -> list[Block]:
         """Take all packets that wait in the socket, as records for the log."""
@@ -87,7 +102,7 @@ class CaptureStream:
         if self.pauses or self.lock.peer is None:
             return None
         records = receiver.records(count, self.lock.peer, self.log.start)
-        if records is None or (self._masked and not self._masked.isdisjoint(records[9 :: len(records) // count])):
+        if records is None or (self._looked_at and not self._looked_at.isdisjoint(records[9 :: len(records) // count])):
             return None
         self.latest, self.lock.ssrc = receiver.last(count)
         self.lock.last = self.latest
@@ -101,6 +116,8 @@ class CaptureStream:
         for at, sender, data in packets:
             if not data or not self.lock.admits(at, sender, data):
                 continue
+            if len(data) > 1 and data[1] in self._watched:
+                self._press(at, data)
             if any(begin <= at and (end is None or at < end) for begin, end in self.pauses):
                 self.paused += 1
                 continue
@@ -116,6 +133,12 @@ class CaptureStream:
         if len(sizes) == 1 and min(sizes) >= 12:
             self._size = sizes.pop()
         return block
+
+    def _press(self, at: int, packet: bytes | memoryview) -> None:
+        """A key, also one of a pause, or there were no end of it; of several codes the last one counts."""
+        assert self._keypad is not None
+        if (name := self._keypad.press(at, packet, payload_of(packet))) is not None:
+            self.entered = at, name
 
     def _offset(self, at: int) -> int:
         seconds, nanoseconds = self.log.start
@@ -170,10 +193,20 @@ class CaptureStream:
             self.rtcp.close()
 
 
-def without_payload(packet: bytes | memoryview) -> bytes:
-    """An RTP packet with zeros after its header (RFC 3550, 5.1 and 5.3.1); a header that is too long ends at once."""
+def payload_of(packet: bytes | memoryview) -> int:
+    """Where the payload of an RTP packet begins (RFC 3550, 5.1 and 5.3.1); a header that is too long ends at once."""
     header = 12 + 4 * (packet[0] & 0x0F)
     if packet[0] & 0x10 and len(packet) >= header + 4:
         header += 4 + 4 * int.from_bytes(packet[header + 2 : header + 4], "big")
-    header = header if header <= len(packet) else 12
+    return header if header <= len(packet) else 12
+
+
+def without_payload(packet: bytes | memoryview) -> bytes:
+    """An RTP packet with zeros after its header."""
+    header = payload_of(packet)
     return bytes(packet[:header]) + bytes(len(packet) - header)
+
+
+def _with_marker(payload_types: Iterable[int]) -> frozenset[int]:
+    """The second byte of packets of these types, without and with the marker bit."""
+    return frozenset(number | marker for number in payload_types for marker in (0, 0x80))

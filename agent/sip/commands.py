@@ -1,8 +1,8 @@
 """The recorder's side of commands: what pages and CRMs ask of a call in progress is done where the call is recorded.
 
-A person or a program pauses and a person or a program resumes; nothing here resumes by itself, and the end of the call
-ends the pause. While a call is paused its sound is written nowhere; that it was paused, when and by whom is written
-into its journal.
+A person or a program pauses and a person or a program resumes, or whoever speaks does so by a code of keys; nothing
+here resumes by itself, and the end of the call ends the pause. While a call is paused its sound is written nowhere;
+that it was paused, when and by whom is written into its journal.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ LOOK_SECONDS = 5.0  # a notice may get lost with its connection; the table is lo
 RETRY_SECONDS = 0.5
 ENDED = "the call had ended"
 NOTHING_RECORDED = "nothing is being recorded of this call"
+BY_KEYS = "keys"  # whose pause it is where a code was entered in the call
 
 
 class PausableRecorder(Protocol):
     """What of `agent.sip.recorder.Recorder` is needed here; both are idempotent."""
 
-    def pause(self, capture_id: str) -> datetime:
-        """From this instant on nothing is kept, until `resume`; the instant.
+    def pause(self, capture_id: str, at: datetime | None = None) -> datetime:
+        """From this instant on, or the one it was asked for ``at``, nothing is kept, until `resume`; the instant.
 
         Raises:
             LookupError: nothing is being recorded.
@@ -55,6 +56,20 @@ class CommandDesk:
     def __init__(self, store: Store, recorder: PausableRecorder, captures: Path, *, host: str) -> None:
         self._store, self._recorder, self._captures, self._host = store, recorder, captures, host
         self._asked = asyncio.Event()
+        self._entered: dict[str, datetime | None] = {}  # since when captures are paused by keys; pages shall hear of it
+
+    def enter(self, capture_id: str, kind: CommandKind, at: datetime) -> None:
+        """Somebody in the call entered a code, letting go of its last key ``at`` that time. It is done at once, with or
+        without a database."""
+        is_pause = kind is CommandKind.PAUSE
+        try:
+            done = self._recorder.pause(capture_id, at) if is_pause else self._recorder.resume(capture_id)
+        except LookupError:  # the call has just ended, or was not paused
+            return
+        log.info("call_code_entered", kind=kind, capture_id=capture_id)
+        _mark(Journal(self._captures / capture_id), PAUSED if is_pause else RESUMED, done, BY_KEYS)
+        self._entered[capture_id] = done if is_pause else None
+        self._asked.set()
 
     def hear(self, payload: str | None) -> None:
         """A notice: this host has something to do, or the connection is new and something may have been missed."""
@@ -85,6 +100,7 @@ class CommandDesk:
 
     async def work(self) -> None:
         """Everything that waits now."""
+        await self._tell_entered()
         async with self._store.begin() as connection:
             waiting = await commands.list_waiting(connection, self._host)
         for command in waiting:
@@ -92,6 +108,15 @@ class CommandDesk:
             log.info("call_command_done", kind=command.kind, capture_id=command.capture_id, problem=problem)
             async with self._store.begin() as connection:
                 await commands.mark_done(connection, command, problem=problem)
+
+    async def _tell_entered(self) -> None:
+        """Have pages show what was paused by keys; a call that the database does not know yet is told of later."""
+        for capture_id, paused in tuple(self._entered.items()):
+            async with self._store.begin() as connection:
+                is_known = await commands.save_pause(connection, capture_id, paused)
+            is_gone = not is_known and not await asyncio.to_thread((self._captures / capture_id).exists)
+            if (is_known or is_gone) and self._entered.get(capture_id) == paused:
+                self._entered.pop(capture_id, None)
 
     async def _obey(self, command: CallCommand) -> str:
         """Do it; returns why not in words, if it could not be done."""

@@ -12,7 +12,7 @@ import re
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 RECEIVE_BUFFER = 1 << 20  # bytes asked for; the kernel may give less (net.core.rmem_max)
 REPORTS_BUFFER = 16384  # bytes for RTCP
+LATE = 10.0  # seconds for which a pause may begin in the past
 REMEMBERED = 600.0  # seconds for which a pause that is over is told to a process that starts anew
 _COUNTS = ("packets", "strangers", "dropped", "paused", "masked", "overflowed")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
@@ -40,6 +41,7 @@ class CaptureEventKind(StrEnum):
 
     FIRST_PACKET = "first_packet"
     MOVED = "moved"
+    CODE = "code"
     CLOSED = "closed"
     TROUBLE = "trouble"
 
@@ -48,7 +50,8 @@ class CaptureEventKind(StrEnum):
 class CaptureEvent:
     """Something that happened to a capture; ``stream`` and ``capture_id`` are None where all are meant.
 
-    ``text`` says in words what a TROUBLE is, and where sound comes from since FIRST_PACKET or MOVED. ``details`` of
+    ``text`` says in words what a TROUBLE is, where sound comes from since FIRST_PACKET or MOVED, and by its name which
+    CODE was entered by keys; ``at`` is then when its last key was let go. ``details`` of
     CLOSED: ``packets`` logged; not logged because of ``strangers``, in a pause (``paused``), for want of a disk
     (``dropped``) or of time (``overflowed``, which the kernel counts); telephone events ``masked``. After a restart of
     the process they count from there.
@@ -87,12 +90,15 @@ class Recorder:
         ports: tuple[int, int],
         on_event: Callable[[CaptureEvent], None],
         mask_dtmf: bool = False,
+        codes: Mapping[str, str] | None = None,
     ) -> None:
         """``folder`` of all captures; ``address`` to bind to; first and last of ``ports``, of which pairs are taken.
 
-        With ``mask_dtmf`` the digits that somebody dials during a call (RFC 4733) are never written down.
+        With ``mask_dtmf`` the digits that somebody dials during a call (RFC 4733) are never written down. ``codes``
+        has a name for each sequence of keys of which an event is to tell.
         """
         self._folder, self._on_event, self._mask_dtmf = folder, on_event, mask_dtmf
+        self._codes = dict(codes or {})
         self._ports = PortRange(address, ports)
         self._streams: dict[tuple[str, int], _Stream] = {}
         self._closing: dict[str, asyncio.Future[None]] = {}
@@ -132,7 +138,7 @@ class Recorder:
         """Open a pair of ports and record what comes there as ``<folder>/<capture_id>/<index>.rtpdump``.
 
         Returns the RTP port at once. A stream that is open already keeps its port. ``events``: payload types that
-        carry telephone events in this stream, for ``mask_dtmf``; those told last are in force.
+        carry telephone events in this stream, for ``mask_dtmf`` and ``codes``; those told last are in force.
 
         Raises:
             OSError: no pair of ports is free.
@@ -149,7 +155,7 @@ class Recorder:
             self._hand_over(known)
         elif events != known.events:
             known.events = events
-            self._process.send({"op": "mask", "capture": capture_id, "stream": index, "masked": self._masked(known)})
+            self._process.send({"op": "events", "capture": capture_id, "stream": index, **self._looked_at(known)})
         return int(known.rtp.getsockname()[1])
 
     def expect(self, capture_id: str, index: int, peer: tuple[str, int] | None) -> None:
@@ -169,9 +175,10 @@ class Recorder:
                 known.expected = [peer[0], 0]
         self._process.send({"op": "expect", "capture": capture_id, "stream": index, "expected": known.expected})
 
-    def pause(self, capture_id: str) -> datetime:
+    def pause(self, capture_id: str, at: datetime | None = None) -> datetime:
         """Keep what is said from this instant on out of the logs and of every file, for card data; the instant.
 
+        ``at`` says that it was asked for a little earlier (LATE at most): what was written since is overwritten.
         Packets are counted and thrown away. It holds through a death of the capture process. A capture that is paused
         already stays so, from the instant it was.
 
@@ -180,7 +187,7 @@ class Recorder:
         """
         pauses = self._open_pauses(capture_id)
         if not pauses or pauses[-1][1] is not None:
-            pauses.append((time.time_ns(), None))
+            pauses.append((_begin(at, pauses), None))
             self._send_pauses(capture_id)
         return datetime.fromtimestamp(pauses[-1][0] / 1e9, UTC)
 
@@ -218,8 +225,9 @@ class Recorder:
         oldest = time.time_ns() - int(REMEMBERED * 1e9)
         return [(begin, end) for begin, end in self._pauses.get(capture_id, ()) if end is None or end > oldest]
 
-    def _masked(self, stream: _Stream) -> list[int]:
-        return sorted(stream.events) if self._mask_dtmf else []
+    def _looked_at(self, stream: _Stream) -> dict[str, list[int]]:
+        events = sorted(stream.events)
+        return {"masked": events if self._mask_dtmf else [], "watched": events if self._codes else []}
 
     async def close_capture(self, capture_id: str) -> None:
         """Close all streams of a capture; returns when everything that came is on the disk, however long it takes."""
@@ -248,7 +256,8 @@ class Recorder:
             "peer": stream.peer,
             "expected": stream.expected,
             "pauses": self._late_pauses(stream.capture_id),
-            "masked": self._masked(stream),
+            "codes": self._codes,
+            **self._looked_at(stream),
         }
         self._process.send(command, stream.rtp.fileno(), stream.rtcp.fileno())
 
@@ -271,7 +280,7 @@ class Recorder:
             self._closed(capture_id)
             if details["dropped"] or details["overflowed"]:
                 log.error("capture_lost_packets", capture_id=capture_id, **details)
-        else:
+        elif kind is CaptureEventKind.TROUBLE:
             log.warning("capture_trouble", capture_id=capture_id, stream=event["stream"], what=event["text"])
         self._tell(kind, capture_id, event["stream"], at=at, text=event.get("text", ""), details=details)
 
@@ -312,6 +321,13 @@ class Recorder:
             )
         except Exception:
             log.exception("capture_event_failed", kind=kind)
+
+
+def _begin(at: datetime | None, before: list[tuple[int, int | None]]) -> int:
+    """When a pause that was asked for ``at`` begins: not in the future, not long ago, and not within the last one."""
+    now = time.time_ns()
+    begin = now if at is None else min(max(int(at.timestamp() * 1e9), now - int(LATE * 1e9)), now)
+    return max(begin, (before[-1][1] or 0) if before else 0)
 
 
 def _is_hold(host: str) -> bool:

@@ -88,3 +88,13 @@ async def mark_done(connection: AsyncConnection, command: CallCommand, *, proble
         paused = func.coalesce(capture.c.paused_at, func.now()) if command.kind is CommandKind.PAUSE else null()
         await connection.execute(update(capture).where(capture.c.id == command.capture_id).values(paused_at=paused))
     await notices.notify(connection, notices.INTERACTIONS, (await connection.execute(query)).scalar_one())
+
+
+async def save_pause(connection: AsyncConnection, capture_id: str, paused: datetime | None) -> bool:
+    """Note since when a capture is paused (None: it is not), where nobody asked for it through a command; pages hear
+    of it. False: there is no such capture (yet)."""
+    statement = update(capture).where(capture.c.id == capture_id).values(paused_at=paused)
+    found = (await connection.execute(statement.returning(capture.c.interaction_id))).scalar_one_or_none()
+    if found is not None:
+        await notices.notify(connection, notices.INTERACTIONS, found)
+    return found is not None

@@ -107,6 +107,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "mark_early_media": ("До ответа", "Before the answer"),
     "mark_hold": ("Удержание", "Hold"),
     "mark_pause": ("Пауза записи", "Recording paused"),
+    "by_keys": ("по коду с телефона", "by a code of keys"),
     "mark_dtmf": ("Клавиша", "Key"),
     "note_gap": ("Нет звука {start}–{end}: {reason}", "No sound {start}–{end}: {reason}"),
     "from": ("От", "From"),

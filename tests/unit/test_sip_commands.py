@@ -30,7 +30,7 @@ class FakeRecorder:
         self.told: list[tuple[str, str]] = []
         self.trouble: Exception | None = None
 
-    def pause(self, capture_id: str) -> datetime:
+    def pause(self, capture_id: str, at: datetime | None = None) -> datetime:
         return self._note("pause", capture_id)
 
     def resume(self, capture_id: str) -> datetime:

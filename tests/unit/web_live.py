@@ -35,7 +35,7 @@ class FakeRecorder:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
 
-    def pause(self, capture_id: str) -> datetime:
+    def pause(self, capture_id: str, at: datetime | None = None) -> datetime:
         self.told.append(("pause", capture_id))
         return datetime.now(UTC)
 
