@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from agent.commandline.base import State, console, fail, in_database, read_settings, run
 from agent.errors import CardlineError, Misconfigured
 from agent.logs import configure_logging
 from agent.model import UserRole
-from agent.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 keys = typer.Typer(no_args_is_help=True, help="The master keys of the archive.")
@@ -31,13 +26,6 @@ app.add_typer(keys, name="keys")
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
 app.add_typer(database, name="database")
-console = Console(soft_wrap=True)  # lines are for copying: a key or a path broken in two is of no use
-
-
-class State:
-    """What the options before the command said."""
-
-    config: Path | None = None
 
 
 @app.callback()
@@ -51,13 +39,13 @@ def options(
     State.config = config if config and str(config) != "." else None
 
 
-@app.command()
-def run() -> None:
+@app.command("run")
+def run_service() -> None:
     """Run the service until it is told to stop (Ctrl-C or SIGTERM)."""
     from agent.app import Service
 
-    settings = _settings()
-    _run(Service(settings, config=State.config).run())
+    settings = read_settings()
+    run(Service(settings, config=State.config).run())
 
 
 @app.command(hidden=True)
@@ -66,10 +54,10 @@ def worker(kind: str, alone: bool = False) -> None:
     from agent.processes import leave_with_parent
     from agent.worker import run_worker
 
-    settings = _settings()
+    settings = read_settings()
     if not alone:
         leave_with_parent()
-    _run(run_worker(settings, kind))
+    run(run_worker(settings, kind))
 
 
 @app.command()
@@ -78,7 +66,7 @@ def demo(check: bool = False, keep: Path | None = None) -> None:
     from agent.demo.run import run_demo
 
     configure_logging("text", level="WARNING")
-    raise typer.Exit(_run(run_demo(check=check, data_dir=keep)))
+    raise typer.Exit(run(run_demo(check=check, data_dir=keep)))
 
 
 @app.command()
@@ -86,7 +74,7 @@ def doctor() -> None:
     """Check everything this installation needs, and say what to do about what is missing."""
     from agent.doctor import examine
 
-    findings = _run(examine(_settings()))
+    findings = run(examine(read_settings()))
     marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
     table = Table(box=None, show_header=False, padding=(0, 1))
     for finding in findings:
@@ -103,7 +91,7 @@ def verify() -> None:
     from agent.store.migrate import migrate
 
     async def check() -> bool:
-        settings = _settings()
+        settings = read_settings()
         async with reach_database(settings) as url:
             await migrate(url)
             parts = Parts(settings, url)
@@ -115,7 +103,7 @@ def verify() -> None:
         console.print(f"{verdict.links} links hold. Link {verdict.first_bad} does not: {escape(verdict.problem)}.")
         return False
 
-    raise typer.Exit(0 if _run(check()) else 1)
+    raise typer.Exit(0 if run(check()) else 1)
 
 
 @keys.command("show")
@@ -133,7 +121,7 @@ def keys_confirm(code: str) -> None:
     try:
         ring.confirm(code)
     except CardlineError as error:
-        _fail(error)
+        fail(error)
     console.print("Confirmed.")
 
 
@@ -151,7 +139,7 @@ def user_add(
     from agent.store.migrate import migrate
 
     async def add() -> None:
-        settings = _settings()
+        settings = read_settings()
         async with reach_database(settings) as url:
             await migrate(url)
             parts = Parts(settings, url)
@@ -160,7 +148,7 @@ def user_add(
                 await accounts.insert_account(connection, login, name, password, role, employee_id)
             await parts.close()
 
-    _run(add())
+    run(add())
     console.print(f"{escape(login)} may log in as {role}.")
 
 
@@ -179,7 +167,7 @@ def token_add(
             raise Misconfigured(f"There is no login {account}.", remedy="Add it first with `cardline user add`.")
         return await tokens.insert_token(connection, name, scope, account_id=found.id if found else None)
 
-    made = _in_database(add)
+    made = in_database(add)
     console.print(made, highlight=False)
     console.print("Send it as: Authorization: Bearer … It is shown only now.", highlight=False)
 
@@ -192,7 +180,7 @@ def token_list() -> None:
     table = Table(box=None, padding=(0, 2))
     for title in ("name", "may", "account", "made", "last used", "revoked"):
         table.add_column(title)
-    for one in _in_database(tokens.list_tokens):
+    for one in in_database(tokens.list_tokens):
         times = [f"{moment:%Y-%m-%d %H:%M}" if moment else "" for moment in (one.created, one.used, one.revoked)]
         table.add_row(*(escape(text) for text in (one.name, ", ".join(one.scopes), one.login, *times)))
     console.print(table, soft_wrap=False)
@@ -203,8 +191,8 @@ def token_revoke(name: str) -> None:
     """Shut a program out at once and for good."""
     from agent.store import tokens
 
-    if not _in_database(lambda connection: tokens.revoke_token(connection, name)):
-        _fail(CardlineError(f"There is no token {name} to revoke.", remedy="See `cardline token list`."))
+    if not in_database(lambda connection: tokens.revoke_token(connection, name)):
+        fail(CardlineError(f"There is no token {name} to revoke.", remedy="See `cardline token list`."))
     console.print(f"{escape(name)} may do nothing any more.")
 
 
@@ -215,68 +203,22 @@ def database_dump(target: Path) -> None:
     from agent.store.postgres import dump_database
 
     async def dump() -> None:
-        async with reach_database(_settings()) as url:
+        async with reach_database(read_settings()) as url:
             await dump_database(url, target)
 
-    _run(dump())
+    run(dump())
     console.print(f"Written: {escape(str(target))}")
-
-
-def _settings() -> Settings:
-    try:
-        settings = load_settings(State.config)
-    except CardlineError as error:
-        _fail(error)
-    configure_logging(settings.log_format)
-    return settings
-
-
-def _in_database(work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """Do something in one transaction of the installation's database."""
-    from agent.parts import reach_database
-    from agent.store.engine import Store
-    from agent.store.migrate import migrate
-
-    async def do() -> T:
-        async with reach_database(_settings()) as url:
-            await migrate(url)
-            store = Store(url)
-            try:
-                async with store.begin() as connection:
-                    return await work(connection)
-            finally:
-                await store.close()
-
-    done: T = _run(do())
-    return done
 
 
 def _key_ring() -> Any:
     from agent.archive.keys import KeyRing
 
     try:
-        return KeyRing.open_or_create(_settings().data_dir / "keys")
+        return KeyRing.open_or_create(read_settings().data_dir / "keys")
     except CardlineError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
-        _fail(CardlineError(f"The key folder cannot be read: {error.strerror}.", remedy="Run as the service's user."))
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        return asyncio.run(work)
-    except CardlineError as error:
-        _fail(error)
-    except OSError as error:  # a port that is taken, a disk that is full: it says so itself
-        _fail(CardlineError(f"{error}.", remedy="Put that right and start again."))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _fail(error: CardlineError) -> NoReturn:
-    sentence = escape(" ".join(str(error).split()))
-    Console(stderr=True, soft_wrap=True).print(f"[red]cardline:[/] {sentence}", highlight=False)
-    raise typer.Exit(1)
+        fail(CardlineError(f"The key folder cannot be read: {error.strerror}.", remedy="Run as the service's user."))
 
 
 def main() -> None:
