@@ -10,7 +10,6 @@ import asyncio
 import secrets
 import socket
 import ssl
-import struct
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -19,13 +18,12 @@ from xml.sax.saxutils import escape, quoteattr
 
 import structlog
 
+from agent.demo.channels import Tcp, Udp, header_of
+from agent.demo.speaker import EVENT_TYPE, FRAME_BYTES, FRAME_S, Speaker
 from agent.errors import Unavailable
 
 log = structlog.get_logger()
 
-FRAME_BYTES = 160  # 20 ms of G.711
-FRAME_S = 0.02
-SILENCE = b"\xd5"  # A-law
 T1_S = 0.5
 ANSWER_S = 32.0
 BOUNDARY = "cardline-demo"
@@ -42,7 +40,8 @@ class PlayedCall:
     """A call to be played. Sounds are A-law at 8 kHz without a header; times are seconds.
 
     ``ring_s`` passes with inactive streams before the call is answered or given up. A hold (start, length), measured
-    from the answer, makes the streams inactive; what is said meanwhile is not sent.
+    from the answer, makes the streams inactive; what is said meanwhile is not sent. ``keys`` are what the callee
+    presses and from when on, measured the same way.
     """
 
     caller: str
@@ -54,6 +53,7 @@ class PlayedCall:
     answered: bool = True
     ring_s: float = 0.0
     holds: tuple[tuple[float, float], ...] = ()
+    keys: tuple[tuple[float, str], ...] = ()
     reason: str = 'Q.850;cause=19;text="No answer"'
     session_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     group_id: str = ""
@@ -127,7 +127,7 @@ class SiprecClient:
         self._call_id, self._tag = f"{uuid.uuid4()}@cardline.example", secrets.token_hex(6)
         self._to_tag, self._cseq, self._version = "", 0, 0
         self._target = f"sip:recorder@{_in_uri(server[0])}:{server[1]}"
-        self._channel: _Udp | _Tcp
+        self._channel: Udp | Tcp
         self._media = [_media_socket(server[0]) for _ in range(2)]
         self._ports: tuple[int, ...] = ()
         self._media_host = server[0]
@@ -142,7 +142,7 @@ class SiprecClient:
             CallRefused: nobody listens there.
         """
         client = cls(server, transport)
-        channel: _Udp | _Tcp = _Udp() if transport == "udp" else _Tcp(tls if transport == "tls" else None)
+        channel: Udp | Tcp = Udp() if transport == "udp" else Tcp(tls if transport == "tls" else None)
         try:
             client._host, client._port = await channel.open(server)
         except OSError as error:
@@ -177,7 +177,7 @@ class SiprecClient:
         frames = max(-(-len(sound) // FRAME_BYTES) for sound in (call.caller_sound, call.callee_sound))
         loop = asyncio.get_running_loop()
         begin, sent, held = loop.time(), 0, False
-        speakers = [_Speaker(sound) for sound in (call.caller_sound, call.callee_sound)]
+        speakers = [Speaker(call.caller_sound), Speaker(call.callee_sound, call.keys)]
         holds = [(round(at / FRAME_S), round((at + length) / FRAME_S)) for at, length in call.holds]
         for frame in range(frames):
             await asyncio.sleep(max(0.0, begin + frame * FRAME_S - loop.time()))
@@ -212,10 +212,10 @@ class SiprecClient:
         lines = ["v=0", f"o=client {self._port} {self._version} {where}", "s=-", f"c={where}", "t=0 0"]
         for label, sock in enumerate(self._media, start=1):
             lines += [
-                f"m=audio {sock.getsockname()[1]} RTP/AVP 8 101",
+                f"m=audio {sock.getsockname()[1]} RTP/AVP 8 {EVENT_TYPE}",
                 "a=rtpmap:8 PCMA/8000",
-                "a=rtpmap:101 telephone-event/8000",
-                "a=fmtp:101 0-15",
+                f"a=rtpmap:{EVENT_TYPE} telephone-event/8000",
+                f"a=fmtp:{EVENT_TYPE} 0-15",
                 f"a=label:{label}",
                 "a=sendonly" if active else "a=inactive",
             ]
@@ -227,7 +227,7 @@ class SiprecClient:
         request = self._message(method, self._cseq, branch, extra, body)
         status, answer = await self._answered(request, branch)
         if method == "INVITE":
-            self._to_tag = self._to_tag or _parameter(_header(answer, "To"), "tag")
+            self._to_tag = self._to_tag or _parameter(header_of(answer, "To"), "tag")
             ack_branch = branch if status >= 300 else f"z9hG4bK{secrets.token_hex(8)}"
             self._channel.send(self._message("ACK", self._cseq, ack_branch, [], b""))
         if status >= 300:
@@ -274,80 +274,6 @@ class SiprecClient:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-class _Speaker:
-    """One party's RTP stream (RFC 3550, 5.1)."""
-
-    def __init__(self, sound: bytes) -> None:
-        self._sound = sound
-        self._sequence, self._start = secrets.randbits(16), secrets.randbits(32)
-        self._source = secrets.randbits(32)
-
-    def packet(self, frame: int) -> bytes:
-        payload = self._sound[frame * FRAME_BYTES : (frame + 1) * FRAME_BYTES].ljust(FRAME_BYTES, SILENCE)
-        marked = 0x88 if frame == 0 else 0x08
-        stamp = (self._start + frame * FRAME_BYTES) & 0xFFFFFFFF
-        return struct.pack("!BBHII", 0x80, marked, (self._sequence + frame) & 0xFFFF, stamp, self._source) + payload
-
-
-class _Udp(asyncio.DatagramProtocol):
-    """Signalling over UDP."""
-
-    def __init__(self) -> None:
-        self._came: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def open(self, server: tuple[str, int]) -> tuple[str, int]:
-        loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=server)
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return host, port
-
-    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
-        self._came.put_nowait(data)
-
-    def send(self, data: bytes) -> None:
-        self._transport.sendto(data)
-
-    async def receive(self) -> bytes:
-        return await self._came.get()
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-class _Tcp:
-    """Signalling over TCP, or TLS with a context."""
-
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
-        self._tls, self._rest = tls, b""
-
-    async def open(self, server: tuple[str, int]) -> tuple[str, int]:
-        self._reader, self._writer = await asyncio.open_connection(*server, ssl=self._tls)
-        host, port = self._writer.get_extra_info("sockname")[:2]
-        return host, port
-
-    def send(self, data: bytes) -> None:
-        self._writer.write(data)
-
-    async def receive(self) -> bytes:
-        while b"\r\n\r\n" not in self._rest:
-            self._rest += await self._more()
-        head, separator, _ = self._rest.partition(b"\r\n\r\n")
-        whole = len(head) + len(separator) + int(_header(head, "Content-Length") or 0)
-        while len(self._rest) < whole:
-            self._rest += await self._more()
-        message, self._rest = self._rest[:whole], self._rest[whole:]
-        return message
-
-    async def _more(self) -> bytes:
-        data = await self._reader.read(65536)
-        if not data:
-            raise ConnectionResetError("closed by the server")
-        return data
-
-    def close(self) -> None:
-        self._writer.close()
-
-
 def _media_socket(host: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -358,14 +284,6 @@ def _media_socket(host: str) -> socket.socket:
 
 def _in_uri(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _header(message: bytes, name: str) -> str:
-    for line in message.split(b"\r\n\r\n", 1)[0].decode("utf-8", "replace").split("\r\n"):
-        key, _, value = line.partition(":")
-        if key.strip().lower() == name.lower():
-            return value.strip()
-    return ""
 
 
 def _parameter(value: str, name: str) -> str:

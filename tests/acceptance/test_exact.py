@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from agent.demo.scene import stage_calls
-from agent.demo.siprec_client import FRAME_BYTES, PlayedCall, play_call
+from agent.demo.siprec_client import PlayedCall, play_call
+from agent.demo.speaker import FRAME_BYTES
 from agent.model import SealedBlob
 from agent.store import evidence, interactions
 from agent.store.recordings import Recording

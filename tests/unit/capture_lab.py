@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,12 +20,17 @@ HOST = "127.0.0.1"
 class Bench:
     """A recorder and what it told."""
 
-    def __init__(self, folder: Path, *, mask_dtmf: bool = False) -> None:
+    def __init__(self, folder: Path, *, mask_dtmf: bool = False, codes: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.events: list[CaptureEvent] = []
         first = random.randrange(20000, 30000, 2)
         self.recorder = Recorder(
-            folder, address=HOST, ports=(first, first + 999), on_event=self.events.append, mask_dtmf=mask_dtmf
+            folder,
+            address=HOST,
+            ports=(first, first + 999),
+            on_event=self.events.append,
+            mask_dtmf=mask_dtmf,
+            codes=codes,
         )
 
     @property
@@ -60,9 +65,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, mask_dtmf: bool = False) -> AsyncIterator[Bench]:
+async def running(
+    folder: Path, *, mask_dtmf: bool = False, codes: Mapping[str, str] | None = None
+) -> AsyncIterator[Bench]:
     """A recorder for the time of a test."""
-    bench = Bench(folder, mask_dtmf=mask_dtmf)
+    bench = Bench(folder, mask_dtmf=mask_dtmf, codes=codes)
     await bench.recorder.start()
     try:
         yield bench
