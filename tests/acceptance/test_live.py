@@ -16,7 +16,7 @@ import pytest
 from aiohttp import ClientSession, CookieJar
 
 from agent.demo.siprec_client import PlayedCall, play_call
-from agent.model import UserRole
+from agent.model import MarkKind, UserRole
 from agent.store import accounts, history, interactions, tokens
 from agent.store.history import Entry
 from tests.acceptance.service import ServiceUnderTest
@@ -116,6 +116,49 @@ async def test_paused_by_a_crm_and_heard_by_a_supervisor(service: ServiceUnderTe
         silent = np.abs(sound[: len(sound) // 320 * 320].reshape(-1, 320)).max(axis=1) < 50
         assert silent.sum() * 0.02 > ended - began - 0.1
         assert (~silent).sum() * 0.02 > 3
+
+
+async def test_paused_by_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARDLINE_SIPREC__PAUSE_KEYS", "*7")
+    monkeypatch.setenv("CARDLINE_SIPREC__RESUME_KEYS", "*8")
+    service = ServiceUnderTest(tmp_path)
+    await service.start(speech=False)
+    sound, (pressed, again) = tone(440, TALK_SECONDS), (3.0, 8.0)
+    call = PlayedCall(
+        caller="+74950000032",
+        callee="101",
+        caller_sound=sound,
+        callee_sound=sound,
+        keys=((pressed, "*7"), (again, "*8")),
+    )
+    try:
+        async with logged_in(service, "boss") as boss:
+            playing = asyncio.create_task(play_call(service.addresses["siprec"], call))
+            await service.until(lambda: _shows(boss, "is-paused", True))
+            await service.until(lambda: _shows(boss, "is-paused", False))
+            assert not playing.done()
+        played = await playing
+        await service.until(lambda: _is_recorded(service))
+        (entry,) = await _entries(service)
+        (recording,) = entry.recordings
+        samples = await asyncio.to_thread(_decode, service.archive().read(recording.blob))
+    finally:
+        await service.stop()
+    assert played.answered is not None
+    begin = (played.answered - recording.started).total_seconds()
+    (pause,) = [one for one in entry.marks[recording.id] if one.kind is MarkKind.PAUSE]
+    assert pause.text == "keys"
+    last_key_up = begin + pressed + 0.34  # both keys: 240 ms from one to the next, 100 ms held
+    assert abs(pause.start_ms / 1000 - last_key_up) < 0.1
+    for channel in range(2):
+        assert _level(samples[:, channel], pause.start_ms / 1000, pause.end_ms / 1000, 8000) == 0
+        assert _level(samples[:, channel], begin + pressed - 1, begin + pressed - 0.1, 8000) > 1000
+        assert _level(samples[:, channel], pause.end_ms / 1000 + 0.5, pause.end_ms / 1000 + 1.5, 8000) > 1000
+
+
+async def _shows(boss: ClientSession, what: str, there: bool) -> bool:
+    text = await (await boss.get("/live")).text()
+    return "data-listen" in text and (what in text) is there
 
 
 async def _ask(crm: ClientSession, path: str, what: dict[str, str]) -> tuple[Any, float]:

@@ -130,6 +130,9 @@ WRONG = [
     ("web = {", "cannot be read: "),
     ("x = 1\nx = 2", "cannot be read: "),
     ("[web]\nport = 1\n[web]\nport = 2", "cannot be read: "),
+    ('siprec = { pause_keys = "7" }', "siprec.pause_keys: two to eight of"),
+    ('siprec = { resume_keys = "*x" }', "siprec.resume_keys: two to eight of"),
+    ('siprec = { pause_keys = "*7", resume_keys = "*71" }', "neither may begin with the other"),
 ]
 
 

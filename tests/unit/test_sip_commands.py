@@ -11,7 +11,7 @@ import pytest
 
 from agent.intake import Intake
 from agent.model import CapturedCall, Disposition
-from agent.sip.commands import ENDED, NOTHING_RECORDED, CommandDesk
+from agent.sip.commands import BY_KEYS, ENDED, NOTHING_RECORDED, CommandDesk
 from agent.sip.journal import CLOSED, OPENED, Journal, read_journal
 from agent.sip.sounding import pauses
 from agent.store import commands, recordings
@@ -149,6 +149,58 @@ async def test_a_pause_whose_mark_cannot_be_written_holds_all_the_same(
     await desk.work()
     assert recorder.told == [("pause", journal.capture_id)]
     assert await state_of(store, number) == (True, "")
+
+
+async def test_codes_of_keys_pause_and_resume_at_once(
+    store: Store, desk: CommandDesk, recorder: FakeRecorder, journal: Journal
+) -> None:
+    desk.enter(journal.capture_id, PAUSE, datetime.now(UTC))
+    assert recorder.told == [("pause", journal.capture_id)], "before any database is asked"
+    assert not await is_paused(store, journal)
+    await desk.work()
+    assert await is_paused(store, journal)
+    desk.enter(journal.capture_id, PAUSE, datetime.now(UTC))  # once more: it stays paused
+    desk.enter(journal.capture_id, RESUME, datetime.now(UTC))
+    await desk.work()
+    assert not await is_paused(store, journal)
+    (found,) = pauses(read_journal(journal.folder), datetime.now(UTC))
+    assert found.text == BY_KEYS
+
+
+async def test_who_clicks_after_a_code_has_the_last_word(
+    store: Store, desk: CommandDesk, recorder: FakeRecorder, journal: Journal
+) -> None:
+    desk.enter(journal.capture_id, PAUSE, datetime.now(UTC))
+    await ask(store, journal, RESUME)
+    await desk.work()
+    await desk.work()
+    assert [what for what, _ in recorder.told] == ["pause", "resume"]
+    assert not await is_paused(store, journal)
+
+
+async def test_a_code_in_a_call_that_the_database_does_not_know_yet(
+    store: Store, desk: CommandDesk, recorder: FakeRecorder, journal: Journal, intake: Intake
+) -> None:
+    new = Journal.create(journal.folder.parent)
+    new.write(OPENED, source="siprec")
+    desk.enter(new.capture_id, PAUSE, datetime.now(UTC))
+    await desk.work()
+    call = CapturedCall(source="siprec", key=new.capture_id, started=datetime.now(UTC), capture_id=new.capture_id)
+    await intake.open_call(call)
+    await desk.work()
+    assert await is_paused(store, new)
+    assert desk._entered == {}
+
+
+async def test_a_code_of_a_call_that_is_gone_is_forgotten(
+    desk: CommandDesk, recorder: FakeRecorder, tmp_path: Path
+) -> None:
+    desk.enter("gone", PAUSE, datetime.now(UTC))  # its folder too: only the mark is missing
+    recorder.trouble = LookupError("no stream")
+    desk.enter("never", RESUME, datetime.now(UTC))
+    await desk.work()
+    assert desk._entered == {}
+    assert not (tmp_path / "gone").exists()
 
 
 async def test_a_command_given_while_the_service_was_down_is_done_at_its_start(
