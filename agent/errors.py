@@ -44,6 +44,12 @@ class Unreadable(CardlineError):
     remedy = "The original is kept unaltered; open it from the page «To be sorted»."
 
 
+class UnreadableSound(Unreadable):
+    """A sound file that is none, or in which nothing can be read."""
+
+    remedy = "The file is left where it is; convert it to WAV by hand if it plays elsewhere."
+
+
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL does not answer."""
 
