@@ -22,10 +22,11 @@ from agent.model import (
     InteractionKind,
     MailboxPosition,
     ParsedMessage,
-    SealedBlob,
 )
-from agent.store import blobs, evidence, interactions, mailboxes, messages, notices, recordings, threads
+from agent.store import evidence, incoming, interactions, mailboxes, messages, notices, recordings, threads
 from agent.store.engine import Store
+from agent.store.incoming import SealedMail
+from agent.store.mailboxes import FolderCopy
 
 log = structlog.get_logger()
 
@@ -113,22 +114,20 @@ class Intake:
         Raises:
             Unavailable: disk or database are away; nothing was promised.
         """
-        news = await self._only_news(mails, by_content=position is not None)
-        sealed = await asyncio.gather(*(self._seal(mail) for mail in news))
+        fresh = await self._only_news(mails, by_content=position is not None)
+        sealed = await self._seal_all(fresh)
         async with self._store.begin() as connection:
-            ids = [
-                evidence_id
-                for mail, (blob, fingerprint) in zip(news, sealed, strict=True)
-                if (evidence_id := await _insert_mail(connection, mail, blob, fingerprint)) is not None
-            ]
+            ids = await incoming.insert_mails(connection, sealed)
             if ids:
                 await jobs.defer(connection, [jobs.Job(task=jobs.PARSE, args={"evidence_ids": ids})])
             if position is not None:
+                await self._save_copies(connection, position, mails)
                 await mailboxes.save_position(connection, position)
         return ids
 
-    async def _only_news(self, mails: Sequence[CapturedMail], *, by_content: bool) -> list[CapturedMail]:
-        """Asks the database before anything is sealed, so that one that is away does not fill the disk with blobs."""
+    async def _only_news(self, mails: Sequence[CapturedMail], *, by_content: bool) -> list[tuple[CapturedMail, bytes]]:
+        """Mails with their fingerprints. Asks the database before anything is sealed, so that one that is away does
+        not fill the disk with blobs."""
         if not mails:
             return []
         prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
@@ -141,12 +140,37 @@ class Intake:
             if mail.key not in keys and not (by_content and fingerprint in contents):
                 keys.add(mail.key)
                 contents.add(fingerprint)
-                news.append(mail)
+                news.append((mail, fingerprint))
         return news
 
-    async def _seal(self, mail: CapturedMail) -> tuple[SealedBlob, bytes]:
-        blob = await asyncio.to_thread(self._archive.seal, mail.raw, media_type=_MAIL_TYPE)
-        return blob, self._archive.fingerprint(mail.raw)
+    async def _seal_all(self, fresh: Sequence[tuple[CapturedMail, bytes]]) -> list[SealedMail]:
+        raws = [mail.raw for mail, _ in fresh]
+        sealed = await asyncio.to_thread(self._archive.seal_all, raws, media_type=_MAIL_TYPE)
+        return [
+            SealedMail(mail=mail, blob=blob, fingerprint=fingerprint)
+            for (mail, fingerprint), blob in zip(fresh, sealed, strict=True)
+        ]
+
+    async def _save_copies(
+        self, connection: AsyncConnection, position: MailboxPosition, mails: Sequence[CapturedMail]
+    ) -> None:
+        """Where each of these mails lies in its folder, also where its content had been delivered before."""
+        if not mails:
+            return
+        prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
+        by_key, by_content = await incoming.find_evidence_ids(
+            connection, mails[0].source, [mail.key for mail in mails], prints
+        )
+        copies = {
+            int(mail.envelope["uid"]): FolderCopy(
+                uid=int(mail.envelope["uid"]),
+                flags=tuple(mail.envelope.get("flags", ())),
+                evidence_id=by_key.get(mail.key, by_content.get(fingerprint)),
+            )
+            for mail, fingerprint in zip(mails, prints, strict=True)
+            if "uid" in mail.envelope
+        }
+        await mailboxes.save_copies(connection, position, list(copies.values()))
 
     async def accept_message(self, evidence_id: int, parsed: ParsedMessage) -> int:
         """What was read of a mail becomes a message, or one more piece of evidence of a message that is there already.
@@ -181,25 +205,6 @@ class Intake:
         log.warning("evidence_unreadable", evidence_id=evidence_id, problem=problem)
         async with self._store.begin() as connection:
             await evidence.mark_unreadable(connection, evidence_id, problem)
-
-
-async def _insert_mail(
-    connection: AsyncConnection, mail: CapturedMail, blob: SealedBlob, fingerprint: bytes
-) -> int | None:
-    blob_id = await blobs.save_blob(connection, blob, source=mail.source)
-    evidence_id = await evidence.insert_evidence(
-        connection,
-        source=mail.source,
-        key=mail.key,
-        blob_id=blob_id,
-        fingerprint=fingerprint,
-        details=dict(mail.envelope),
-        received_at=mail.received,
-        state=EvidenceState.STORED,
-    )
-    if evidence_id is None:  # another process delivered this key after we had looked
-        await blobs.take_back_blob(connection, blob_id)
-    return evidence_id
 
 
 def _link_job(interaction_ids: list[int]) -> jobs.Job:

@@ -1,33 +1,33 @@
 """The archive: sealed blobs that are written once, on the local disk or in a bucket.
 
-On a local disk durability is ours: a temporary file of mode 0600, fsync, a link under its final name, fsync of the
-folder. Buckets (S3, GCS, Azure) are reached through obstore, the one foreign library of this file; its local backend
-is not used, because it never syncs.
+Local disks are written by `agent.archive.local`. Buckets (S3, GCS, Azure) are reached through obstore, the one foreign
+library of this file; its local backend is not used, because it never syncs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import io
-import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import obstore
 from obstore.store import ObjectStore
 
-from agent.archive.keys import KeyRing, make_folder, sync_folder
+from agent.archive.keys import KeyRing
+from agent.archive.local import LocalStorage
 from agent.archive.sealing import RangeSource, SealedReader, Sealer
 from agent.errors import ArchiveUnavailable, BlobAltered, BlobErased, BlobMissing
 from agent.model import SealedBlob
 
 _KEY_BYTES = 32
 _COPY_BYTES = 1024 * 1024
+_UPLOADS = 8  # to a bucket at the same time
 
 
 class BlobStorage(Protocol):
@@ -35,6 +35,9 @@ class BlobStorage(Protocol):
 
     def put(self, sealer: Sealer, source: BinaryIO) -> None:
         """Write what the sealer makes of ``source``, durably, under ``sealer.name``."""
+
+    def put_all(self, pairs: Sequence[tuple[Sealer, bytes]]) -> None:
+        """The same for many small ones; all are durable when it returns, none needs to be when it raises."""
 
     def open(self, name: str) -> RangeSource:
         """A stored blob for reading ranges; raises `BlobMissing` or `ArchiveUnavailable`."""
@@ -44,82 +47,6 @@ class BlobStorage(Protocol):
 
     def sweep(self) -> None:
         """Remove what a crash left half-written."""
-
-
-class LocalStorage:
-    """A folder tree ``ab/cd/<name>`` on a local disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._incoming = folder / "incoming"
-        self._durable: set[Path] = set()  # folders whose own names this process has synced
-        for one in (folder, self._incoming):
-            make_folder(one)
-
-    def is_empty(self) -> bool:
-        """See `BlobStorage`."""
-        return next(self._folder.glob("??/??/*"), None) is None
-
-    def sweep(self) -> None:
-        """See `BlobStorage`."""
-        for leftover in self._incoming.iterdir():
-            leftover.unlink(missing_ok=True)
-
-    def put(self, sealer: Sealer, source: BinaryIO) -> None:
-        """See `BlobStorage`.
-
-        Raises:
-            ArchiveUnavailable: the disk is full or refuses.
-        """
-        temporary = self._incoming / secrets.token_hex(16)
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
-                for frame in sealer.frames(source):
-                    _write_all(file.fileno(), frame)
-                os.fsync(file.fileno())
-            self._publish(temporary, self._path(sealer.name))
-        except OSError as error:
-            raise ArchiveUnavailable(f"The archive cannot be written: {error.strerror or error}.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def open(self, name: str) -> RangeSource:
-        """See `BlobStorage`."""
-        try:
-            return _LocalFile(self._path(name).open("rb", buffering=0))
-        except FileNotFoundError:
-            raise BlobMissing(f"Blob {name} is missing.") from None
-        except OSError as error:
-            raise _not_readable(error) from error
-
-    def _path(self, name: str) -> Path:
-        return self._folder / name[:2] / name[2:4] / name
-
-    def _publish(self, temporary: Path, final: Path) -> None:
-        """Folders are synced by whoever uses them first, since whoever made them may have died before it could."""
-        for folder in (final.parent.parent, final.parent):
-            if folder not in self._durable:
-                folder.mkdir(mode=0o700, exist_ok=True)
-                sync_folder(folder.parent)
-                self._durable.add(folder)
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, final)
-        sync_folder(final.parent)
-
-
-class _LocalFile:
-    def __init__(self, file: io.FileIO) -> None:
-        self._file = file
-
-    def read_range(self, offset: int, length: int) -> bytes:
-        try:
-            return os.pread(self._file.fileno(), length, offset)
-        except OSError as error:
-            raise _not_readable(error) from error
-
-    def __del__(self) -> None:
-        self._file.close()
 
 
 class BucketStorage:
@@ -142,6 +69,11 @@ class BucketStorage:
                 obstore.put(self._store, sealer.name, file)
         except Exception as error:  # obstore's errors have no base of their own
             raise ArchiveUnavailable(f"The bucket does not take a blob: {error}.") from error
+
+    def put_all(self, pairs: Sequence[tuple[Sealer, bytes]]) -> None:
+        """See `BlobStorage`: several uploads at a time, as each waits for the network."""
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            list(pool.map(lambda pair: self.put(pair[0], io.BytesIO(pair[1])), pairs))
 
     def open(self, name: str) -> RangeSource:
         """See `BlobStorage`."""
@@ -199,9 +131,21 @@ class Archive:
         Raises:
             ArchiveUnavailable: the disk is full or the bucket away.
         """
-        secret = secrets.token_bytes(2 * _KEY_BYTES)
-        sealer = Sealer(secret[:_KEY_BYTES], secret[_KEY_BYTES:])
+        secret, sealer = _new_sealer()
         self._storage.put(sealer, io.BytesIO(source) if isinstance(source, bytes) else source)
+        return self._sealed(sealer, secret, media_type)
+
+    def seal_all(self, sources: Sequence[bytes], *, media_type: str) -> list[SealedBlob]:
+        """Seal and store many small things at the price of two syncs; all are on disk when this returns.
+
+        Raises:
+            ArchiveUnavailable: the disk is full or the bucket away; some may have been stored, vouched for by nothing.
+        """
+        made = [_new_sealer() for _ in sources]
+        self._storage.put_all([(sealer, source) for (_, sealer), source in zip(made, sources, strict=True)])
+        return [self._sealed(sealer, secret, media_type) for secret, sealer in made]
+
+    def _sealed(self, sealer: Sealer, secret: bytes, media_type: str) -> SealedBlob:
         return SealedBlob(
             name=sealer.name,
             media_type=media_type,
@@ -269,11 +213,10 @@ def open_archive(data_dir: Path, url: str) -> Archive:
     return Archive(storage, keys)
 
 
-def _not_readable(error: OSError) -> ArchiveUnavailable:
-    return ArchiveUnavailable(
-        f"The archive cannot be read: {error.strerror or error}.",
-        remedy="Look after the archive's disk and its permissions.",
-    )
+def _new_sealer() -> tuple[bytes, Sealer]:
+    """Data key and salt of a new blob, and what seals under them."""
+    secret = secrets.token_bytes(2 * _KEY_BYTES)
+    return secret, Sealer(secret[:_KEY_BYTES], secret[_KEY_BYTES:])
 
 
 def _ranges(source: RangeSource, size: int) -> Iterator[bytes]:
@@ -287,9 +230,3 @@ def _digest(chunks: Iterator[bytes], salt: bytes) -> bytes:
     for chunk in chunks:
         digest.update(chunk)
     return digest.digest()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -172,9 +172,9 @@ def test_a_killed_writer_leaves_nothing_under_a_final_name(tmp_path: Path) -> No
     open_archive(tmp_path, "")
     script = f"""
 import os, pathlib, signal, threading
-from agent.archive import blobs
+from agent.archive import blobs, local
 archive = blobs.open_archive(pathlib.Path({str(tmp_path)!r}), "")
-blobs.os.link = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
+local.os.link = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 archive.seal(os.urandom(200_000), media_type="text/plain")
 """
     done = subprocess.run([sys.executable, "-c", script], check=False)

@@ -195,7 +195,7 @@ async def test_a_full_disk_stores_nothing_and_moves_nothing(
         return real(descriptor, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.archive.blobs.os.write", fills_up)
+        patch.setattr("agent.archive.local.os.write", fills_up)
         with pytest.raises(ArchiveUnavailable):
             await intake.store_evidence([_mail(source, uid) for uid in range(6)], position=_position(source, 6))
     assert await _count(store, "evidence", source) == 0

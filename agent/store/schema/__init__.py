@@ -24,7 +24,7 @@ from agent.store.schema.columns import metadata
 from agent.store.schema.interactions import interaction, party
 from agent.store.schema.mails import attachment, message, thread, thread_reference
 from agent.store.schema.people import account, api_token, audit_entry, employee, employee_identity, login_session, team
-from agent.store.schema.sources import mailbox_folder, source_status
+from agent.store.schema.sources import mailbox_copy, mailbox_folder, source_status
 
 __all__ = [
     "account",
@@ -45,6 +45,7 @@ __all__ = [
     "kept_log",
     "link",
     "login_session",
+    "mailbox_copy",
     "mailbox_folder",
     "message",
     "metadata",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Table, Text
+from sqlalchemy import ARRAY, BigInteger, Column, Date, Index, Table, Text, text
 
-from agent.store.schema.columns import metadata, now, words
+from agent.store.schema.columns import metadata, moment, now, of, words
 
 mailbox_folder = Table(
     "mailbox_folder",
@@ -14,6 +14,24 @@ mailbox_folder = Table(
     Column("uidvalidity", BigInteger, nullable=False),
     Column("low_uid", BigInteger, nullable=False),  # everything from here …
     Column("high_uid", BigInteger, nullable=False),  # … up to here is archived
+    Column("horizon", Date),  # what came before this day was passed over; NULL: nothing was
+    Column("modseq", BigInteger, nullable=False, server_default="0"),  # flags are known up to here (RFC 7162); 0: not
+)
+
+# A message as it lies in a folder. One content in two folders is two copies of one piece of evidence; one that is
+# deleted in the mailbox gets a mark and stays.
+mailbox_copy = Table(
+    "mailbox_copy",
+    metadata,
+    Column("mailbox", Text, primary_key=True),
+    Column("folder", Text, primary_key=True),
+    Column("uidvalidity", BigInteger, primary_key=True),
+    Column("uid", BigInteger, primary_key=True),
+    of("evidence", nullable=True),  # NULL: its bytes were not taken, `skipped` says why
+    Column("flags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    words("skipped"),
+    moment("gone_at"),
+    Index(None, "evidence_id"),
 )
 
 source_status = Table(
