@@ -10,15 +10,12 @@ import os
 import re
 import socket
 from contextvars import ContextVar
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import phonenumbers
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -35,25 +32,11 @@ from pydantic_settings import (
 )
 
 from agent.errors import Misconfigured
+from agent.settings_base import Networks, Port, Section
+from agent.settings_lines import SipSettings
 
 _CODE = re.compile("[0-9*#A-D]{2,8}")
 _BUCKETS = ("s3://", "gs://", "az://")
-
-
-def _known_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
-    for network in networks:
-        ip_network(network)
-    return networks
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Networks = Annotated[tuple[str, ...], AfterValidator(_known_networks)]
-
-
-class Section(BaseModel):
-    """A table of cardline.toml; an unknown name in it is an error, since it is most often a slip of the pen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DatabaseSettings(Section):
@@ -236,6 +219,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     jobs: JobSettings = JobSettings()
     siprec: SiprecSettings = SiprecSettings()
+    sip: SipSettings = SipSettings()
     smtp: SmtpSettings = SmtpSettings()
     mailbox: tuple[MailboxSettings, ...] = Field((), description="IMAP mailboxes, one [[mailbox]] table each.")
     transcribe: TranscribeSettings = TranscribeSettings()
