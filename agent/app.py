@@ -113,7 +113,7 @@ class Service:
         self._background(notices.run())
         if self._desk is not None:
             self._background(self._desk.run())
-        for source in self.addresses:
+        for source in self.addresses.keys() - {"siprec_tls"}:  # a second door of the same source
             await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
         await self._start_mailboxes(parts)
         await self._start_workers(url)
@@ -148,6 +148,8 @@ class Service:
         await self._siprec.start()
         self._stack.push_async_callback(self._siprec.stop)
         self.addresses["siprec"] = list(self._siprec.address)
+        if self._siprec.tls_address is not None:
+            self.addresses["siprec_tls"] = list(self._siprec.tls_address)
 
     def _on_capture_event(self, event: CaptureEvent) -> None:
         if event.kind is CaptureEventKind.CODE and event.capture_id is not None and self._desk is not None:

@@ -7,20 +7,24 @@ import contextlib
 import importlib.util
 import json
 import shutil
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import aiohttp
+from cryptography import x509
 
 from agent.archive.keys import KeyRing
-from agent.errors import CardlineError
+from agent.errors import CardlineError, Misconfigured
 from agent.model import SourceState
 from agent.parts import prepare_data_dir, reach_database
 from agent.settings import Settings
+from agent.sip.tls import certificates_of
 from agent.store import blobs, sources
 from agent.store.engine import Store
 from agent.store.migrate import migrate
@@ -29,6 +33,7 @@ from agent.transcribe.models import check_model
 _LEAST_FREE_BYTES = 5 * 1024**3
 _CHAIN_LATE = timedelta(minutes=1)
 _HTTP_SECONDS = 10
+_RENEW = timedelta(days=30)  # before its end a certificate is to be renewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,7 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything, in the order in which a person would put it right."""
     findings: list[Finding] = []
-    for part in (_data_directory, _keys, _database, _speech, _pages, _telephone, _service):
+    for part in (_data_directory, _keys, _database, _speech, _pages, _certificates, _telephone, _service):
         subject = part.__name__.strip("_").replace("_", " ")
         try:
             findings += [finding async for finding in part(settings)]
@@ -116,7 +121,21 @@ async def _pages(settings: Settings) -> AsyncIterator[Finding]:
     if not public.startswith("https://"):
         text = f"{public} is not HTTPS: passwords and recordings would travel in the clear."
         yield Finding(subject="pages", level="warning", text=text)
-    yield await _fetch(public)
+    yield (answer := await _fetch(public))
+    if answer.level == "ok" and public.startswith("https://"):
+        begin, end = await _shown_validity(public)
+        yield _lasting("pages", f"The certificate of {public}", begin, end, "Renew it at the reverse proxy.")
+
+
+async def _shown_validity(public: str) -> tuple[datetime, datetime]:
+    """From when to when the certificate is good that browsers are shown."""
+    url = urlsplit(public)
+    async with asyncio.timeout(_HTTP_SECONDS):
+        _, writer = await asyncio.open_connection(url.hostname, url.port or 443, ssl=True)
+        shown = writer.get_extra_info("peercert")
+        writer.close()
+    begin, end = (ssl.cert_time_to_seconds(shown[name]) for name in ("notBefore", "notAfter"))
+    return datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
 
 
 async def _fetch(public: str) -> Finding:
@@ -133,6 +152,40 @@ async def _fetch(public: str) -> Finding:
     except aiohttp.ClientError as error:
         problem = f"does not answer: {error}"
     return Finding(subject="pages", level="fault", text=f"{public} {problem}. {remedy}")
+
+
+async def _certificates(settings: Settings) -> AsyncIterator[Finding]:
+    """Those of SIP over TLS: a client turns away from one that has run out, and its calls are not recorded."""
+    siprec = settings.siprec
+    if await asyncio.to_thread(certificates_of, siprec) is None:  # raises where the key is not that of the certificate
+        return
+    for name, path in (("tls_certificate", siprec.tls_certificate), ("tls_client_ca", siprec.tls_client_ca)):
+        if path is not None:
+            begin, end = await asyncio.to_thread(_validity, path)
+            remedy = "Renew it; the new file is taken without a restart."
+            yield _lasting("TLS", f"siprec.{name} {path}", begin, end, remedy)
+
+
+def _validity(path: Path) -> tuple[datetime, datetime]:
+    """From when to when all certificates of a file are good."""
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError as error:  # OpenSSL took it, so it is a rarity such as a date before 1950
+        raise Misconfigured(f"{path} cannot be read: {error}.") from None
+    return max(one.not_valid_before_utc for one in found), min(one.not_valid_after_utc for one in found)
+
+
+def _lasting(subject: str, what: str, begin: datetime, end: datetime, remedy: str) -> Finding:
+    """How long a certificate is still good."""
+    now = datetime.now(UTC)
+    if now < begin:
+        return Finding(subject=subject, level="fault", text=f"{what} is good from {begin:%Y-%m-%d} on only. {remedy}")
+    if end <= now:
+        return Finding(subject=subject, level="fault", text=f"{what} expired on {end:%Y-%m-%d}. {remedy}")
+    if end - now < _RENEW:
+        text = f"{what} expires on {end:%Y-%m-%d}, in {(end - now).days} days. {remedy}"
+        return Finding(subject=subject, level="warning", text=text)
+    return Finding(subject=subject, level="ok", text=f"{what} is good until {end:%Y-%m-%d}.")
 
 
 async def _telephone(settings: Settings) -> AsyncIterator[Finding]:

@@ -40,12 +40,14 @@ class Authority:
         self.certificate = folder / f"{name}.pem"
         self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> KeyPair:
-        """A certificate for 127.0.0.1, good for a server and a client."""
+    def issue(
+        self, name: str, *, begin: timedelta = timedelta(minutes=-5), end: timedelta = timedelta(days=1)
+    ) -> KeyPair:
+        """A certificate for 127.0.0.1, good for a server and a client, from and until so long from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signed = (
-            self._builder(subject, key.public_key())
+            self._builder(subject, key.public_key(), begin, end)
             .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
@@ -66,7 +68,13 @@ class Authority:
             context.load_cert_chain(pair.certificate, pair.key)
         return context
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        begin: timedelta = timedelta(minutes=-5),
+        end: timedelta = timedelta(days=1),
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -74,8 +82,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now + begin)
+            .not_valid_after(now + end)
         )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from agent.errors import Misconfigured
 from agent.settings import SiprecSettings
 from agent.sip.answers import ABILITIES, ALLOW, Answers, unknown_options
 from agent.sip.body import read_body
@@ -19,7 +18,7 @@ from agent.sip.message import MalformedRequest, Request, read_request, read_resp
 from agent.sip.outgoing import Outgoing
 from agent.sip.sdp import only_encrypted, read_offer
 from agent.sip.sessions import Recorder, Sessions, Teller
-from agent.sip.tls import Certificates
+from agent.sip.tls import certificates_of
 from agent.sip.transport import Address, Arrival, Listeners
 
 log = structlog.get_logger()
@@ -73,7 +72,7 @@ class RecordingServer:
             settings.port,
             self.receive,
             self._welcomes,
-            tls=await asyncio.to_thread(_certificates, settings),
+            tls=await asyncio.to_thread(certificates_of, settings),
             tls_port=settings.tls_port,
         )
         self._sessions.start()
@@ -182,13 +181,3 @@ class RecordingServer:
     def _welcomes(self, address: str) -> bool:
         source = ip_address(address)
         return any(source in network for network in self._allowed)
-
-
-def _certificates(settings: SiprecSettings) -> Certificates | None:
-    """What TLS needs, or None where it is not wanted. Blocks."""
-    certificate, key = settings.tls_certificate, settings.tls_key
-    if certificate is None:
-        return None
-    if key is None:
-        raise Misconfigured("siprec.tls_certificate is set, and siprec.tls_key is not.")
-    return Certificates(certificate, key, settings.tls_client_ca)

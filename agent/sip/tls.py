@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from agent.errors import Misconfigured
+from agent.settings import SiprecSettings
 from agent.sip.quiet import Quiet
 
 log = structlog.get_logger()
@@ -81,6 +82,20 @@ class Certificates:
                 ) from None
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def certificates_of(settings: SiprecSettings) -> Certificates | None:
+    """What TLS needs, or None where it is not wanted. Blocks.
+
+    Raises:
+        Misconfigured: a file is missing or cannot be used; the text names the setting.
+    """
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None:
+        return None
+    if key is None:
+        raise Misconfigured("siprec.tls_certificate is set, and siprec.tls_key is not.")
+    return Certificates(certificate, key, settings.tls_client_ca)
 
 
 class TlsListener:

@@ -17,9 +17,10 @@ from aiohttp import ClientSession, CookieJar
 
 from agent.demo.siprec_client import PlayedCall, play_call
 from agent.model import MarkKind, UserRole
-from agent.store import accounts, history, interactions, tokens
+from agent.store import accounts, history, interactions, sources, tokens
 from agent.store.history import Entry
 from tests.acceptance.service import ServiceUnderTest
+from tests.certificates import Authority
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -118,9 +119,13 @@ async def test_paused_by_a_crm_and_heard_by_a_supervisor(service: ServiceUnderTe
         assert (~silent).sum() * 0.02 > 3
 
 
-async def test_paused_by_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CARDLINE_SIPREC__PAUSE_KEYS", "*7")
-    monkeypatch.setenv("CARDLINE_SIPREC__RESUME_KEYS", "*8")
+async def test_paused_by_keys_in_a_call_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    wanted = {"PAUSE_KEYS": "*7", "RESUME_KEYS": "*8", "TLS_PORT": "0"}
+    wanted |= {"TLS_CERTIFICATE": str(pair.certificate), "TLS_KEY": str(pair.key)}
+    for name, value in wanted.items():
+        monkeypatch.setenv(f"CARDLINE_SIPREC__{name}", value)
     service = ServiceUnderTest(tmp_path)
     await service.start(speech=False)
     sound, (pressed, again) = tone(440, TALK_SECONDS), (3.0, 8.0)
@@ -133,7 +138,8 @@ async def test_paused_by_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     try:
         async with logged_in(service, "boss") as boss:
-            playing = asyncio.create_task(play_call(service.addresses["siprec"], call))
+            door = service.addresses["siprec_tls"]
+            playing = asyncio.create_task(play_call(door, call, "tls", tls=authority.client_context()))
             await service.until(lambda: _shows(boss, "is-paused", True))
             await service.until(lambda: _shows(boss, "is-paused", False))
             assert not playing.done()
@@ -142,6 +148,8 @@ async def test_paused_by_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (entry,) = await _entries(service)
         (recording,) = entry.recordings
         samples = await asyncio.to_thread(_decode, service.archive().read(recording.blob))
+        async with service.store() as store, store.begin() as connection:
+            assert {one.source for one in await sources.list_statuses(connection)} == {"siprec", "smtp", "web"}
     finally:
         await service.stop()
     assert played.answered is not None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from agent.model import SourceState
 from agent.settings import Settings
 from agent.store import sources
 from agent.store.engine import Store
+from tests.certificates import Authority
 from tests.postgres import PostgresForTests
 from tests.unit.commands import Installation
 
@@ -148,6 +151,81 @@ async def test_an_address_that_is_none_is_a_fault_too(address: str, tmp_path: Pa
         one for one in await examine(settings(tmp_path, url, web={"public_url": address})) if one.subject == "pages"
     ]
     assert said[-1].level == "fault"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "level", "words"),
+    [
+        (-90, 60, "ok", "is good until"),
+        (-90, 31, "ok", "is good until"),
+        (-90, 29, "warning", "in 28 days. Renew it"),
+        (-90, -1, "fault", "expired on"),
+        (1, 90, "fault", "on only"),
+    ],
+)
+async def test_certificates_that_run_out(
+    begin: int, end: int, level: str, words: str, tmp_path: Path, url: str
+) -> None:
+    pair = Authority(tmp_path).issue("server", begin=timedelta(days=begin), end=timedelta(days=end))
+    siprec = {"tls_certificate": pair.certificate, "tls_key": pair.key}
+    found = by_subject(await examine(settings(tmp_path, url, siprec=siprec)))["TLS"]
+    assert found.level == level
+    assert words in found.text
+    assert "siprec.tls_certificate" in found.text
+
+
+async def test_an_authority_of_clients_that_runs_out_and_a_chain(tmp_path: Path, url: str) -> None:
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    pair = new.issue("server", end=timedelta(days=300))
+    pair.certificate.write_bytes(pair.certificate.read_bytes() + new.certificate.read_bytes())
+    siprec = {"tls_certificate": pair.certificate, "tls_key": pair.key, "tls_client_ca": old.certificate}
+    found = [one for one in await examine(settings(tmp_path, url, siprec=siprec)) if one.subject == "TLS"]
+    assert [one.level for one in found] == ["warning", "warning"], "the chain is as good as its first to end"
+    assert "siprec.tls_client_ca" in found[1].text
+
+
+@pytest.mark.parametrize("what", ["other key", "no key", "gone", "garbage"])
+async def test_certificates_that_cannot_be_used(what: str, tmp_path: Path, url: str) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("server", end=timedelta(days=300))
+    siprec: dict[str, object] = {"tls_certificate": pair.certificate, "tls_key": pair.key}
+    if what == "other key":
+        siprec["tls_key"] = authority.issue("other").key
+    elif what == "no key":
+        del siprec["tls_key"]
+    elif what == "gone":
+        pair.certificate.unlink()
+    else:
+        pair.certificate.write_bytes(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    found = by_subject(await examine(settings(tmp_path, url, siprec=siprec)))["certificates"]
+    assert found.level == "fault"
+    assert "siprec.tls_certificate" in found.text
+
+
+async def test_the_certificate_of_the_pages_is_looked_at(tmp_path: Path) -> None:
+    """Behind the name that people use, so whoever ends HTTPS there."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response()
+
+    authority = Authority(tmp_path)
+    pair = authority.issue("proxy", end=timedelta(days=10, hours=1))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    app = web.Application()
+    app.router.add_get("/healthz", answer)
+    server = TestServer(app, host="127.0.0.1", scheme="https")
+    await server.start_server(ssl=context)
+    try:
+        public = str(server.make_url("/")).rstrip("/")
+        told = await Installation(tmp_path).run(
+            "doctor", COLUMNS="300", SSL_CERT_FILE=str(authority.certificate), CARDLINE_WEB__PUBLIC_URL=public
+        )
+    finally:
+        await server.close()
+    assert f"{public} answers." in told.out
+    assert f"The certificate of {public} expires on" in told.out
+    assert "in 10 days. Renew it at the reverse proxy." in told.out
 
 
 async def test_a_service_that_runs_and_one_that_was_killed(tmp_path: Path, url: str) -> None:
