@@ -34,6 +34,7 @@ from pydantic_settings import (
 from agent.errors import Misconfigured
 from agent.settings_base import Networks, Port, Section
 from agent.settings_lines import SipSettings
+from agent.settings_providers import ProviderSettings
 
 _CODE = re.compile("[0-9*#A-D]{2,8}")
 _BUCKETS = ("s3://", "gs://", "az://")
@@ -222,6 +223,7 @@ class Settings(BaseSettings):
     sip: SipSettings = SipSettings()
     smtp: SmtpSettings = SmtpSettings()
     mailbox: tuple[MailboxSettings, ...] = Field((), description="IMAP mailboxes, one [[mailbox]] table each.")
+    provider: tuple[ProviderSettings, ...] = Field((), description="Virtual PBXs, one [[provider]] table each.")
     transcribe: TranscribeSettings = TranscribeSettings()
     web: WebSettings = WebSettings()
 
@@ -232,10 +234,12 @@ class Settings(BaseSettings):
             raise ValueError("it must name a folder")
         return Path(value).expanduser() if isinstance(value, str) else value
 
-    @field_validator("mailbox")
+    @field_validator("mailbox", "provider")
     @classmethod
-    def _names(cls, value: tuple[MailboxSettings, ...]) -> tuple[MailboxSettings, ...]:
-        """What is archived of a mailbox is remembered under its name: two of one name would skip each other's mail."""
+    def _names(
+        cls, value: tuple[MailboxSettings | ProviderSettings, ...]
+    ) -> tuple[MailboxSettings | ProviderSettings, ...]:
+        """What is archived of a source is remembered under its name: two of one name would skip each other's."""
         names = [one.name for one in value]
         if twice := sorted({one for one in names if names.count(one) > 1}):
             raise ValueError(f"the name {twice[0]} is given to two of them; each needs its own")
