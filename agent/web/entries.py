@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from itertools import groupby
 
 from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Mark, MarkKind, Role
@@ -45,7 +45,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown."""
+    """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown.
+
+    ``is_copy``: another recorder had the same talk, and has it fuller; nobody wants to read it twice.
+    """
 
     id: int
     seconds: float
@@ -53,6 +56,7 @@ class Sound:
     gaps: tuple[tuple[float, float, str], ...]
     marks: tuple[Mark, ...]
     truncated: bool
+    is_copy: bool
     lines: tuple[Line, ...]
     model: str
     language: str
@@ -195,8 +199,11 @@ def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
         employees=tuple(person for person, _ in people if person.is_employee),
         clients=tuple(person for person, _ in people if not person.is_employee),
         sounds=tuple(
-            _sound(one, entry.marks[one.id], spoken.get(one.id), entry.parties, names, transcribes=transcribes)
-            for one in entry.recordings
+            replace(
+                _sound(one, entry.marks[one.id], spoken.get(one.id), entry.parties, names, transcribes=transcribes),
+                is_copy=_is_copy(one, entry.recordings[:place]),
+            )
+            for place, one in enumerate(entry.recordings)
         ),
         silence="" if entry.recordings else _silence(entry.captures),
         truncated=facts.truncated,
@@ -240,11 +247,22 @@ def _sound(
         gaps=_gaps(recording, shown := _shown(marks)),
         marks=shown,
         truncated=recording.truncated,
+        is_copy=False,
         lines=_lines(spoken, channels) if spoken else (),
         model=spoken.model if spoken else "",
         language=spoken.language if spoken else "",
         waiting=waiting,
     )
+
+
+def _is_copy(recording: Recording, fuller: Sequence[Recording]) -> bool:
+    """Whether most of it was recorded elsewhere too. What continues a recording that was cut short is no copy."""
+    begin, end = recording.started, recording.started + timedelta(milliseconds=recording.duration_ms)
+    common = timedelta()
+    for one in fuller:
+        its_end = one.started + timedelta(milliseconds=one.duration_ms)
+        common = max(common, min(end, its_end) - max(begin, one.started))
+    return common > (end - begin) / 2
 
 
 def _shown(marks: Sequence[Mark]) -> tuple[Mark, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
@@ -133,6 +135,37 @@ async def test_a_made_up_position_is_refused(people: dict[str, Browser], world: 
     for path in ("/cards", f"/cards/{world.maria}"):
         async with people["boss"].http.get(path, params={"after": after}) as answer:
             assert answer.status in (200, 400)
+
+
+async def test_of_two_recorders_the_fuller_is_read_and_a_continuation_too(
+    people: dict[str, Browser], world: World, store: Store, archive: Archive, intake: Intake, tmp_path: Path
+) -> None:
+    builder = Builder(store, archive, intake, settings_for(tmp_path))
+    builder._number = 1000
+    began = NOW - timedelta(days=9)
+    number = await builder.call(MARIA, "101", began, talk=60)
+
+    async def record(after: float, seconds: float, *words: str) -> int:
+        said = [(0, place, text) for place, text in enumerate(words)]
+        start = began + timedelta(seconds=after)
+        return await builder.recording(number, start, words[0].encode(), seconds, said=said)
+
+    copy = await record(1, 20, "Плохо слышно", "two")
+    whole = await record(0, 30, "Хорошо слышно", "zwei")
+    rest = await record(35, 25, "Итоги", "three")
+    for path in (f"/cards/{world.maria}", f"/interactions/{number}"):
+        _, text = await people["boss"].get(path)
+        entry = text.partition(f'id="entry-{number}"')[2].partition("</article>")[0]
+        folded = "".join(one.partition("</details>")[0] for one in entry.split('<details class="quoted">')[1:])
+        assert f"/recordings/{copy}" in folded
+        assert "Плохо слышно" in folded
+        for there in (whole, rest):
+            assert f"/recordings/{there}" in entry
+            assert f"/recordings/{there}" not in folded
+        assert "Хорошо слышно" in entry
+        assert "Итоги" in entry
+        assert "Хорошо слышно" not in folded
+        assert "Итоги" not in folded
 
 
 # --- Recordings -------------------------------------------------------------------------------------------------------
