@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from agent.errors import BlobAltered, MasterKeyMissing, Misconfigured
 
-_KEY_BYTES = 32
+KEY_BYTES = 32
 _CONFIRMED = "saved-elsewhere"
 
 
@@ -43,8 +43,8 @@ class KeyRing:
             Misconfigured: a key file is damaged or readable by others.
         """
         make_folder(folder)
-        with _alone(folder):  # the service and `cardline doctor` at once would each make a key, and one would be lost
-            keys = {_number(path): _read_key(path) for path in sorted(folder.glob("master-*.key"))}
+        with alone(folder):  # the service and `cardline doctor` at once would each make a key, and one would be lost
+            keys = {_number(path): read_key_file(path) for path in sorted(folder.glob("master-*.key"))}
             if not keys:
                 if not is_first_start():
                     raise MasterKeyMissing(f"There are sealed blobs, but no master key in {folder}.")
@@ -113,35 +113,40 @@ def _number(path: Path) -> int:
         raise Misconfigured(f"{path} is no key file.", remedy="Take it out of the key folder.") from None
 
 
-def _read_key(path: Path) -> bytes:
+def read_key_file(path: Path) -> bytes:
+    """A key of 32 bytes in hex; raises `Misconfigured` where it is damaged or others may read it."""
     if path.stat().st_mode & 0o077:
         raise Misconfigured(f"{path} can be read by others.", remedy=f"Run: chmod 600 {path}")
     try:
         key = bytes.fromhex(path.read_text().strip())
     except ValueError:
         key = b""
-    if len(key) != _KEY_BYTES:
+    if len(key) != KEY_BYTES:
         raise Misconfigured(f"{path} is damaged.", remedy="Put the saved copy of this file in its place.")
     return key
 
 
 def _make_key(path: Path) -> bytes:
-    """Written to a temporary name first: a power cut leaves either no key or a whole one."""
-    key = secrets.token_bytes(_KEY_BYTES)
+    key = secrets.token_bytes(KEY_BYTES)
+    write_key_file(path, key.hex())
+    return key
+
+
+def write_key_file(path: Path, text: str) -> None:
+    """Written to a temporary name first: a power cut leaves either no key or a whole one. Mode 0600."""
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(key.hex() + "\n")
+        file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
     sync_folder(path.parent)
-    return key
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One process at a time; the kernel lets go of it however the process ends."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

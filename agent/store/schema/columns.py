@@ -30,10 +30,12 @@ def now(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
-def of(table: str, *, column: str = "", nullable: bool = False, primary_key: bool = False) -> Column[int]:
+def of(
+    table: str, *, column: str = "", refers: str = "id", nullable: bool = False, primary_key: bool = False
+) -> Column[int]:
     """A reference to a row of another table, called ``<table>_id`` unless told otherwise."""
     return Column(
-        column or f"{table}_id", BigInteger, ForeignKey(f"{table}.id"), nullable=nullable, primary_key=primary_key
+        column or f"{table}_id", BigInteger, ForeignKey(f"{table}.{refers}"), nullable=nullable, primary_key=primary_key
     )
 
 
