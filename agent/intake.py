@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
 from agent.archive.blobs import Archive
+from agent.keeping import Keeper
 from agent.model import (
     CapturedCall,
     CapturedMail,
@@ -27,6 +30,9 @@ from agent.store import evidence, incoming, interactions, mailboxes, messages, n
 from agent.store.engine import Store
 from agent.store.incoming import SealedMail
 from agent.store.mailboxes import FolderCopy
+
+if TYPE_CHECKING:
+    from agent.sound.files import SoundFile
 
 log = structlog.get_logger()
 
@@ -41,6 +47,7 @@ class Intake:
         self._store = store
         self._archive = archive
         self._host = host
+        self._keeper = Keeper(store, archive)
 
     # --- Calls ------------------------------------------------------------------------------------------------------
 
@@ -99,6 +106,25 @@ class Intake:
         if is_news or inserted is not None:
             await jobs.defer(connection, [_link_job([interaction_id])])
         return interaction_id
+
+    async def keep_recording(
+        self, call: CapturedCall, sound: Path | Sequence[SoundFile], *, reference: str
+    ) -> int | None:
+        """The sound of a call that ended, as a file of any kind, or as one a party: `SoundFile` says which is whose and
+        from when. Returns the recording's id, or None where this call has the ``reference`` already.
+
+        The call is told first, so it is in the history even where its sound cannot be read. A file alone is placed so
+        that it ends with the call. The files are sealed as they are beside the recording made of them.
+
+        Raises:
+            UnreadableSound: there is no sound in it; it is the caller's to say so to a person.
+            Unavailable: disk or database are away; say it again later.
+            OSError: a file cannot be read.
+        """
+        interaction_id = await self.close_call(call)
+        if await self._keeper.is_kept(interaction_id, reference):
+            return None
+        return await self._keeper.keep(interaction_id, call, sound, reference)
 
     # --- Mail -------------------------------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ async def _thread_subjects(connection: AsyncConnection, ids: Sequence[int]) -> d
 async def _evidence_counts(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
     query = (
         select(evidence.c.interaction_id, func.count().label("copies"))
-        .where(evidence.c.interaction_id.in_(ids))
+        .where(evidence.c.interaction_id.in_(ids), ~evidence.c.details.has_key("sound_file"))
         .group_by(evidence.c.interaction_id)
     )
     return {row.interaction_id: row.copies for row in await connection.execute(query)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, null, select, update
+from sqlalchemy import case, func, null, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,11 +16,15 @@ from agent.store.engine import AnyRow
 from agent.store.schema import blob, call, capture, kept_log, recording, recording_mark
 
 OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
+_REFERENCE_LOCK = 0x524546  # ours alone in this database
+FILE = "file:"  # what a reference begins with that is the digest of a file's content
+_IS_FILE = text("recording.reference LIKE 'file:%'")  # word for word what the index is for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """The sealed sound of a call. ``started`` is the wall time of its first sample."""
+    """The sealed sound of a call. ``started`` is the wall time of its first sample; ``mixed`` means that the parties
+    are heard on one channel together."""
 
     id: int
     interaction_id: int
@@ -31,6 +35,7 @@ class Recording:
     sample_rate: int
     gaps: tuple[Gap, ...]
     truncated: bool
+    mixed: bool
 
 
 def _recording(row: AnyRow) -> Recording:
@@ -44,6 +49,7 @@ def _recording(row: AnyRow) -> Recording:
         sample_rate=row.sample_rate,
         gaps=tuple(Gap(**gap) for gap in row.gaps),
         truncated=row.truncated,
+        mixed=row.mixed,
     )
 
 
@@ -56,6 +62,7 @@ _SELECT = select(
     recording.c.sample_rate,
     recording.c.gaps,
     recording.c.truncated,
+    recording.c.mixed,
     *blobs.COLUMNS,
 ).join(blob)
 
@@ -124,7 +131,7 @@ async def mark_assembled(connection: AsyncConnection, capture_id: str) -> None:
 async def save_recording(
     connection: AsyncConnection,
     *,
-    capture_id: str,
+    capture_id: str | None,
     interaction_id: int,
     blob_id: int,
     started: datetime,
@@ -133,8 +140,10 @@ async def save_recording(
     sample_rate: int,
     gaps: Sequence[Gap],
     truncated: bool,
+    mixed: bool = False,
+    reference: str | None = None,
 ) -> int:
-    """A new recording; one a capture."""
+    """A new recording: one a capture, one a reference of a call."""
     values = {
         "capture_id": capture_id,
         "interaction_id": interaction_id,
@@ -145,8 +154,31 @@ async def save_recording(
         "sample_rate": sample_rate,
         "gaps": [asdict(gap) for gap in gaps],
         "truncated": truncated,
+        "mixed": mixed,
+        "reference": reference,
     }
     return int((await connection.execute(insert(recording).values(**values).returning(recording.c.id))).scalar_one())
+
+
+async def has_reference(connection: AsyncConnection, interaction_id: int, reference: str) -> bool:
+    """Whether this call has a recording that its source calls so, or, of a reference that begins with `FILE`, any call.
+
+    Who asks is alone in doing so until the end of the transaction, so that of two with the same file one comes second.
+    """
+    lock = func.pg_advisory_xact_lock(_REFERENCE_LOCK, func.hashtext(reference))
+    await connection.execute(select(lock))
+    mine = true() if reference.startswith(FILE) else recording.c.interaction_id == interaction_id
+    query = select(recording.c.id).where(recording.c.reference == reference, mine)
+    if reference.startswith(FILE):
+        query = query.where(_IS_FILE)
+    return (await connection.execute(query)).first() is not None
+
+
+async def find_file(connection: AsyncConnection, reference: str) -> int | None:
+    """The interaction that a file with this content, wherever it lay, is a recording of."""
+    query = select(recording.c.interaction_id).where(recording.c.reference == reference, _IS_FILE)
+    found: int | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
 
 
 async def save_marks(connection: AsyncConnection, recording_id: int, marks: Sequence[Mark]) -> None:

@@ -24,7 +24,7 @@ from agent.store.schema.columns import metadata
 from agent.store.schema.interactions import interaction, party
 from agent.store.schema.mails import attachment, message, thread, thread_reference
 from agent.store.schema.people import account, api_token, audit_entry, employee, employee_identity, login_session, team
-from agent.store.schema.sources import mailbox_copy, mailbox_folder, source_status
+from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
 
 __all__ = [
     "account",
@@ -41,6 +41,7 @@ __all__ = [
     "employee",
     "employee_identity",
     "evidence",
+    "followed_file",
     "interaction",
     "kept_log",
     "link",
@@ -52,6 +53,7 @@ __all__ = [
     "party",
     "recording",
     "recording_mark",
+    "sound_file",
     "source_status",
     "team",
     "thread",

@@ -50,7 +50,8 @@ recording = Table(
     metadata,
     identity(),
     of("interaction"),
-    Column("capture_id", Text, ForeignKey("capture.id"), nullable=False, unique=True),
+    Column("capture_id", Text, ForeignKey("capture.id"), unique=True),  # NULL: made from a sound file …
+    Column("reference", Text),  # … which its source calls so; file:… is the digest of its content, known everywhere
     of("blob"),
     moment("started_at", nullable=False),
     Column("duration_ms", Integer, nullable=False),
@@ -58,7 +59,10 @@ recording = Table(
     Column("sample_rate", Integer, nullable=False),
     json("gaps", "[]"),
     Column("truncated", Boolean, nullable=False, server_default=text("false")),
+    Column("mixed", Boolean, nullable=False, server_default=text("false")),  # all parties on one channel
     Index(None, "interaction_id"),
+    UniqueConstraint("interaction_id", "reference"),
+    Index("ix_recording_file", "reference", unique=True, postgresql_where=text("reference LIKE 'file:%'")),
 )
 
 recording_mark = Table(

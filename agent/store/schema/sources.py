@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, BigInteger, Column, Date, Index, Table, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, Date, Index, LargeBinary, SmallInteger, Table, Text, text
 
 from agent.store.schema.columns import metadata, moment, now, of, words
 
@@ -32,6 +32,31 @@ mailbox_copy = Table(
     words("skipped"),
     moment("gone_at"),
     Index(None, "evidence_id"),
+)
+
+# What became of each file of a folder of recordings, so that a look at the folder reads only what is new in it.
+sound_file = Table(
+    "sound_file",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),  # within the folder, as the disk has it: names may be no text
+    Column("size", BigInteger, nullable=False),
+    Column("modified_ns", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),  # trying, kept, known, left_out
+    words("reason"),
+    Column("tries", SmallInteger, nullable=False, server_default=text("0")),
+    of("interaction", nullable=True),
+    now("noted_at"),
+)
+
+followed_file = Table(  # how far a growing file, such as Master.csv, was read
+    "followed_file",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("path", LargeBinary, primary_key=True),
+    Column("inode", BigInteger, nullable=False),
+    Column("place", BigInteger, nullable=False),  # bytes
+    Column("head", LargeBinary, nullable=False),  # digest of its first bytes: another file of the same inode is another
 )
 
 source_status = Table(
