@@ -98,7 +98,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         text = f"{late} blobs have waited over a minute for their link. Is the service running?"
         yield Finding(subject="chain", level="warning", text=text)
     for status in statuses:
-        is_good = status.state in (SourceState.RUNNING, SourceState.CONNECTING)
+        is_good = status.state in (SourceState.RUNNING, SourceState.CATCHING_UP, SourceState.CONNECTING)
         text = f"{status.state.replace('_', ' ')} {status.detail}".strip()
         yield Finding(subject=status.source, level="ok" if is_good else "fault", text=text)
 

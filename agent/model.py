@@ -96,6 +96,7 @@ class SourceState(StrEnum):
     """What a person sees of a source; each problem names who must act."""
 
     CONNECTING = "connecting"
+    CATCHING_UP = "catching_up"  # it works; what was there before is still being taken
     RUNNING = "running"
     LOGIN_FAILED = "login_failed"
     UNREACHABLE = "unreachable"

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from contextvars import ContextVar
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -19,6 +20,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -163,10 +165,46 @@ class MailboxSettings(Section):
     host: str = Field(description="IMAP server.")
     port: Port = Field(993, description="IMAP port.")
     tls: bool = Field(True, description="TLS from the first byte; only switch it off for a server on this machine.")
+    starttls: bool = Field(False, description="TLS after STARTTLS, for servers on port 143; needs tls = false.")
     user: str = Field(description="Login name.")
-    password: SecretStr = Field(description="Password or application password.")
-    folders: tuple[str, ...] = Field((), description="Folders to read; empty: Inbox and the one marked \\Sent.")
+    auth: Literal["password", "google", "microsoft", "microsoft-application"] = Field(
+        "password", description="How to log in; all but password use tokens that `cardline mailbox add` gets."
+    )
+    password: SecretStr = Field(SecretStr(""), validate_default=True, description="Password or application password.")
+    client_id: str = Field(
+        "", validate_default=True, description="Id of your application at Google or Microsoft, for auth with tokens."
+    )
+    client_secret: SecretStr = Field(SecretStr(""), description="Its secret, where it has one.")
+    tenant: str = Field("organizations", description="Microsoft 365: your directory's id or domain.")
+    folders: tuple[str, ...] = Field(
+        (), description="Folders to read, * stands for anything; empty: all but drafts, junk and trash."
+    )
+    skip_folders: tuple[str, ...] = Field((), description="Folders never to read, * stands for anything.")
+    since: date | None = Field(None, description="Mail that came before this day is not archived; empty: all is.")
+    horizon_months: int = Field(0, ge=0, le=1200, description="The same in months back from the first start; 0: all.")
+    connections: int = Field(3, ge=1, le=15, description="Connections at most for the first pass of a large mailbox.")
     poll_seconds: int = Field(60, ge=1, description="How often folders without IDLE are looked at.")
+
+    @field_validator("password")
+    @classmethod
+    def _password_or_token(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if not value.get_secret_value() and info.data.get("auth") == "password":
+            raise ValueError("it must be given")
+        return value
+
+    @field_validator("client_id")
+    @classmethod
+    def _application(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("auth", "password") != "password":
+            raise ValueError("it must be given for this auth; `cardline mailbox add` says how to get one")
+        return value
+
+    @field_validator("starttls")
+    @classmethod
+    def _one_way(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("tls"):
+            raise ValueError("it goes with tls = false; port 993 wants tls, port 143 starttls")
+        return value
 
 
 class TranscribeSettings(Section):
