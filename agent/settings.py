@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 
 from agent.errors import Misconfigured
+from agent.settings_asterisk import AsteriskSettings
 from agent.settings_base import Networks, Port, Section
 from agent.settings_lines import SipSettings
 from agent.settings_providers import ProviderSettings
@@ -259,6 +260,7 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     siprec: SiprecSettings = SiprecSettings()
     sip: SipSettings = SipSettings()
+    asterisk: tuple[AsteriskSettings, ...] = Field((), description="Asterisk servers, one [[asterisk]] table each.")
     smtp: SmtpSettings = SmtpSettings()
     mailbox: tuple[MailboxSettings, ...] = Field((), description="IMAP mailboxes, one [[mailbox]] table each.")
     provider: tuple[ProviderSettings, ...] = Field((), description="Virtual PBXs, one [[provider]] table each.")
@@ -272,11 +274,11 @@ class Settings(BaseSettings):
             raise ValueError("it must name a folder")
         return Path(value).expanduser() if isinstance(value, str) else value
 
-    @field_validator("mailbox", "provider")
+    @field_validator("mailbox", "asterisk", "provider")
     @classmethod
     def _names(
-        cls, value: tuple[MailboxSettings | ProviderSettings, ...]
-    ) -> tuple[MailboxSettings | ProviderSettings, ...]:
+        cls, value: tuple[MailboxSettings | AsteriskSettings | ProviderSettings, ...]
+    ) -> tuple[MailboxSettings | AsteriskSettings | ProviderSettings, ...]:
         """What is archived of a source is remembered under its name: two of one name would skip each other's."""
         names = [one.name for one in value]
         if twice := sorted({one for one in names if names.count(one) > 1}):
