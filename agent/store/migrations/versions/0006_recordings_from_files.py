@@ -13,7 +13,7 @@ def upgrade() -> None:
     op.alter_column('recording', 'capture_id', existing_type=sa.Text(), nullable=True)
     op.add_column('recording', sa.Column('reference', sa.Text(), nullable=True))
     op.add_column('recording', sa.Column('mixed', sa.Boolean(), server_default=sa.text('false'), nullable=False))
-    op.create_unique_constraint(op.f('uq_recording_interaction_id'), 'recording', ['interaction_id', 'reference'])
+    op.create_unique_constraint(op.f('uq_recording_interaction_id_reference'), 'recording', ['interaction_id', 'reference'])
     op.create_index('ix_recording_file', 'recording', ['reference'], unique=True, postgresql_where=sa.text("reference LIKE 'file:%'"))
     op.create_table('sound_file',
     sa.Column('source', sa.Text(), nullable=False),
