@@ -75,9 +75,10 @@ async def find_recording(connection: AsyncConnection, recording_id: int) -> Reco
 
 async def list_recordings(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Recording]:
     """The recordings of these interactions. Of one that was recorded more than once the fuller comes first: whole
-    before cut short, then the longer."""
-    fuller = (recording.c.truncated, recording.c.duration_ms.desc(), recording.c.started_at, recording.c.id)
-    query = _SELECT.where(recording.c.interaction_id.in_(interaction_ids)).order_by(recording.c.interaction_id, *fuller)
+    before cut short, then parties apart before mixed, then the longer."""
+    columns = recording.c
+    fuller = (columns.truncated, columns.mixed, columns.duration_ms.desc(), columns.started_at, columns.id)
+    query = _SELECT.where(columns.interaction_id.in_(interaction_ids)).order_by(columns.interaction_id, *fuller)
     return [_recording(row) for row in await connection.execute(query)]
 
 

@@ -34,9 +34,10 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One utterance: whose it is, and where it begins, in seconds."""
+    """One utterance: whose it is (None: the recording does not tell the parties apart), and where it begins, in
+    seconds."""
 
-    is_employee: bool
+    is_employee: bool | None
     who: str
     start: float
     end: float
@@ -47,7 +48,8 @@ class Line:
 class Sound:
     """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown.
 
-    ``is_copy``: another recorder had the same talk, and has it fuller; nobody wants to read it twice.
+    ``mixed``: all parties are heard on one channel. ``is_copy``: another recorder had the same talk, and has it fuller;
+    nobody wants to read it twice.
     """
 
     id: int
@@ -56,6 +58,7 @@ class Sound:
     gaps: tuple[tuple[float, float, str], ...]
     marks: tuple[Mark, ...]
     truncated: bool
+    mixed: bool
     is_copy: bool
     lines: tuple[Line, ...]
     model: str
@@ -234,7 +237,7 @@ def _sound(
     *,
     transcribes: bool,
 ) -> Sound:
-    channels = {one.channel: _person(one, names) for one in parties}
+    channels = {} if recording.mixed else {one.channel: _person(one, names) for one in parties}
     waiting = ""
     if spoken is None:
         waiting = "transcript_waits" if transcribes else "transcript_off"
@@ -247,8 +250,9 @@ def _sound(
         gaps=_gaps(recording, shown := _shown(marks)),
         marks=shown,
         truncated=recording.truncated,
+        mixed=recording.mixed,
         is_copy=False,
-        lines=_lines(spoken, channels) if spoken else (),
+        lines=_lines(spoken, channels, mixed=recording.mixed) if spoken else (),
         model=spoken.model if spoken else "",
         language=spoken.language if spoken else "",
         waiting=waiting,
@@ -282,13 +286,13 @@ def _gaps(recording: Recording, marks: Sequence[Mark]) -> tuple[tuple[float, flo
     return tuple(once)
 
 
-def _lines(spoken: Transcript, channels: Mapping[int | None, Person]) -> tuple[Line, ...]:
+def _lines(spoken: Transcript, channels: Mapping[int | None, Person], *, mixed: bool) -> tuple[Line, ...]:
     lines = []
     for said in spoken.utterances:
         person = channels.get(said.channel)
         lines.append(
             Line(
-                is_employee=person.is_employee if person else bool(said.channel),
+                is_employee=person.is_employee if person else None if mixed else bool(said.channel),
                 who=(person.name or person.contact) if person else "",
                 start=said.start,
                 end=said.end,

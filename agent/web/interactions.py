@@ -78,7 +78,7 @@ async def download_attachment(request: web.Request) -> web.StreamResponse:
 
 
 async def download_original(request: web.Request) -> web.StreamResponse:
-    """The mail exactly as it was received."""
+    """The mail, or the sound file, exactly as it was received."""
     viewer = login_of(request).viewer
     async with services(request).store.begin() as connection:
         found = await evidence.find_evidence(connection, [number_in(request)])
@@ -91,7 +91,9 @@ async def download_original(request: web.Request) -> web.StreamResponse:
             raise web.HTTPNotFound
         await audit.add_entry(connection, viewer.account_id, audit.ORIGINAL_DOWNLOADED, {"evidence_id": proof.id})
     content = await asyncio.to_thread(services(request).archive.read, found[0].blob)
-    return _download(content, f"cardline-{proof.id}.eml", "message/rfc822")
+    if found[0].blob.media_type == "message/rfc822":
+        return _download(content, f"cardline-{proof.id}.eml", "message/rfc822")
+    return _download(content, str(proof.details.get("sound_file", "")), found[0].blob.media_type)
 
 
 async def _check(request: web.Request, interaction_id: int, connection: AsyncConnection) -> None:

@@ -83,6 +83,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "talked": ("разговор", "talked"),
     "who_employee": ("Сотрудник", "Employee"),
     "who_client": ("Клиент", "Client"),
+    "who_mixed": ("Разговор", "Conversation"),
     "hidden_number": ("номер скрыт", "number withheld"),
     "recording_of": ("Запись разговора", "Recording"),
     "download": ("Скачать", "Download"),
@@ -103,6 +104,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "recording_copy": ("То же записано ещё раз:", "The same, recorded once more:"),
     "recording_open": ("Разговор записывается.", "The call is being recorded."),
     "recording_none": ("Записи нет.", "There is no recording."),
+    "note_mixed": (
+        "Голоса не разделены: оба собеседника на одном канале.",
+        "The parties are not separated: both are on one channel.",
+    ),
     "note_truncated": ("Запись оборвана: конец не был получен.", "The recording is cut off: its end never came."),
     "marks": ("Отметки", "Marks"),
     "mark_early_media": ("До ответа", "Before the answer"),
@@ -145,7 +150,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "evidence_unchained": ("будет через несколько секунд", "in a few seconds"),
     "evidence_erased": ("стёрто по требованию", "erased on demand"),
     "evidence_no_bytes": ("сообщение источника без файла", "the source's report, without a file"),
-    "original": ("Скачать исходное письмо", "Download the original mail"),
+    "original": ("Скачать оригинал", "Download the original"),
     # Calls in progress
     "live_title": ("Звонки сейчас", "Calls now"),
     "live_lead": ("Разговоры, которые идут в эту минуту.", "Conversations going on this very minute."),
