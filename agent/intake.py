@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,7 +154,11 @@ class Intake:
 
     async def _only_news(self, mails: Sequence[CapturedMail], *, by_content: bool) -> list[tuple[CapturedMail, bytes]]:
         """Mails with their fingerprints. Asks the database before anything is sealed, so that one that is away does
-        not fill the disk with blobs."""
+        not fill the disk with blobs.
+
+        ``by_content``: only equal content is no news; a key that another content has is extended, since a mail server
+        may give a UID to another message.
+        """
         if not mails:
             return []
         prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
@@ -163,10 +168,12 @@ class Intake:
             )
         news = []
         for mail, fingerprint in zip(mails, prints, strict=True):
-            if mail.key not in keys and not (by_content and fingerprint in contents):
-                keys.add(mail.key)
-                contents.add(fingerprint)
-                news.append((mail, fingerprint))
+            if fingerprint in contents if by_content else mail.key in keys:
+                continue
+            key = f"{mail.key}/{fingerprint.hex()[:16]}" if mail.key in keys else mail.key
+            keys.add(key)
+            contents.add(fingerprint)
+            news.append((replace(mail, key=key), fingerprint))
         return news
 
     async def _seal_all(self, fresh: Sequence[tuple[CapturedMail, bytes]]) -> list[SealedMail]:
@@ -184,14 +191,12 @@ class Intake:
         if not mails:
             return
         prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
-        by_key, by_content = await incoming.find_evidence_ids(
-            connection, mails[0].source, [mail.key for mail in mails], prints
-        )
+        known = await incoming.find_by_content(connection, mails[0].source, prints)
         copies = {
             int(mail.envelope["uid"]): FolderCopy(
                 uid=int(mail.envelope["uid"]),
                 flags=tuple(mail.envelope.get("flags", ())),
-                evidence_id=by_key.get(mail.key, by_content.get(fingerprint)),
+                evidence_id=known.get(fingerprint),
             )
             for mail, fingerprint in zip(mails, prints, strict=True)
             if "uid" in mail.envelope

@@ -61,14 +61,11 @@ def _evidence_values(one: SealedMail, blob_id: int) -> dict[str, object]:
     }
 
 
-async def find_evidence_ids(
-    connection: AsyncConnection, source: str, keys: Sequence[str], fingerprints: Sequence[bytes]
-) -> tuple[dict[str, int], dict[bytes, int]]:
-    """Evidence of a source by key and by content; of equal contents the oldest."""
+async def find_by_content(connection: AsyncConnection, source: str, fingerprints: Sequence[bytes]) -> dict[bytes, int]:
+    """Evidence of a source by its content; of equal contents the oldest."""
     query = (
-        select(evidence.c.id, evidence.c.key, evidence.c.fingerprint)
-        .where(evidence.c.source == source, evidence.c.key.in_(keys) | evidence.c.fingerprint.in_(fingerprints))
+        select(evidence.c.id, evidence.c.fingerprint)
+        .where(evidence.c.source == source, evidence.c.fingerprint.in_(fingerprints))
         .order_by(evidence.c.id.desc())
     )
-    rows = (await connection.execute(query)).all()
-    return {row.key: row.id for row in rows}, {row.fingerprint: row.id for row in rows}
+    return {row.fingerprint: row.id for row in await connection.execute(query)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -63,10 +63,20 @@ async def save_position(connection: AsyncConnection, position: MailboxPosition) 
     )
 
 
-async def save_horizon(connection: AsyncConnection, position: MailboxPosition, horizon: date | None) -> None:
-    """Note from which day on a folder is read, together with the marks that hold under it."""
+async def save_start(
+    connection: AsyncConnection, position: MailboxPosition, horizon: date | None, *, anew: bool
+) -> None:
+    """Note from which marks and from which day on a folder is read.
+
+    ``anew``: its UIDs stand for other messages than before under the same UIDVALIDITY, so what was known of copies is
+    put aside (a negative UIDVALIDITY, which no server gives) until `retire_copies` has compared contents.
+    """
     await save_position(connection, position)
     await _set(connection, position, horizon=horizon)
+    if anew and position.uidvalidity:
+        aside = replace(position, uidvalidity=-position.uidvalidity)
+        await connection.execute(delete(mailbox_copy).where(_of(aside)))
+        await connection.execute(update(mailbox_copy).where(_of(position)).values(uidvalidity=aside.uidvalidity))
 
 
 async def save_modseq(connection: AsyncConnection, position: MailboxPosition, modseq: int) -> None:
@@ -201,7 +211,8 @@ async def count_copies(connection: AsyncConnection, mailbox: str) -> dict[str, i
     """How many messages of each folder are known to lie in it under today's UIDVALIDITY."""
     query = text(
         """
-        SELECT c.folder, count(*) AS copies FROM mailbox_copy c JOIN mailbox_folder f USING (mailbox, folder, uidvalidity)
+        SELECT c.folder, count(*) AS copies
+        FROM mailbox_copy c JOIN mailbox_folder f USING (mailbox, folder, uidvalidity)
         WHERE c.mailbox = :mailbox AND c.gone_at IS NULL GROUP BY c.folder
         """
     )

@@ -15,8 +15,7 @@ from sqlalchemy import select
 from agent.archive.blobs import Archive
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
-from agent.mail import imap
-from agent.mail.imap import Mailbox
+from agent.mail.imap import Mailbox, mailbox
 from agent.model import CapturedMail, MailboxPosition, SourceState
 from agent.settings import MailboxSettings
 from agent.store import evidence, mailboxes
@@ -41,9 +40,9 @@ async def dovecot() -> AsyncIterator[Dovecot]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imap, "_FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(imap, "_LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(imap, "_LOGIN_PAUSE", 0.5)
+    monkeypatch.setattr(mailbox, "_FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(mailbox, "_LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(mailbox, "_LOGIN_PAUSE", 0.5)
 
 
 class Watched:
@@ -175,8 +174,8 @@ async def test_the_server_tells_of_new_mail(dovecot: Dovecot, watch: Callable[..
 async def test_mail_that_comes_during_the_first_pass_is_archived(
     dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.mail.imap_plan.BATCH_MAILS", 2)
-    monkeypatch.setattr("agent.mail.imap_plan.FIRST_CHUNK", 5)
+    monkeypatch.setattr("agent.mail.imap.plan.BATCH_MAILS", 2)
+    monkeypatch.setattr("agent.mail.imap.plan.FIRST_CHUNK", 5)
     old, new = messages(100), messages(20, start=100)
     await asyncio.to_thread(dovecot.append, "INBOX", old)
     async with watch() as watched:
@@ -231,7 +230,7 @@ async def test_an_archive_that_is_away_costs_nothing(
     dovecot: Dovecot, watch: Callable[..., Watched], intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every third commit fails: batches are fetched again, no mark moves past them, nothing comes twice."""
-    monkeypatch.setattr("agent.mail.imap_plan.BATCH_MAILS", 5)
+    monkeypatch.setattr("agent.mail.imap.plan.BATCH_MAILS", 5)
     store_evidence = intake.store_evidence
     attempts = itertools.count(1)
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import re
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sqlalchemy import select
 
 from agent.intake import Intake
-from agent.mail import imap
-from agent.mail.imap import Mailbox
+from agent.mail.imap import Mailbox, mailbox
 from agent.mail.ports import PROBLEM
 from agent.model import SourceState
 from agent.settings import MailboxSettings
@@ -82,7 +80,7 @@ class ScriptedServer:
         return lines
 
     def _fetch(self, command: str) -> tuple[list[bytes], str]:
-        uids = [int(number) for number in re.findall(r"\d+", command.split(" ")[2])]
+        uids = [uid for one in command.split(" ")[2].split(",") for uid in _uids(one)]
         if "BODY" not in command:
             sizes = [f"* {uid} FETCH (UID {uid} RFC822.SIZE 10)\r\n" for uid in uids if uid in self.messages]
             return [size.encode() for size in sizes], "OK done"
@@ -95,6 +93,11 @@ class ScriptedServer:
         ], "OK done"
 
 
+def _uids(part: str) -> range:
+    first, _, last = part.partition(":")
+    return range(int(first), int(last or first) + 1)
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[ScriptedServer]:
     scripted = ScriptedServer()
@@ -105,9 +108,9 @@ async def server() -> AsyncIterator[ScriptedServer]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imap, "_FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(imap, "_LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(imap, "_LOGIN_PAUSE", 0.1)
+    monkeypatch.setattr(mailbox, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(mailbox, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(mailbox, "_LOGIN_PAUSE", 0.1)
 
 
 class Reading:

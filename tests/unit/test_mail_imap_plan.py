@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.mail import imap_plan as plan
-from agent.mail.imap_plan import FolderStatus, UidRange, plan_batches, starting_position
+from agent.mail.imap import plan
+from agent.mail.imap.plan import FolderStatus, UidRange, plan_batches, starting_position
 from agent.model import MailboxPosition
 
 

@@ -1,7 +1,8 @@
 """A mailbox that is read for ever: one thread each, since IMAP in Python is blocking.
 
 Whatever fails, the mailbox is connected to again after a growing pause and goes on from the marks in the database.
-What a person must know about it is told in three sorts: the login, a folder, or the server.
+What a person must know about it is told in three sorts: the login, a folder, or the server. ARCHITECTURE.md draws the
+states and what leads from one to another.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import random
 import threading
+import time
 from collections import Counter
 
 import structlog
@@ -22,8 +24,13 @@ from agent.errors import (
     MailboxUnreachable,
     Unavailable,
 )
-from agent.mail.imap_reader import FolderReader, Refusals
-from agent.mail.imap_session import ImapSession
+from agent.mail.imap import folders as choosing
+from agent.mail.imap.fetchers import Fetchers
+from agent.mail.imap.ledger import Ledger
+from agent.mail.imap.presence import Presence
+from agent.mail.imap.progress import Progress
+from agent.mail.imap.reader import FolderReader, Refusals
+from agent.mail.imap.session import IDLE_SECONDS, ImapSession, Token
 from agent.mail.ports import EvidenceStore, OnState
 from agent.model import SourceState
 from agent.settings import MailboxSettings
@@ -34,22 +41,37 @@ log = structlog.get_logger()
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds
 _LOGIN_PAUSE = 60.0  # at least, after a refused login: many attempts lock an account
 _JOIN_SECONDS = 20.0
+_TELL_SECONDS = 2.0  # from one word of progress to the next
+_LIST_SECONDS = 900.0  # how often it is looked whether there are other folders
 
 
 class Mailbox:
-    """Archives one mailbox. ``on_state`` hears, from the mailbox's thread, what a person should see of it."""
+    """Archives one mailbox. ``on_state`` hears, from the mailbox's thread, what a person should see of it.
 
-    def __init__(self, settings: MailboxSettings, intake: EvidenceStore, store: Store, *, on_state: OnState) -> None:
+    ``token`` gives access tokens, for mailboxes that are not logged into with a password.
+    """
+
+    def __init__(
+        self,
+        settings: MailboxSettings,
+        intake: EvidenceStore,
+        store: Store,
+        *,
+        on_state: OnState,
+        token: Token | None = None,
+    ) -> None:
         self._settings = settings
         self._intake = intake
         self._store = store
         self._on_state = on_state
+        self._token = token
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._session: ImapSession | None = None
+        self._fetchers: Fetchers | None = None
         self._refusals: Refusals = Counter()
         self._failures = 0  # attempts in a row that failed before all folders had been looked at
         self._state: tuple[SourceState, str] | None = None
+        self._told = 0.0
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -61,8 +83,8 @@ class Mailbox:
     async def stop(self) -> None:
         """End promptly; what was fetched but not committed is fetched again next time."""
         self._stopping.set()
-        if self._session is not None:
-            self._session.interrupt()
+        if self._fetchers is not None:
+            self._fetchers.interrupt()
         if self._thread is None:
             return
         await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
@@ -103,39 +125,64 @@ class Mailbox:
             log.warning("mailbox_failed", mailbox=self._settings.name, state=state, reason=str(error))
             self._report(state, str(error))
 
-    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        session = self._session = ImapSession(self._settings)
-        reader = FolderReader(self._settings, session, self._intake, self._store, loop=loop, refusals=self._refusals)
-        try:
-            folders = self._settings.folders or session.default_folders()
-            self._report_folders([folder for folder in folders if not session.has_folder(folder)])
-            while not self._stopping.is_set():
-                self._round(session, reader, folders)
-        finally:
-            self._session = None
-            session.close()
-            reader.abandon()
+    def _connect(self) -> ImapSession:
+        return ImapSession(self._settings, self._token)
 
-    def _round(self, session: ImapSession, reader: FolderReader, folders: tuple[str, ...]) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        session = self._connect()
+        fetchers = self._fetchers = Fetchers(session, self._connect, self._settings.connections)
+        ledger = Ledger(self._store, loop)
+        reader: FolderReader | None = None
+        try:
+            progress = Progress(ledger.count_copies(self._settings.name), self._tell_progress)
+            reader = FolderReader(
+                self._settings, session, fetchers, self._intake, ledger, refusals=self._refusals, progress=progress
+            )
+            visit = _Visit(session, fetchers, reader, Presence(session, reader, ledger))
+            while not self._stopping.is_set():
+                self._round(visit)
+        finally:
+            self._fetchers = None
+            fetchers.narrow()
+            session.close()
+            if reader is not None:
+                reader.abandon()
+
+    def _round(self, visit: _Visit) -> None:
         """Look into every folder, the first one last: that is where the server then tells of new mail."""
-        missing = []
+        visit.list_folders(self._settings)
+        missing = list(visit.choice.missing)
         is_more = False
-        for folder in reversed(folders):
+        for folder in reversed(visit.choice.read):
             try:
-                is_more |= reader.read_some(folder)
+                is_more |= visit.look_into(folder)
             except MailboxFolderMissing:
                 missing.append(folder)
+                visit.listed = 0.0  # it is gone or has another name
             if self._stopping.is_set():
                 return
-        reader.settle()
+        visit.reader.settle()
         self._failures = 0
-        self._report_folders(missing)
         if is_more:
             return
-        if session.can_idle and folders[0] not in missing:
-            session.wait_for_mail(self._settings.poll_seconds)
+        self._report_folders(missing)
+        visit.fetchers.narrow()
+        self._wait(visit, missing)
+
+    def _wait(self, visit: _Visit, missing: list[str]) -> None:
+        read = visit.choice.read
+        if visit.session.can_idle and read and visit.session.folder == read[0]:
+            is_alone = len(read) == 1 and not missing
+            visit.session.wait_for_mail(IDLE_SECONDS if is_alone else self._settings.poll_seconds)
         else:
             self._stopping.wait(self._settings.poll_seconds)
+
+    # --- What a person sees -----------------------------------------------------------------------------------------
+
+    def _tell_progress(self, words: str) -> None:
+        if time.monotonic() - self._told >= _TELL_SECONDS:
+            self._told = time.monotonic()
+            self._report(SourceState.CATCHING_UP, words)
 
     def _report_folders(self, missing: list[str]) -> None:
         if not missing:
@@ -150,6 +197,41 @@ class Mailbox:
         self._state = (state, detail)
         with contextlib.suppress(RuntimeError):  # the event loop is closed already
             self._on_state(self._settings.name, state, detail)
+
+
+class _Visit:
+    """One connection's view of the mailbox: what it reads with, and which folders there are."""
+
+    def __init__(self, session: ImapSession, fetchers: Fetchers, reader: FolderReader, presence: Presence) -> None:
+        self.session = session
+        self.fetchers = fetchers
+        self.reader = reader
+        self.presence = presence
+        self.choice = choosing.Choice(read=())
+        self.listed = 0.0
+
+    def list_folders(self, settings: MailboxSettings) -> None:
+        """Which folders to read, looked at anew now and then, and each time while one is missing."""
+        if self.listed and not self.choice.missing and time.monotonic() - self.listed < _LIST_SECONDS:
+            return
+        before = self.choice
+        self.choice = choosing.choose(self.session.list_folders(), settings.folders, settings.skip_folders)
+        self.listed = time.monotonic()
+        if self.choice != before:
+            log.info(
+                "mailbox_folders_chosen",
+                mailbox=settings.name,
+                read=self.choice.read,
+                left_out=dict(self.choice.left_out),
+            )
+
+    def look_into(self, folder: str) -> bool:
+        """Take what is new and some of what is old; whether there is more of the old."""
+        status, archived, is_more = self.reader.read_some(folder)
+        if not is_more:
+            self.reader.settle()
+            self.presence.look(folder, status, archived)
+        return is_more
 
 
 def _pause(failures: int) -> float:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 
 from agent.model import MailboxPosition
 
-BATCH_MAILS = 50
+BATCH_MAILS = 200
 BATCH_BYTES = 8 * 1024 * 1024
 FIRST_CHUNK = 500  # UIDs asked for at once, at first
 _LARGEST_CHUNK = 65536
-_TOO_FEW, _TOO_MANY = 100, 1000
+_TOO_FEW, _TOO_MANY = 1000, 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class FolderStatus:
 
     uidvalidity: int
     uidnext: int
+    exists: int = 0
+    modseq: int = 0  # HIGHESTMODSEQ (RFC 7162); 0: the server has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,24 @@ def starting_position(
     if status.uidvalidity == 0 or (status.uidnext <= known.high_uid and status.uidvalidity == known.uidvalidity):
         return fresh, True
     return (known, False) if known.uidvalidity == status.uidvalidity else (fresh, False)
+
+
+def widened(position: MailboxPosition, read_from: date | None, wanted_from: date | None) -> MailboxPosition:
+    """The marks after the horizon was set: one that lies further back than before begins the first pass anew.
+
+    ``read_from`` and ``wanted_from`` are the days before which messages were and are passed over; None: none were.
+    What is known already is not fetched again.
+    """
+    is_wider = read_from is not None and (wanted_from is None or wanted_from < read_from)
+    return replace(position, low_uid=position.high_uid + 1) if is_wider else position
+
+
+def horizon(today: date, since: date | None, months: int) -> date | None:
+    """The day before which mail is not archived: as set by date, or by months back from ``today``; None: none."""
+    if since is not None or not months:
+        return since
+    years, month = divmod(today.year * 12 + today.month - 1 - months, 12)
+    return date(years, month + 1, min(today.day, 28))
 
 
 def newer_range(first: int, status: FolderStatus, chunk: int) -> UidRange | None:

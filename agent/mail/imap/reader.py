@@ -1,0 +1,245 @@
+"""Takes what is new in the folders of one connection into the archive. Runs in the mailbox's thread.
+
+The event loop commits a batch while the next ones are fetched; at most one commit is under way, so marks move in order.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from datetime import UTC, date, datetime
+from typing import Any
+
+import structlog
+
+from agent.errors import MailboxUnreachable
+from agent.mail.imap import plan
+from agent.mail.imap.fetchers import Fetched, Fetchers
+from agent.mail.imap.ledger import Ledger
+from agent.mail.imap.progress import Progress
+from agent.mail.imap.session import FetchedMail, ImapSession, Listed
+from agent.mail.ports import PROBLEM, EvidenceStore
+from agent.model import CapturedMail, MailboxPosition
+from agent.settings import MailboxSettings
+from agent.store.mailboxes import FolderCopy
+
+log = structlog.get_logger()
+
+DRAFT = "\\draft"
+_SKIPPED_DRAFT = "a draft; it is read once it is sent"
+_REFUSALS = 3  # how often a server may not give a message before that is noted and the message passed
+_MUCH = 2000  # messages in a folder from which on its first pass is worth further connections
+
+Refusals = Counter[tuple[str, int, int]]
+"""(folder, UIDVALIDITY, UID) → how often the server did not give this message; outlives a connection."""
+
+
+class FolderReader:
+    """Reads folders over ``session`` and keeps their marks."""
+
+    def __init__(
+        self,
+        settings: MailboxSettings,
+        session: ImapSession,
+        fetchers: Fetchers,
+        intake: EvidenceStore,
+        ledger: Ledger,
+        *,
+        refusals: Refusals,
+        progress: Progress,
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._fetchers = fetchers
+        self._intake = intake
+        self._ledger = ledger
+        self._refusals = refusals
+        self._progress = progress
+        self._committing: Future[list[int]] | None = None
+        self._positions: dict[str, MailboxPosition] = {}
+        self._chunks: dict[str, int] = {}
+        self._horizon = plan.horizon(datetime.now(UTC).date(), settings.since, settings.horizon_months)
+
+    def read_some(self, folder: str) -> tuple[plan.FolderStatus, int, bool]:
+        """Archive all new mail of a folder, then a stretch of the old.
+
+        Returns how the folder stands, how many new messages were taken, and whether the first pass has more to do.
+
+        Raises:
+            MailboxFolderMissing, MailboxUnreachable: see `ImapSession`.
+            Unavailable: the archive or the database is away.
+        """
+        status = self._session.examine(folder)
+        position = self._position(folder, status)
+        self._progress.saw(folder, status.exists)
+        self._progress.horizon = self._horizon
+        archived = 0
+        first = position.high_uid + 1
+        while (newer := plan.newer_range(first, status, self._chunk(folder))) is not None:
+            archived += self._read_stretch(folder, newer, status)
+            first = newer.last + 1
+        older = plan.older_range(self._positions[folder], self._chunk(folder))
+        if older is not None:
+            self._read_stretch(folder, older, status)
+            if self._positions[folder].low_uid <= 1:
+                self._end_first_pass(folder)
+        return status, archived, older is not None
+
+    def position(self, folder: str) -> MailboxPosition:
+        """The marks of a folder that was read over this connection."""
+        return self._positions[folder]
+
+    @property
+    def horizon(self) -> date | None:
+        """The day before which mail is passed over."""
+        return self._horizon
+
+    def has_lasting_uids(self, folder: str) -> bool:
+        """Whether a UID of this folder means the same message tomorrow."""
+        return bool(self._positions[folder].uidvalidity)
+
+    def _end_first_pass(self, folder: str) -> None:
+        self.settle()
+        if self.has_lasting_uids(folder):
+            self._ledger.retire_copies(self._positions[folder])
+        log.info("mailbox_first_pass_done", mailbox=self._settings.name, folder=folder)
+
+    def _chunk(self, folder: str) -> int:
+        return self._chunks.setdefault(folder, plan.FIRST_CHUNK)
+
+    def settle(self) -> None:
+        """Wait for the commit under way; raises what it raised."""
+        committing, self._committing = self._committing, None
+        if committing is not None:
+            committing.result()
+
+    def abandon(self) -> None:
+        """Wait for the commit under way, whatever becomes of it: the next connection starts from the database."""
+        committing, self._committing = self._committing, None
+        if committing is not None:
+            concurrent.futures.wait([committing])
+
+    # --- Marks ------------------------------------------------------------------------------------------------------
+
+    def _position(self, folder: str, status: plan.FolderStatus) -> MailboxPosition:
+        known = self._positions.get(folder)
+        if known is None:
+            known = self._known_position(folder)
+        elif status.uidvalidity == 0:
+            return known  # UIDs without UIDVALIDITY hold for one connection, and this is still the same
+        position, are_reused = plan.starting_position(self._settings.name, folder, status, known)
+        if known is not None and position is not known:
+            log.warning("mailbox_folder_read_anew", mailbox=self._settings.name, folder=folder)
+        if folder not in self._positions or position is not known:
+            self._ledger.save_start(position, self._horizon, anew=are_reused)
+        self._positions[folder] = position
+        return position
+
+    def _known_position(self, folder: str) -> MailboxPosition | None:
+        """The marks of the last run. Months back from the first start stay where they were then."""
+        state = self._ledger.find_folder(self._settings.name, folder)
+        if state is None:
+            return None
+        if state.horizon is not None and self._horizon is not None and self._settings.since is None:
+            self._horizon = min(self._horizon, state.horizon)
+        widened = plan.widened(state.position, state.horizon, self._horizon)
+        if widened is not state.position:
+            log.info("mailbox_horizon_moved", mailbox=self._settings.name, folder=folder)
+        return widened
+
+    # --- Messages ---------------------------------------------------------------------------------------------------
+
+    def _read_stretch(self, folder: str, stretch: plan.UidRange, status: plan.FolderStatus) -> int:
+        listed = self._session.list_messages(stretch.first, stretch.last, self._horizon)
+        wanted = self._unknown(folder, stretch, listed)
+        self._take(folder, stretch, wanted, status)
+        self._chunks[folder] = plan.next_chunk(self._chunk(folder), len(listed))
+        if listed:
+            log.info("mailbox_stretch_read", mailbox=self._settings.name, folder=folder, messages=len(listed))
+        return len(listed)
+
+    def _unknown(self, folder: str, stretch: plan.UidRange, listed: dict[int, Listed]) -> dict[int, Listed]:
+        """Those that were not taken under the same UID before: where a horizon moved, or another run came this far."""
+        if not listed or not self.has_lasting_uids(folder):
+            return listed
+        known = self._ledger.list_uids(self._positions[folder], first=stretch.first, last=stretch.last)
+        return {uid: one for uid, one in listed.items() if uid not in known}
+
+    def _take(self, folder: str, stretch: plan.UidRange, listed: dict[int, Listed], status: plan.FolderStatus) -> None:
+        drafts = {uid: one for uid, one in listed.items() if is_draft(one.flags)}
+        self._skip_drafts(folder, drafts)
+        sizes = {uid: one.size for uid, one in listed.items() if uid not in drafts}
+        batches = list(plan.plan_batches(self._positions[folder], stretch, sizes, status))
+        much = not stretch.upwards and status.exists >= _MUCH
+        for fetched in self._fetchers.fetch(folder, status, batches, much=much):
+            self._commit(folder, fetched, fetched.batch.position)
+
+    def take_late(self, folder: str, uids: Sequence[int], status: plan.FolderStatus) -> None:
+        """Messages below the upper mark that were not taken: drafts that were sent, mails a server showed late."""
+        position = self._positions[folder]
+        for start in range(0, len(uids), plan.BATCH_MAILS):
+            batch = plan.Batch(uids=tuple(uids[start : start + plan.BATCH_MAILS]), position=position)
+            for fetched in self._fetchers.fetch(folder, status, [batch], much=False):
+                self._commit(folder, fetched, position)
+        self.settle()
+
+    def _commit(self, folder: str, fetched: Fetched, position: MailboxPosition) -> None:
+        mails = [self._captured(folder, position, mail) for mail in fetched.mails]
+        mails += [self._missing(folder, position, uid) for uid in fetched.withheld]
+        self.settle()
+        self._committing = self._ledger.submit(self._intake.store_evidence(mails, position=position))
+        self._positions[folder] = position
+        self._progress.took(folder, len(mails), min((one.received for one in fetched.mails), default=None))
+
+    def _skip_drafts(self, folder: str, drafts: dict[int, Listed]) -> None:
+        """Noted before a mark passes them, so that a draft that is sent in its place is not forgotten."""
+        if drafts:
+            copies = [FolderCopy(uid=uid, flags=one.flags, skipped=_SKIPPED_DRAFT) for uid, one in drafts.items()]
+            self._ledger.save_copies(self._positions[folder], copies)
+            self._progress.took(folder, len(drafts), None)
+            log.info("mailbox_drafts_skipped", mailbox=self._settings.name, folder=folder, count=len(drafts))
+
+    def _captured(self, folder: str, position: MailboxPosition, mail: FetchedMail) -> CapturedMail:
+        return CapturedMail(
+            source=f"imap:{self._settings.name}",
+            key=f"{folder}/{position.uidvalidity}/{mail.uid}",
+            raw=mail.raw,
+            received=mail.received,
+            envelope=self._envelope(folder, position, mail.uid) | {"flags": list(mail.flags)},
+        )
+
+    def _envelope(self, folder: str, position: MailboxPosition, uid: int) -> dict[str, Any]:
+        return {
+            "mailbox": self._settings.name,
+            "user": self._settings.user,
+            "folder": folder,
+            "uidvalidity": position.uidvalidity,
+            "uid": uid,
+        }
+
+    def _missing(self, folder: str, position: MailboxPosition, uid: int) -> CapturedMail:
+        """A note in the place of a message that the server lists but does not give, shown to a person.
+
+        Raises:
+            MailboxUnreachable: it was asked for less than three times; the mark stays before it.
+        """
+        key = (folder, position.uidvalidity, uid)
+        self._refusals[key] += 1
+        problem = f"The mail server does not give message {uid} of folder {folder}, which it lists."
+        if self._refusals[key] < _REFUSALS:
+            raise MailboxUnreachable(problem)
+        log.error("mailbox_message_missing", mailbox=self._settings.name, folder=folder, uid=uid)
+        return CapturedMail(
+            source=f"imap:{self._settings.name}",
+            key=f"{folder}/{position.uidvalidity}/{uid}/missing",
+            raw=f"{self._settings.name} {position.uidvalidity}: {problem}\n".encode(),
+            received=datetime.now(UTC),
+            envelope=self._envelope(folder, position, uid) | {PROBLEM: problem},
+        )
+
+
+def is_draft(flags: tuple[str, ...]) -> bool:
+    """Whether a message is not sent yet (RFC 9051, 2.3.2)."""
+    return any(flag.lower() == DRAFT for flag in flags)

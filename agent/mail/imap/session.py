@@ -1,0 +1,303 @@
+"""One connection to an IMAP server, read-only: EXAMINE and BODY.PEEK[], so no mail is marked as seen.
+
+The one file that knows IMAPClient. IMAPClient is not made for threads: one thread at a time uses a session, except for
+`interrupt`. Failures come out as the three sorts a person sees: login, folder, server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import imaplib
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import structlog
+from imapclient.exceptions import LoginError
+from imapclient.imapclient import IMAPClient, SocketTimeout
+
+from agent.errors import MailboxFolderMissing, MailboxUnreachable
+from agent.mail.imap import refusals
+from agent.mail.imap.folders import Folder
+from agent.mail.imap.plan import FolderStatus
+from agent.settings import MailboxSettings
+
+log = structlog.get_logger()
+
+_CONNECT_SECONDS = 15
+_READ_SECONDS = 60
+IDLE_SECONDS = 600.0  # servers and routers drop a connection that is silent for longer (RFC 2177 allows 29 minutes)
+_UIDS_A_LINE = 500  # keeps a command line below what servers take (8 KiB)
+UIDS_AN_ANSWER = 50_000  # keeps a line of SEARCH below what imaplib takes (1,000,000 bytes)
+_LIKELY_BYTES = 100_000  # size of a message whose size the server does not tell
+_NEWS = (b"EXISTS", b"EXPUNGE", b"FETCH")
+
+Token = Callable[[], str]
+"""Gives an access token that is valid now; raises `MailboxAuthFailed` or `MailboxUnreachable`."""
+
+
+class MessageRefused(MailboxUnreachable):
+    """The server does not hand out a message that it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedMail:
+    """One message as the server keeps it."""
+
+    uid: int
+    raw: bytes
+    received: datetime
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What a server says of a message without giving it: ``size`` in bytes."""
+
+    size: int
+    flags: tuple[str, ...]
+
+
+class ImapSession:
+    """A logged-in connection. ``folder`` is the one examined last."""
+
+    def __init__(self, settings: MailboxSettings, token: Token | None = None) -> None:
+        """Connect and log in: with an access token (SASL XOAUTH2) if ``token`` is given, else with the password.
+
+        Raises:
+            MailboxAuthFailed: user, password or token are refused.
+            MailboxUnreachable: there is no such server, it does not answer, or TLS fails.
+        """
+        self._settings = settings
+        self._where = f"{settings.host} port {settings.port}"
+        self.folder = ""
+        access = token() if token is not None else None
+        with self._translated("connecting"):
+            self._client = IMAPClient(
+                settings.host,
+                port=settings.port,
+                ssl=settings.tls,
+                use_uid=True,
+                timeout=SocketTimeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+            )
+        self._client.normalise_times = False
+        try:
+            if settings.starttls:
+                with self._translated("STARTTLS"):
+                    self._client.starttls(ssl.create_default_context())
+            self._login(access)
+        except BaseException:
+            self.close()
+            raise
+
+    def _login(self, access: str | None) -> None:
+        user = self._settings.user
+        with self._translated("login"):
+            try:
+                if access is not None:
+                    self._client.oauth2_login(user, access)
+                else:
+                    self._client.login(user, self._settings.password.get_secret_value())
+            except imaplib.IMAP4.abort:
+                raise
+            except LoginError as error:
+                raise refusals.refused_login(self._where, user, _words(error)) from error
+            except imaplib.IMAP4.error as error:
+                if access is None:
+                    raise
+                raise refusals.refused_login(self._where, user, _words(error)) from error
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except imaplib.IMAP4.error as error:
+            raise refusals.failed(self._where, doing, _words(error)) from error
+        except (OSError, EOFError) as error:
+            raise MailboxUnreachable(f"{self._where} cannot be reached ({doing}): {_words(error)}.") from error
+
+    @property
+    def can_idle(self) -> bool:
+        """Whether the server tells of new mail by itself (RFC 2177)."""
+        return self._has("IDLE")
+
+    @property
+    def has_modseq(self) -> bool:
+        """Whether changes of flags can be asked for since a point (CONDSTORE, RFC 7162)."""
+        return self._has("CONDSTORE") or self._has("QRESYNC")
+
+    def _has(self, capability: str) -> bool:
+        with self._translated("capability"):
+            return bool(self._client.has_capability(capability))
+
+    def list_folders(self) -> list[Folder]:
+        """All folders with their special use (RFC 6154)."""
+        with self._translated("list"):
+            found = self._client.list_folders()
+        return [
+            Folder(
+                name=str(name),
+                flags=tuple(one.decode("ascii", "replace") for one in flags),
+                delimiter=delimiter.decode("ascii", "replace") if delimiter else "",
+            )
+            for flags, delimiter, name in found
+        ]
+
+    def examine(self, folder: str) -> FolderStatus:
+        """Open a folder, read-only, and say how its UIDs stand.
+
+        Raises:
+            MailboxFolderMissing: there is no such folder.
+        """
+        with self._translated(f"folder {folder}"):
+            self.folder = ""
+            try:
+                answer = self._client.select_folder(folder, readonly=True)
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                if refusals.is_throttling(_words(error)) or self._client.folder_exists(folder):
+                    raise
+                raise MailboxFolderMissing(
+                    f"The mailbox {self._settings.name} has no folder {folder}: {_words(error)}."
+                ) from error
+            exists = int(answer.get(b"EXISTS") or 0)
+            uidnext = answer.get(b"UIDNEXT") or self._uidnext(exists)
+        self.folder = folder
+        return FolderStatus(
+            uidvalidity=int(answer.get(b"UIDVALIDITY") or 0),
+            uidnext=int(uidnext),
+            exists=exists,
+            modseq=int(answer.get(b"HIGHESTMODSEQ") or 0),
+        )
+
+    def _uidnext(self, exists: int) -> int:
+        """For a server that does not tell: one more than the last message's UID."""
+        return max(self._client.search(["UID", "*"]), default=0) + 1 if exists else 1
+
+    def find_uids(self, first: int, last: int, since: date | None = None) -> list[int]:
+        """UIDs there are from ``first`` to ``last``, of messages that came in on ``since`` or later."""
+        criteria: list[Any] = ["UID", f"{first}:{last}"]
+        if since is not None:
+            criteria += ["SINCE", since]
+        with self._translated("listing"):
+            found = self._client.search(criteria)
+        return sorted(uid for uid in found if first <= uid <= last)  # n:* gives the last message even past the end
+
+    def find_all_uids(self, last: int) -> set[int]:
+        """All UIDs up to ``last``, asked for in pieces: one answer for a huge folder would break imaplib."""
+        found: set[int] = set()
+        for first in range(1, last + 1, UIDS_AN_ANSWER):
+            found.update(self.find_uids(first, min(first + UIDS_AN_ANSWER - 1, last)))
+        return found
+
+    def list_messages(self, first: int, last: int, since: date | None = None) -> dict[int, Listed]:
+        """UID → size and flags of the messages there are."""
+        uids = self.find_uids(first, last, since)
+        listed: dict[int, Listed] = {}
+        for start in range(0, len(uids), _UIDS_A_LINE):
+            some = uids[start : start + _UIDS_A_LINE]
+            answer = self._fetch(_ranges(some), ["RFC822.SIZE", "FLAGS"])
+            for uid in some:
+                items = answer.get(uid, {})
+                listed[uid] = Listed(
+                    size=int(items.get(b"RFC822.SIZE") or _LIKELY_BYTES), flags=_flags(items.get(b"FLAGS"))
+                )
+        return listed
+
+    def list_flags(self, uids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """UID → flags of these messages, as far as they are there."""
+        answer = self._fetch(_ranges(sorted(uids)), ["FLAGS"]) if uids else {}
+        return {uid: _flags(items[b"FLAGS"]) for uid, items in answer.items() if b"FLAGS" in items}
+
+    def list_changed_flags(self, modseq: int) -> dict[int, tuple[str, ...]]:
+        """UID → flags of all messages whose flags changed after ``modseq`` (RFC 7162, 3.1.4.1)."""
+        with self._translated("flags"):
+            answer = self._client.fetch("1:*", ["FLAGS"], [f"CHANGEDSINCE {modseq}"])
+        return {uid: _flags(items[b"FLAGS"]) for uid, items in answer.items() if b"FLAGS" in items}
+
+    def _fetch(self, uids: str, items: list[str]) -> Mapping[int, Mapping[bytes, Any]]:
+        with self._translated("listing"):
+            answer: Mapping[int, Mapping[bytes, Any]] = self._client.fetch(uids, items)
+        return answer
+
+    def fetch(self, uids: Sequence[int]) -> dict[int, FetchedMail]:
+        """The messages with these UIDs, as far as the server gives them.
+
+        Raises:
+            MessageRefused: the server answers NO.
+        """
+        with self._translated("fetching"):
+            try:
+                answer = self._client.fetch(_ranges(sorted(uids)), ["BODY.PEEK[]", "INTERNALDATE", "FLAGS"])
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                if refusals.is_throttling(_words(error)):
+                    raise
+                raise MessageRefused(f"{self._settings.host} does not give messages: {_words(error)}.") from error
+        wanted = set(uids)
+        return {
+            uid: FetchedMail(
+                uid=uid,
+                raw=items[b"BODY[]"],
+                received=_aware(items.get(b"INTERNALDATE")),
+                flags=_flags(items.get(b"FLAGS")),
+            )
+            for uid, items in answer.items()
+            if uid in wanted and isinstance(items.get(b"BODY[]"), bytes)
+        }
+
+    def wait_for_mail(self, seconds: float) -> None:
+        """Wait, in the folder examined last, until the server tells of a change; at most ``seconds``."""
+        deadline = time.monotonic() + min(seconds, IDLE_SECONDS)
+        with self._translated("idle"):
+            self._client.idle()
+            while (left := deadline - time.monotonic()) > 0:
+                said = self._client.idle_check(timeout=left)
+                if not said or any(len(one) > 1 and one[1] in _NEWS for one in said):
+                    break  # nothing said before the time is over means that the connection ended
+            self._client.idle_done()
+
+    def interrupt(self) -> None:
+        """End whatever the thread is waiting for; may be called from any thread."""
+        with contextlib.suppress(OSError, AttributeError):
+            self._client.socket().shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up; never raises."""
+        with contextlib.suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError, AttributeError):
+            self._client.logout()
+        with contextlib.suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError, AttributeError):
+            self._client.shutdown()
+
+
+def _ranges(uids: Sequence[int]) -> str:
+    """A sequence set (RFC 9051, 4.1.1): neighbours as ranges, so that lines stay short."""
+    parts: list[str] = []
+    start = 0
+    for at in range(1, len(uids) + 1):
+        if at == len(uids) or uids[at] != uids[at - 1] + 1:
+            parts.append(str(uids[start]) if at - start == 1 else f"{uids[start]}:{uids[at - 1]}")
+            start = at
+    return ",".join(parts)
+
+
+def _flags(given: Any) -> tuple[str, ...]:
+    return tuple(flag.decode("ascii", "replace") for flag in given or () if isinstance(flag, bytes))
+
+
+def _aware(moment: object) -> datetime:
+    if not isinstance(moment, datetime):
+        return datetime.now(UTC)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _words(error: BaseException) -> str:
+    """What the server said, without Python's marks of bytes."""
+    return re.sub(r"\bb'([^']*)'", r"\1", str(error)).strip(" .") or type(error).__name__
