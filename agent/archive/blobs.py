@@ -166,6 +166,10 @@ class Archive:
         """
         return SealedReader(self._storage.open(blob.name), self._secret(blob)[:_KEY_BYTES], blob.plain_size)
 
+    def open_stored(self, name: str) -> RangeSource:
+        """The sealed bytes as they lie there, for a proof; raises `BlobMissing` or `ArchiveUnavailable`."""
+        return self._storage.open(name)
+
     def read(self, blob: SealedBlob) -> bytes:
         """All plain bytes; for what is known to be small, such as a mail."""
         return io.BufferedReader(self.open(blob), _COPY_BYTES).read()

@@ -1,5 +1,5 @@
-"""The chain: each blob's digests hashed together with the link before, so that nothing can be changed, removed or
-slipped in without every later link changing too.
+"""The chain: what each blob is, hashed together with the link before, so that nothing can be changed, removed or
+slipped in without every later link changing too. `agent.archive.statements` says what is hashed.
 
 One process at a time chains what was committed, every few seconds; doing it inside the intake's transactions would
 make every call and every mail wait for each other.
@@ -8,29 +8,29 @@ make every call and every mail wait for each other.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.archive.blobs import Archive
+from agent.archive.chainfile import BlobKey, Record
+from agent.archive.contents import ContentCheck
+from agent.archive.sealbook import SealBook
+from agent.archive.sealkeys import SealKey
+from agent.archive.seals import Seal, make_seal
+from agent.archive.statements import blob_statement, erasure_statement, link_digest, statement_hash
+from agent.archive.verify import Proof, Verdict
 from agent.errors import Unavailable
-from agent.store import blobs
+from agent.store import blobs, seals
 from agent.store.engine import AnyRow, Store
 
 log = structlog.get_logger()
 
 _BATCH = 1000
 _PAUSE_SECONDS = 3.0
-
-
-def link_digest(previous: bytes, *, sequence: int, name: str, salted: bytes, source: str, created: datetime) -> bytes:
-    """SHA-256 over the previous link and what this one vouches for, as length-unambiguous text lines."""
-    lines = [str(sequence), name, salted.hex(), created.astimezone(UTC).isoformat(timespec="microseconds"), source]
-    return hashlib.sha256(previous + "\n".join(lines).encode()).digest()
 
 
 class Chainer:
@@ -54,64 +54,109 @@ class Chainer:
         async with self._store.begin() as connection:
             if not await blobs.lock_chain(connection):
                 return 0
-            rows = await blobs.list_unchained(connection, _BATCH)
-            sequence, previous = await blobs.find_last_link(connection)
-            if rows:
-                await blobs.append_links(connection, list(_links(rows, sequence, previous)))
-            return len(rows)
+            return await _append_batch(connection)
 
 
-def _links(rows: Any, sequence: int, previous: bytes) -> Iterator[dict[str, Any]]:
+async def chain_all(connection: AsyncConnection) -> None:
+    """Chain everything that is committed, and let nobody else append until the caller's transaction ends."""
+    await blobs.wait_for_chain(connection)
+    while await _append_batch(connection) == _BATCH:
+        pass
+
+
+async def append_erasure(connection: AsyncConnection, act: AnyRow) -> int:
+    """A link for an act of erasure (its row); the caller has called `chain_all`. Returns its position."""
+    sequence, previous = await blobs.find_last_link(connection)
+    digest = link_digest(previous, statement_hash(_act_statement(act, sequence + 1)))
+    now = datetime.now(UTC)
+    link = {"sequence": sequence + 1, "erasure_id": act.id, "previous": previous, "digest": digest, "chained_at": now}
+    await blobs.append_links(connection, [link])
+    return sequence + 1
+
+
+async def _append_batch(connection: AsyncConnection) -> int:
+    rows = await blobs.list_unchained(connection, _BATCH)
+    sequence, previous = await blobs.find_last_link(connection)
+    if rows:
+        await blobs.append_links(connection, list(_links(rows, sequence, previous)))
+    return len(rows)
+
+
+def _links(rows: Iterable[AnyRow], sequence: int, previous: bytes) -> Iterator[dict[str, Any]]:
     now = datetime.now(UTC)
     for number, row in enumerate(rows, sequence + 1):
-        digest = _digest_of(row, number, previous)
+        digest = link_digest(previous, statement_hash(_blob_statement(row, number)))
         yield {"sequence": number, "blob_id": row.id, "previous": previous, "digest": digest, "chained_at": now}
         previous = digest
 
 
-def _digest_of(row: AnyRow, sequence: int, previous: bytes) -> bytes:
-    return link_digest(
-        previous,
+def _blob_statement(row: AnyRow, sequence: int) -> bytes:
+    return blob_statement(
         sequence=sequence,
         name=row.name,
         salted=row.salted_digest,
+        media_type=row.media_type,
+        plain_size=row.plain_size,
+        stored_size=row.stored_size,
         source=row.source,
         created=row.created_at,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What `verify` found: how many links hold, and the first that does not."""
+def _act_statement(row: AnyRow, sequence: int) -> bytes:
+    return erasure_statement(
+        sequence=sequence,
+        links=row.links,
+        at=row.at,
+        by=row.by,
+        reason=row.reason,
+        basis=row.basis,
+        subject=row.subject,
+    )
 
-    links: int
-    first_bad: int | None = None
-    problem: str = ""
+
+def record_of(row: AnyRow) -> Record:
+    """A row of `blobs.list_chain` as it stands now; whether it is what was chained is what a proof finds out."""
+    if row.erasure_id is not None:
+        return Record(row.previous, row.digest, _act_statement(row, row.sequence))
+    key = BlobKey(row.master_key, row.wrapped_key)
+    return Record(row.previous, row.digest, _blob_statement(row, row.sequence), key)
 
 
-async def verify(store: Store, archive: Archive, *, contents: bool = True) -> Verdict:
-    """Walk the whole chain; with ``contents`` also read every stored byte.
+async def load_seals(store: Store) -> list[Seal]:
+    """The seals of the archive."""
+    async with store.begin() as connection:
+        stored = await seals.list_seals(connection)
+    return [make_seal(one.statement, one.signature, one.tokens) for one in stored]
 
-    Stops at the first link that does not hold, since nothing after it proves anything.
+
+async def verify(store: Store, archive: Archive, *, contents: bool = True, book: SealBook | None = None) -> Verdict:
+    """Walk the whole chain of an installation; with ``contents`` also read every stored byte.
+
+    Seals are believed by this machine's own keys unless a ``book`` with others, such as were kept elsewhere, is given.
     """
-    sequence, previous = 0, b""
+    if book is None:
+        book = SealBook(SealKey.publics(archive.keys.folder))
+        book.add(await load_seals(store), outside=False)
+    check = ContentCheck(archive.open_stored) if contents else None
+    proof = Proof(book, contents=check, unwrap=archive.keys.unwrap)
+    try:
+        async for rows in batches(store):
+            if not await asyncio.to_thread(proof.feed, [record_of(row) for row in rows]):
+                break
+        return await asyncio.to_thread(proof.finish)
+    finally:
+        if check is not None:
+            await asyncio.to_thread(check.close)
+
+
+async def batches(store: Store, after: int = 0) -> Any:
+    """The rows of the chain, a batch a transaction."""
     while True:
         async with store.begin() as connection:
-            rows = await blobs.list_chain(connection, sequence, _BATCH)
-        for row in rows:
-            problem = _problem_of(row, sequence + 1, previous)
-            if not problem and contents:
-                problem = await asyncio.to_thread(archive.check, blobs.sealed(row))
-            if problem:
-                return Verdict(links=sequence, first_bad=sequence + 1, problem=f"{problem} (blob {row.name})")
-            sequence, previous = row.sequence, row.digest
+            rows: Sequence[AnyRow] = await blobs.list_chain(connection, after, _BATCH)
+        if rows:
+            yield rows
+            after = rows[-1].sequence
         if len(rows) < _BATCH:
-            return Verdict(links=sequence)
-
-
-def _problem_of(row: AnyRow, expected: int, previous: bytes) -> str:
-    if row.sequence != expected:
-        return f"link {expected} was removed"
-    if row.previous != previous or row.digest != _digest_of(row, expected, previous):
-        return "its link does not fit the one before or its own row"
-    return ""
+            return

@@ -56,15 +56,16 @@ def blob_statement(
 
 
 def erasure_statement(
-    *, sequence: int, links: Sequence[int], at: datetime, by: str, reason: str, basis: str, subject: str
+    *, sequence: int, links: Sequence[Sequence[int]], at: datetime, by: str, reason: str, basis: str, subject: str
 ) -> bytes:
-    """That the keys of these links' blobs were destroyed: when, by whom, why and on what legal basis."""
+    """That the keys of these links' blobs (ranges, first and last) were destroyed: when, by whom, why, on what legal
+    basis."""
     return canonical(
         {
             "v": _VERSION,
             "kind": ERASURE,
             "sequence": sequence,
-            "links": as_ranges(links),
+            "links": [list(one) for one in links],
             "at": instant(at),
             "by": by,
             "reason": reason,

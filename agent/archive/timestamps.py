@@ -1,4 +1,5 @@
-"""RFC 3161: an authority says that a seal existed at a time. The only file that knows the library for it.
+"""RFC 3161: an authority says that a seal existed at a time. The only file that knows the library for it, which
+is imported where it is needed: most processes never ask an authority.
 
 The token is the authority's whole answer (TimeStampResp, DER), as `openssl ts -verify -in` takes it. It stamps
 SHA-256(statement ‖ signature) of the seal.
@@ -13,12 +14,6 @@ from pathlib import Path
 
 import aiohttp
 from cryptography.x509 import Certificate, load_der_x509_certificate, load_pem_x509_certificates
-from rfc3161_client import (
-    TimestampRequestBuilder,
-    VerificationError,
-    VerifierBuilder,
-    decode_timestamp_response,
-)
 
 from agent.archive.seals import Seal
 from agent.errors import Misconfigured, Unavailable, Unreadable
@@ -50,6 +45,8 @@ async def fetch_token(url: str, seal: Seal, roots: Sequence[Certificate] = ()) -
         Unavailable: it does not answer, or not now.
         TimestampRefused: it refuses, or what it gives is not for this seal or not signed under ``roots``.
     """
+    from rfc3161_client import TimestampRequestBuilder, decode_timestamp_response
+
     request = TimestampRequestBuilder().data(seal.statement + seal.signature).build()
     token = await _post(url, request.as_bytes())
     try:
@@ -96,6 +93,8 @@ def check_token(token: bytes, seal: Seal, roots: Sequence[Certificate]) -> Stamp
     Raises:
         Unreadable: it proves nothing; the text says why.
     """
+    from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
+
     builder = VerifierBuilder(roots=list(roots))
     try:
         response = decode_timestamp_response(token)

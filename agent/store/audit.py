@@ -25,6 +25,8 @@ EMPLOYEE_IDENTITY_ADDED = "employee_identity_added"
 CALL_PAUSED = "call_paused"
 CALL_RESUMED = "call_resumed"
 CALL_LISTENED_IN = "call_listened_in"
+ERASED = "erased"
+EXPORTED = "exported"
 
 
 async def add_entry(

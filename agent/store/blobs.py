@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import SealedBlob
 from agent.store.engine import AnyRow
-from agent.store.schema import blob, chain_link
+from agent.store.schema import blob, chain_link, erasure
 
 COLUMNS = (
     blob.c.name,
@@ -21,6 +21,18 @@ COLUMNS = (
     blob.c.salted_digest,
     blob.c.master_key,
     blob.c.wrapped_key,
+)
+
+# What a link states of a blob.
+STATED = (
+    blob.c.id,
+    blob.c.name,
+    blob.c.salted_digest,
+    blob.c.media_type,
+    blob.c.plain_size,
+    blob.c.stored_size,
+    blob.c.source,
+    blob.c.created_at,
 )
 
 # Only one process chains at a time; the number is ours alone in this database.
@@ -50,10 +62,14 @@ async def lock_chain(connection: AsyncConnection) -> bool:
     return bool(result.scalar_one())
 
 
+async def wait_for_chain(connection: AsyncConnection) -> None:
+    """Wait until nobody else appends, and let nobody until this transaction ends."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CHAIN_LOCK})
+
+
 async def list_unchained(connection: AsyncConnection, limit: int) -> Sequence[AnyRow]:
     """Blobs that are committed but not chained yet, oldest first."""
-    columns = (blob.c.id, blob.c.name, blob.c.salted_digest, blob.c.source, blob.c.created_at)
-    query = select(*columns).where(~blob.c.chained).order_by(blob.c.id).limit(limit)
+    query = select(*STATED).where(~blob.c.chained).order_by(blob.c.id).limit(limit)
     return (await connection.execute(query)).all()
 
 
@@ -65,25 +81,32 @@ async def find_last_link(connection: AsyncConnection) -> tuple[int, bytes]:
 
 
 async def append_links(connection: AsyncConnection, links: Sequence[dict[str, Any]]) -> None:
-    """Add links (sequence, blob_id, previous, digest, chained_at) and mark their blobs as chained."""
+    """Add links (sequence, blob_id or erasure_id, previous, digest, chained_at) and mark their blobs as chained."""
     await connection.execute(insert(chain_link), list(links))
-    ids = [link["blob_id"] for link in links]
-    await connection.execute(update(blob).where(blob.c.id.in_(ids)).values(chained=True))
+    if ids := [link["blob_id"] for link in links if link.get("blob_id") is not None]:
+        await connection.execute(update(blob).where(blob.c.id.in_(ids)).values(chained=True))
 
 
 async def list_chain(connection: AsyncConnection, after: int, limit: int) -> Sequence[AnyRow]:
-    """Links with their blobs, in order, from the one after ``after``."""
+    """Links with the blobs or acts they state, in order, from the one after ``after``."""
     query = (
         select(
             chain_link.c.sequence,
             chain_link.c.previous,
             chain_link.c.digest,
             chain_link.c.chained_at,
-            blob.c.source,
-            blob.c.created_at,
-            *COLUMNS,
+            chain_link.c.blob_id,
+            chain_link.c.erasure_id,
+            *(column for column in (*STATED, blob.c.master_key, blob.c.wrapped_key) if column is not blob.c.id),
+            erasure.c.at,
+            erasure.c.by,
+            erasure.c.reason,
+            erasure.c.basis,
+            erasure.c.subject,
+            erasure.c.links,
         )
-        .join(blob)
+        .outerjoin_from(chain_link, blob)
+        .outerjoin(erasure, erasure.c.id == chain_link.c.erasure_id)
         .where(chain_link.c.sequence > after)
         .order_by(chain_link.c.sequence)
         .limit(limit)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.model import Utterance, Word
 from agent.store import notices
 from agent.store.engine import AnyRow
-from agent.store.schema import recording, transcript, utterance
+from agent.store.schema import blob, recording, transcript, utterance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,11 @@ async def save_transcript(
     utterances: Sequence[Utterance],
     dropped: Sequence[Mapping[str, Any]] = (),
 ) -> int | None:
-    """Save one transcript a recording and model; None when there is one already (the job ran twice)."""
+    """Save one transcript a recording and model; None when there is one already (the job ran twice), or when the
+    recording was erased meanwhile: an erasure waits for this transaction, or this one for it."""
+    living = select(blob.c.wrapped_key).join(recording).where(recording.c.id == recording_id)
+    if (await connection.execute(living.with_for_update(read=True, of=blob))).scalar_one_or_none() is None:
+        return None
     owner = select(recording.c.interaction_id).where(recording.c.id == recording_id).scalar_subquery()
     statement = (
         insert(transcript)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from agent.archive import chain
 from agent.archive.blobs import Archive, open_archive
-from agent.archive.chain import Chainer, verify
-from agent.store import blobs
+from agent.archive.chain import Chainer, append_erasure, verify
+from agent.archive.verify import KEY_GONE
+from agent.store import blobs, erasures
 from agent.store.engine import Store
 from tests.postgres import PostgresForTests
 
@@ -148,6 +151,8 @@ _TAMPERINGS: dict[str, tuple[tuple[str, ...], int]] = {
     "another previous": (("UPDATE chain_link SET previous = 'x' WHERE sequence = 4",), 4),
     "another key": (("UPDATE blob SET wrapped_key = (SELECT wrapped_key FROM blob WHERE id = 3) WHERE id = 2",), 2),
     "a damaged key": (("UPDATE blob SET wrapped_key = 'xxxxxxxxxxxxxxxx' WHERE id = 2",), 2),
+    "another media type": (("UPDATE blob SET media_type = 'audio/flac' WHERE id = 2",), 2),
+    "another stored size": (("UPDATE blob SET stored_size = stored_size + 1 WHERE id = 2",), 2),
     "another size": (("UPDATE blob SET plain_size = 3 WHERE id = 2",), 2),
 }
 
@@ -186,10 +191,20 @@ async def test_an_erased_blob_still_verifies(fresh: Store, sealed: Archive, tmp_
     await _add(fresh, sealed, 3)
     await Chainer(fresh).chain_batch()
     await _execute(fresh, "UPDATE blob SET wrapped_key = NULL, erased_at = now() WHERE id = 2")
-    assert (await verify(fresh, sealed)).links == 3
+    verdict = await verify(fresh, sealed)
+    assert (verdict.first_bad, verdict.problem) == (2, KEY_GONE)
+    act: dict[str, Any] = {"by": "anna", "reason": "demanded", "basis": "a law", "subject": "card 1"}
+    async with fresh.begin() as connection:
+        row = await erasures.insert_erasure(connection, at=datetime.now(UTC), links=[[2, 2]], blobs=1, **act)
+        assert await append_erasure(connection, row) == 4
+    verdict = await verify(fresh, sealed)
+    assert (verdict.links, verdict.first_bad) == (4, None)
+    assert [(one.by, one.reason, one.ranges) for one in verdict.erased] == [("anna", "demanded", ((2, 2),))]
     path = await _path(fresh, tmp_path, 2)
     path.write_bytes(path.read_bytes() + b"\0")
     assert (await verify(fresh, sealed)).first_bad == 2
+    path.unlink()
+    assert (await verify(fresh, sealed)).holds
 
 
 async def test_nothing_of_the_chain_can_be_deleted_by_mistake(fresh: Store, sealed: Archive) -> None:

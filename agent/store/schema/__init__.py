@@ -24,6 +24,8 @@ from agent.store.schema.columns import metadata
 from agent.store.schema.interactions import interaction, party
 from agent.store.schema.mails import attachment, message, thread, thread_reference
 from agent.store.schema.people import account, api_token, audit_entry, employee, employee_identity, login_session, team
+from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
+from agent.store.schema.seals import erasure, seal, seal_copy
 from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "contact_point",
     "employee",
     "employee_identity",
+    "erasure",
     "evidence",
     "followed_file",
     "interaction",
@@ -50,9 +53,15 @@ __all__ = [
     "mailbox_folder",
     "message",
     "metadata",
+    "notification",
     "party",
+    "provider_call",
+    "provider_recording",
+    "provider_status",
     "recording",
     "recording_mark",
+    "seal",
+    "seal_copy",
     "sound_file",
     "source_status",
     "team",

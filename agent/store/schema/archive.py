@@ -32,6 +32,10 @@ blob = Table(
     now("created_at"),
     moment("erased_at"),
     Column("chained", Boolean, nullable=False, server_default=text("false")),
+    now("checked_at"),  # when its stored bytes were last known to be what they should be
+    words("fault"),  # what was wrong when they were re-read
+    Index("ix_blob_checked", "checked_at"),
+    Index("ix_blob_faulty", "id", postgresql_where=text("fault <> ''")),
     Index("ix_blob_unchained", "id", postgresql_where=text("NOT chained")),
 )
 
@@ -39,11 +43,13 @@ chain_link = Table(
     "chain_link",
     metadata,
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    of("blob"),
+    of("blob", nullable=True),  # the link is of a blob …
+    of("erasure", nullable=True),  # … or of an act of erasure
     Column("previous", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     moment("chained_at", nullable=False),
     UniqueConstraint("blob_id"),
+    UniqueConstraint("erasure_id"),
 )
 
 evidence = Table(

@@ -17,6 +17,7 @@ interaction = Table(
     Column("conversation_key", Text),
     Column("flags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     now("created_at"),
+    of("erasure", nullable=True),  # the act by which what it held was erased; what is left is a tombstone
     Index(None, "started_at"),
     Index("ix_interaction_conversation_key", "conversation_key", postgresql_where=text("conversation_key IS NOT NULL")),
 )

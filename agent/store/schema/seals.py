@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, text
 
-from agent.store.schema.columns import identity, json, metadata, moment, now, of, words
+from agent.store.schema.columns import identity, json, metadata, moment, of, words
 
 seal = Table(
     "seal",
