@@ -8,6 +8,7 @@ siblings above (sip, mail, transcribe, linker) can ask for each other's work wit
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,9 +30,19 @@ ASSEMBLE = "assemble"  # packet logs of a closed call -> a sealed recording; on 
 TRANSCRIBE = "transcribe"  # a recording -> its transcript
 PARSE = "parse"  # sealed mails -> messages
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
+READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
+FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
 
 SPEECH_QUEUE = "speech"
-_QUEUES = {TRANSCRIBE: SPEECH_QUEUE, PARSE: "parse", LINK: "link"}
+_QUEUES = {
+    TRANSCRIBE: SPEECH_QUEUE,
+    PARSE: "parse",
+    LINK: "link",
+    READ_NOTIFICATIONS: "parse",
+    FETCH_RECORDINGS: "parse",
+}
+
+_LONGEST_QUEUE = 63 - len("procrastinate_queue_v1#")  # bytes: the queue becomes a channel of NOTIFY
 
 HEARTBEAT_SECONDS = 3.0
 STALLED_SECONDS = 15.0
@@ -58,8 +69,12 @@ class Job:
 
 
 def host_queue(host: str) -> str:
-    """Queue of the work that needs files lying on this host."""
-    return f"host:{host}"
+    """Queue of the work that needs files lying on this host. A name too long for PostgreSQL is cut and told apart."""
+    name = f"host:{host}"
+    if len(name.encode()) <= _LONGEST_QUEUE:
+        return name
+    told_apart = f"~{hashlib.sha256(host.encode()).hexdigest()[:8]}"
+    return name.encode()[: _LONGEST_QUEUE - len(told_apart)].decode(errors="ignore") + told_apart
 
 
 _DEFER = text(
@@ -88,6 +103,15 @@ async def defer(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
         for job in jobs
     ]
     await connection.execute(_DEFER, {"jobs": json.dumps(rows)})
+
+
+async def is_waiting(connection: AsyncConnection, task: str) -> bool:
+    """Whether such a job is due and nobody has begun it."""
+    query = text(
+        "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE task_name = :task AND status = 'todo' "
+        "AND (scheduled_at IS NULL OR scheduled_at <= now()))"
+    )
+    return bool((await connection.execute(query, {"task": task})).scalar_one())
 
 
 class Retry(procrastinate.BaseRetryStrategy):

@@ -239,6 +239,16 @@ async def test_a_worker_really_takes_the_work_of_its_host_and_no_other(fresh: St
     assert (other["status"], other["attempts"]) == ("todo", 0)
 
 
+async def test_a_host_may_have_any_name(fresh: Store) -> None:
+    """Kubernetes gives long ones; PostgreSQL takes 63 bytes, a part of which Procrastinate needs."""
+    hosts = ["h" * 35, "h" * 36, "h" * 36 + "x", "я" * 40, "я" * 40 + "x"]
+    names = [jobs.host_queue(one) for one in hosts]
+    assert names[0] == f"host:{'h' * 35}"
+    assert len(set(names)) == len(hosts)
+    await _defer(fresh, *[jobs.Job(task=jobs.ASSEMBLE, queue=one, args={"capture_id": "x"}) for one in names])
+    assert {row["queue_name"] for row in await _list(fresh)} == set(names)
+
+
 async def test_a_worker_may_be_told_its_queues(fresh: Store, tmp_path: Path) -> None:
     parts = Parts(_settings(tmp_path, fresh.url, "host", "link"), fresh.url)
     assert await _equip_general(jobs.make_app(fresh.url), parts) == ["host:box-1", "link"]
