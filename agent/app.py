@@ -30,6 +30,9 @@ from agent.settings import Settings
 from agent.sip.commands import CommandDesk
 from agent.sip.courierprocess import CourierProcess
 from agent.sip.listening import ListeningPost
+from agent.sip.providers.notification import Hook
+from agent.sip.providers.preset import Reply
+from agent.sip.providers.service import Providers
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
 from agent.sip.taps import Taps
@@ -40,7 +43,7 @@ from agent.store.engine import Store
 from agent.store.migrate import migrate
 from agent.store.notices import COMMANDS, Notices
 from agent.web.app import WebServer
-from agent.web.services import Services
+from agent.web.services import HookRequest, Services
 from agent.worker import KINDS
 from linker.link import Linker
 
@@ -62,6 +65,7 @@ class Service:
         self._siprec: RecordingServer | None = None
         self._taps: Taps | None = None
         self._desk: CommandDesk | None = None
+        self._providers: Providers | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.addresses: dict[str, list[str | int]] = {}
 
@@ -97,6 +101,9 @@ class Service:
             await self._start_siprec(recorder, courier)
         if settings.smtp.enabled:
             await self._start_smtp(parts)
+        if settings.provider:
+            self._providers = Providers(settings, parts.store, parts.archive, parts.intake)
+            self._background(self._providers.door.run())
         if settings.web.enabled:
             await self._start_web(parts, notices)
         self._background(self._start_what_needs_the_database(parts, notices))
@@ -115,6 +122,8 @@ class Service:
             self._background(self._desk.run())
         for source in self.addresses.keys() - {"siprec_tls"}:  # a second door of the same source
             await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
+        if self._providers is not None:
+            self._background(self._providers.poller.run())
         await self._start_mailboxes(parts)
         await self._start_workers(url)
         self._background(Chainer(parts.store).run())
@@ -179,11 +188,24 @@ class Service:
                 extract_part=sandbox.extract_part,
                 notices=notices,
                 listen=ListeningPost(self._settings.data_dir / "captures").open,
+                take_hook=self._take_hook if self._providers is not None else None,
             )
         )
         await server.start()
         self._stack.push_async_callback(server.stop)
         self.addresses["web"] = list(server.address)
+
+    async def _take_hook(self, request: HookRequest) -> Reply:
+        """What a virtual PBX tells, from the pages' server to the door for it."""
+        assert self._providers is not None
+        hook = Hook(
+            tail=request.tail,
+            query=request.query,
+            content_type=request.content_type,
+            body=request.body,
+            signature=request.signature,
+        )
+        return await self._providers.door.take(request.name, hook, address=request.address)
 
     async def _start_mailboxes(self, parts: Parts) -> None:
         for settings in self._settings.mailbox:

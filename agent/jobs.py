@@ -32,6 +32,8 @@ PARSE = "parse"  # sealed mails -> messages
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
 READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
+READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
+FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
 
 SPEECH_QUEUE = "speech"
 _QUEUES = {
@@ -103,6 +105,15 @@ async def defer(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
         for job in jobs
     ]
     await connection.execute(_DEFER, {"jobs": json.dumps(rows)})
+
+
+async def is_waiting(connection: AsyncConnection, task: str) -> bool:
+    """Whether such a job is due and nobody has begun it."""
+    query = text(
+        "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE task_name = :task AND status = 'todo' "
+        "AND (scheduled_at IS NULL OR scheduled_at <= now()))"
+    )
+    return bool((await connection.execute(query, {"task": task})).scalar_one())
 
 
 async def is_waiting(connection: AsyncConnection, task: str) -> bool:

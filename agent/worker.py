@@ -60,6 +60,9 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
     from agent.sip.assembler import Assembler
+    from agent.sip.providers.fetching import RecordingFetcher
+    from agent.sip.providers.presets import providers_of
+    from agent.sip.providers.reading import NotificationReader
     from linker.link import Linker
 
     settings = parts.settings
@@ -67,6 +70,10 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.LINK, Linker(parts.store, settings).link)
     captures = settings.data_dir / "captures"
     jobs.register(app, jobs.ASSEMBLE, Assembler(parts.store, parts.archive, captures).assemble)
+    known, fetched = providers_of(settings), settings.data_dir / "fetched"
+    reader = NotificationReader(parts.store, parts.archive, parts.intake, known)
+    jobs.register(app, jobs.READ_NOTIFICATIONS, reader.read)
+    jobs.register(app, jobs.FETCH_RECORDINGS, RecordingFetcher(parts.store, parts.intake, known, fetched).fetch)
     mine: Mapping[str, str] = {"parse": "parse", "link": "link", "host": jobs.host_queue(settings.host)}
     return [mine[name] for name in settings.jobs.queues] or list(mine.values())
 

@@ -13,12 +13,14 @@ from agent.web.listening import listen_in
 from agent.web.live import show_live
 from agent.web.login import choose_language, home, log_in, log_out, show_login
 from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
+from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
 from agent.web.sources import list_sources
 from agent.web.unsorted import add_contact_point, decide, make_card, show_unsorted
 
 PUBLIC = None
 _ID = r"{id:\d{1,18}}"
+_HOOK = r"/hooks/{name:[a-z0-9-]{1,32}}"
 
 TABLE = (
     Route("GET", "/healthz", healthz, PUBLIC, recognises=False),
@@ -27,6 +29,11 @@ TABLE = (
     Route("GET", "/login", show_login, PUBLIC),
     Route("POST", "/login", log_in, PUBLIC),
     Route("GET", r"/language/{language:[a-z]{2}}", choose_language, PUBLIC, recognises=False),
+    *(  # of virtual PBXs: signed, or with a token in the address
+        Route(method, f"{_HOOK}{tail}", take_hook, PUBLIC, recognises=False)
+        for method in ("GET", "POST")
+        for tail in ("", r"/{tail:.{0,300}}")
+    ),
     Route("POST", "/logout", log_out, EVERYBODY),
     Route("GET", "/", home, EVERYBODY),
     Route("GET", "/cards", list_cards, EVERYBODY),

@@ -57,6 +57,42 @@ Listen = Callable[[str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookRequest:
+    """What a virtual PBX sent to ``/hooks/<name>/<tail>``, as it came. ``address`` is whoever sent it."""
+
+    name: str
+    tail: str
+    query: str
+    content_type: str
+    body: bytes
+    signature: str
+    address: str
+
+
+class HookReply(Protocol):
+    """What it is answered (`agent.sip.providers.preset.Reply`)."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """What the provider wants to read."""
+        ...
+
+    @property
+    def media_type(self) -> str:
+        """Of the body."""
+        ...
+
+
+TakeHook = Callable[[HookRequest], Awaitable[HookReply]]
+"""Judges and stores what a virtual PBX tells (`agent.sip.providers.door.HookDoor`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Handed to `make_app`. Without ``notices`` open pages hear no news; without ``listen`` nobody may listen in."""
 
@@ -67,6 +103,7 @@ class Services:
     extract_part: ExtractPart
     notices: Notices | None = None
     listen: Listen | None = None
+    take_hook: TakeHook | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,7 +60,7 @@ def build_call(
         ended=times.ended if disposition is not Disposition.IN_PROGRESS else None,
         disposition=disposition,
         parties=parties,
-        conversation_key=_last(ordered, "parent_key") or None,
+        conversation_key=f"{source}/{parent}" if (parent := _last(ordered, "parent_key")) else None,
         flags=tuple(flags),
         details=_details(ordered),
     )

@@ -26,6 +26,7 @@ from agent.store.schema.mails import attachment, message, thread, thread_referen
 from agent.store.schema.people import account, api_token, audit_entry, employee, employee_identity, login_session, team
 from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
 from agent.store.schema.seals import erasure, seal, seal_copy
+from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
 from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
 
 __all__ = [
@@ -54,7 +55,11 @@ __all__ = [
     "message",
     "metadata",
     "notification",
+    "notification",
     "party",
+    "provider_call",
+    "provider_recording",
+    "provider_status",
     "provider_call",
     "provider_recording",
     "provider_status",
