@@ -30,6 +30,7 @@ from agent.settings import Settings
 from agent.sip.commands import CommandDesk
 from agent.sip.courierprocess import CourierProcess
 from agent.sip.listening import ListeningPost
+from agent.sip.presence import Presence
 from agent.sip.providers.notification import Hook
 from agent.sip.providers.preset import Reply
 from agent.sip.providers.service import Providers
@@ -118,6 +119,7 @@ class Service:
         url = parts.store.url
         await _when_available(lambda: migrate(url))
         self._background(notices.run())
+        self._background(Presence(parts.store, self._settings.host).run())
         if self._desk is not None:
             self._background(self._desk.run())
         for source in self.addresses.keys() - {"siprec_tls"}:  # a second door of the same source

@@ -27,7 +27,7 @@ from agent.model import (
     MailboxPosition,
     ParsedMessage,
 )
-from agent.store import evidence, incoming, interactions, mailboxes, messages, notices, recordings, threads
+from agent.store import evidence, hosts, incoming, interactions, mailboxes, messages, notices, recordings, threads
 from agent.store.engine import Store
 from agent.store.incoming import SealedMail
 from agent.store.mailboxes import FolderCopy
@@ -99,6 +99,8 @@ class Intake:
             await evidence.mark_read(connection, row.id, interaction_id)
         elif call.details and dict(call.details) != row.details:
             await evidence.save_details(connection, row.id, {**row.details, **call.details})
+        if call.capture_id is not None:
+            await hosts.take_back(connection, call.capture_id)
         overtaken = await interactions.merge_call(connection, interaction_id, call)
         is_news = await interactions.merge_parties(connection, interaction_id, call.parties, overtaken=overtaken)
         if call.capture_id is not None:

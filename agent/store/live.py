@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, t
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, Identity, IdentityKind
+from agent.store.hosts import silent_since
 from agent.store.recordings import OPEN
 from agent.store.rights import Viewer, is_visible_card, is_visible_interaction, took_part
 from agent.store.schema import call, capture, employee_identity, interaction, link, party
@@ -22,7 +23,8 @@ _LAST_DIGITS = 10  # by which a number nobody has normalised yet is found, whate
 class LiveCall:
     """A call that is being recorded now: the capture it lies in, and on which host.
 
-    ``is_handled`` says whether the viewer may listen in and pause: a manager only in a call of his own.
+    ``is_handled`` says whether the viewer may listen in and pause: a manager only in a call of his own. ``silent_since``
+    is when its host was last heard, where that is too long ago.
     """
 
     interaction_id: int
@@ -32,13 +34,16 @@ class LiveCall:
     answered: datetime | None
     paused: datetime | None
     is_handled: bool
+    silent_since: datetime | None
 
 
 def _handles(viewer: Viewer) -> ColumnElement[bool]:
     return true() if viewer.sees_all else took_part(viewer, interaction.c.id)
 
 
-def _live(viewer: Viewer) -> Select[tuple[int, str, str, datetime, datetime | None, datetime | None, bool]]:
+def _live(
+    viewer: Viewer,
+) -> Select[tuple[int, str, str, datetime, datetime | None, datetime | None, bool, datetime | None]]:
     return (
         select(
             interaction.c.id,
@@ -48,6 +53,7 @@ def _live(viewer: Viewer) -> Select[tuple[int, str, str, datetime, datetime | No
             call.c.answered_at,
             capture.c.paused_at,
             _handles(viewer).label("is_handled"),
+            silent_since().label("silent_since"),
         )
         .join(capture, capture.c.interaction_id == interaction.c.id)
         .join(call, call.c.interaction_id == interaction.c.id)
@@ -71,6 +77,7 @@ async def _load(connection: AsyncConnection, query: Select[tuple[object, ...]]) 
             answered=row.answered_at,
             paused=row.paused_at,
             is_handled=row.is_handled,
+            silent_since=row.silent_since,
         )
         for row in await connection.execute(query)
     ]

@@ -14,6 +14,7 @@ class LiveView:
     """A call in progress. ``seconds`` counts from the answer, or from the first ring while it is not answered.
 
     ``elsewhere`` names the hosts that record it where this one does not: only where the sound lies can it be heard.
+    ``silent_since`` is when any of them was last heard, where that is too long ago; then nothing can be done with it.
     """
 
     id: int
@@ -22,6 +23,8 @@ class LiveView:
     is_paused: bool
     is_handled: bool
     elsewhere: str
+    hosts: str
+    silent_since: datetime | None
 
 
 def live_views(found: Sequence[LiveCall], *, host: str, now: datetime) -> dict[int, LiveView]:
@@ -32,6 +35,7 @@ def live_views(found: Sequence[LiveCall], *, host: str, now: datetime) -> dict[i
     views = {}
     for number, own in captures.items():
         first = own[0]
+        silent = [one.silent_since for one in own if one.silent_since is not None]
         hosts = sorted({one.host for one in own})
         views[number] = LiveView(
             id=number,
@@ -40,5 +44,7 @@ def live_views(found: Sequence[LiveCall], *, host: str, now: datetime) -> dict[i
             is_paused=all(one.paused is not None for one in own),
             is_handled=first.is_handled,
             elsewhere="" if host in hosts else ", ".join(hosts),
+            hosts=", ".join(hosts),
+            silent_since=max(silent) if len(silent) == len(own) else None,
         )
     return views

@@ -161,6 +161,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "live_paused": ("Запись на паузе", "Recording paused"),
     "live_pause": ("Пауза записи", "Pause recording"),
     "live_resume": ("Возобновить запись", "Resume recording"),
+    "live_silent": ("Записывает {host}; эту машину не слышно с", "Recorded by {host}, which has not been heard since"),
     "live_pause_hint": (
         "Звук не записывается, пока клиент называет данные карты.",
         "No sound is kept while the client says card data.",
@@ -326,7 +327,10 @@ _REASONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"sound that could not be decoded", "звук не удалось декодировать"),
         (r"sound that could not be decrypted", "звук не удалось расшифровать"),
         (r"chosen by (.+)", r"так решил(а) \1"),
-        (r"recording was paused", "запись была на паузе"),
+        (
+            r"its recorder was not heard for a day; the call ends with the last sign of that",
+            "записывавшая машина молчала сутки; конец звонка — её последний признак жизни",
+        ),
     )
 )
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
-from agent.store import audit
+from agent.store import audit, hosts, recordings
 from agent.store.engine import Store
 from agent.store.rights import Viewer
-from agent.store.schema import audit_entry, capture
+from agent.store.schema import audit_entry, capture, host
 from agent.web.app import WebServer
 from agent.web.events import MOST_OF_ONE, Reader
 from tests.unit.web_live import (
@@ -44,6 +45,27 @@ async def test_calls_now_shows_each_his_own_and_escapes(people: dict[str, Browse
     _, text = await people["boss"].get("/live")
     assert "&lt;script&gt;alert(1)" in text
     assert f'href="/calls/{number}/listen"' in text
+
+
+async def test_a_call_whose_host_is_silent_says_since_when(
+    people: dict[str, Browser], calls: Calls, store: Store
+) -> None:
+    """Nothing can be done with it; where a second recorder has it too, everything can."""
+    number, _ = await calls.begin(MARIA, "101", host="dead-box")
+    async with store.begin() as connection:
+        await hosts.beat(connection, "dead-box")
+        silent = update(host).where(host.c.name == "dead-box")
+        await connection.execute(silent.values(heard_at=func.now() - timedelta(minutes=7)))
+    _, text = await people["boss"].get("/live")
+    entry = text.partition(f'id="entry-{number}"')[2].partition("</article>")[0]
+    assert "Записывает dead-box; эту машину не слышно с" in entry
+    assert f"/calls/{number}/" not in entry
+    async with store.begin() as connection:
+        await recordings.open_capture(connection, f"second-{number}", number, "here")
+    _, text = await people["boss"].get("/live")
+    entry = text.partition(f'id="entry-{number}"')[2].partition("</article>")[0]
+    assert "не слышно" not in entry
+    assert f"/calls/{number}/listen" in entry
 
 
 async def test_a_live_call_stands_at_the_top_of_its_card(

@@ -21,12 +21,12 @@ from agent.store.schema.calls import (
 )
 from agent.store.schema.cards import client_card, contact_point, link
 from agent.store.schema.columns import metadata
+from agent.store.schema.hosts import host
 from agent.store.schema.interactions import interaction, party
 from agent.store.schema.mails import attachment, message, thread, thread_reference
 from agent.store.schema.people import account, api_token, audit_entry, employee, employee_identity, login_session, team
 from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
 from agent.store.schema.seals import erasure, seal, seal_copy
-from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
 from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "erasure",
     "evidence",
     "followed_file",
+    "host",
     "interaction",
     "kept_log",
     "link",
@@ -55,11 +56,7 @@ __all__ = [
     "message",
     "metadata",
     "notification",
-    "notification",
     "party",
-    "provider_call",
-    "provider_recording",
-    "provider_status",
     "provider_call",
     "provider_recording",
     "provider_status",

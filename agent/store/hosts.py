@@ -1,0 +1,123 @@
+"""Hosts that record, as far as the database hears of them: a machine that is gone for good must not leave its calls in
+progress for ever.
+
+Its packet logs may still come back with it. So what is decided here is taken back when they do, and the journal has
+the last word. All times are the database's: the clocks of hosts need not agree.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import Disposition
+from agent.store import interactions, notices
+from agent.store.recordings import OPEN
+from agent.store.schema import call, capture, host, interaction
+
+SILENT = timedelta(minutes=2)  # without a sign, after which pages say so
+GIVEN_UP = timedelta(days=1)  # without a sign, after which its calls have ended
+LOST = "lost"  # state of a capture whose host was given up
+LOST_FLAG = "its recorder was not heard for a day; the call ends with the last sign of that"
+
+
+def last_heard() -> ColumnElement[datetime]:
+    """Of the host of a capture; one that never said a word counts from when its call was first told. For queries that
+    have `capture` and `interaction` joined."""
+    heard = select(host.c.heard_at).where(host.c.name == capture.c.host).correlate(capture).scalar_subquery()
+    return func.coalesce(heard, interaction.c.created_at)
+
+
+def silent_since() -> ColumnElement[datetime | None]:
+    """When the host of a capture was last heard, where that is too long ago; else NULL."""
+    return case((last_heard() < func.now() - SILENT, last_heard()))
+
+
+async def beat(connection: AsyncConnection, name: str) -> None:
+    """This host lives."""
+    statement = insert(host).values(name=name)
+    new = {"heard_at": func.now()}
+    await connection.execute(statement.on_conflict_do_update(index_elements=[host.c.name], set_=new))
+
+
+async def tell_silent(connection: AsyncConnection, within: timedelta) -> None:
+    """Have pages show the calls whose host became silent within that time."""
+    became = and_(last_heard() < func.now() - SILENT, last_heard() >= func.now() - SILENT - within)
+    for number in await _interactions(connection, became):
+        await notices.notify(connection, notices.INTERACTIONS, number)
+
+
+async def give_up(connection: AsyncConnection) -> list[int]:
+    """End the calls whose hosts were not heard for too long, as far as no other recorder has them; those ended now.
+
+    Whoever does it first has done it; the others find nothing left.
+    """
+    gone = await _interactions(connection, last_heard() < func.now() - GIVEN_UP)
+    ended = []
+    for number in gone:
+        await _lock(connection, number)
+        if await _lose(connection, number) and await _end(connection, number):
+            await interactions.add_flags(connection, number, [LOST_FLAG])
+            ended.append(number)
+        await notices.notify(connection, notices.INTERACTIONS, number)
+    return ended
+
+
+async def take_back(connection: AsyncConnection, capture_id: str) -> None:
+    """The host of a capture is there again and tells of it: what was decided without it counts no more."""
+    lost = and_(capture.c.id == capture_id, capture.c.state == LOST)
+    number = (await connection.execute(select(capture.c.interaction_id).where(lost))).scalar_one_or_none()
+    if number is None:
+        return
+    await _lock(connection, number)
+    await connection.execute(update(capture).where(lost).values(state=OPEN, truncated=False))
+    flags = func.array_remove(interaction.c.flags, LOST_FLAG)
+    taken = update(interaction).where(interaction.c.id == number, interaction.c.flags.contains([LOST_FLAG]))
+    if (await connection.execute(taken.values(flags=flags).returning(interaction.c.id))).first() is None:
+        return  # another recorder has told how it ended
+    going_on = {"disposition": Disposition.IN_PROGRESS, "ended_at": None, "truncated": False}
+    await connection.execute(update(call).where(call.c.interaction_id == number).values(going_on))
+
+
+async def _lock(connection: AsyncConnection, number: int) -> None:
+    """A call, until the end of the transaction, before anything else of it."""
+    await connection.execute(select(call.c.interaction_id).where(call.c.interaction_id == number).with_for_update())
+
+
+async def _interactions(connection: AsyncConnection, which: ColumnElement[bool]) -> list[int]:
+    query = (
+        select(interaction.c.id)
+        .distinct()
+        .join(capture, capture.c.interaction_id == interaction.c.id)
+        .where(capture.c.state == OPEN, which)
+        .order_by(interaction.c.id)
+    )
+    return list((await connection.execute(query)).scalars())
+
+
+async def _lose(connection: AsyncConnection, number: int) -> bool:
+    """Mark the captures of a call whose hosts are gone; whether there still were any."""
+    gone = and_(interaction.c.id == number, capture.c.interaction_id == interaction.c.id, capture.c.state == OPEN)
+    statement = update(capture).where(gone, last_heard() < func.now() - GIVEN_UP)
+    statement = statement.values(state=LOST, truncated=True, paused_at=None)
+    return bool((await connection.execute(statement.returning(capture.c.id))).all())
+
+
+async def _end(connection: AsyncConnection, number: int) -> bool:
+    """End a call that goes on, and that nobody records any more."""
+    heard = (
+        select(func.max(last_heard()))
+        .select_from(capture.join(interaction, capture.c.interaction_id == interaction.c.id))
+        .where(capture.c.interaction_id == number, capture.c.state == LOST)
+        .scalar_subquery()
+    )
+    recorded = exists(select(capture.c.id).where(capture.c.interaction_id == number, capture.c.state == OPEN))
+    statement = update(call).where(
+        call.c.interaction_id == number, call.c.disposition == Disposition.IN_PROGRESS, ~recorded
+    )
+    answered = case((call.c.answered_at.is_not(None), Disposition.ANSWERED), else_=Disposition.NO_ANSWER)
+    values = {"disposition": answered, "ended_at": heard, "truncated": True}
+    return bool((await connection.execute(statement.values(values).returning(call.c.interaction_id))).all())
