@@ -18,8 +18,20 @@ from agent.errors import BlobAltered
 from agent.model import CapturedCall, Mark, MarkKind, SealedBlob
 from agent.sip.calls import SOURCE, captured_call
 from agent.sip.journal import Fact, read_journal
-from agent.sip.sounding import Interval, codecs_of, holds, keys_of, logged_streams, pauses
+from agent.sip.sounding import (
+    FileStream,
+    Interval,
+    codecs_of,
+    file_streams,
+    holds,
+    keys,
+    keys_of,
+    logged_streams,
+    pauses,
+)
 from agent.sound.assemble import Assembled, Assembly, Silence, StreamPlan
+from agent.sound.files import SoundFile, join_files
+from agent.sound.wav import WavShape, mute, shape_of
 from agent.store import blobs, interactions, recordings
 from agent.store.engine import Store
 
@@ -29,7 +41,7 @@ MEDIA_TYPE, LOGS_TYPE = "audio/flac", "application/x-tar"
 LONGEST_LEAD = timedelta(hours=1)  # of sound before the answer, and after the end
 _WORTH_A_MARK = 0.2  # seconds of sound before the answer
 _LOGS_GONE = "the packet logs of this call are gone, so there is no sound"
-_ON_HOLD = "on hold"
+_ON_HOLD, _UNANSWERED = "on hold", "before the answer"
 _KEPT = "the packet logs are kept, since not everything in them could be decoded"
 
 
@@ -66,7 +78,7 @@ class Assembler:
 
     async def _make_recording(self, capture_id: str, folder: Path) -> None:
         facts = await asyncio.to_thread(read_journal, folder) if folder.is_dir() else []
-        if not facts and not any(folder.glob("*.rtpdump")):
+        if not facts and not any(path.suffix in (".rtpdump", ".wav") for path in folder.glob("*.*")):
             await self._commit(capture_id, None, None, None, flags=[_LOGS_GONE])
             return
         made = await asyncio.to_thread(_make, facts, captured_call(facts, capture_id), folder)
@@ -145,8 +157,10 @@ _OUT = "recording.flac"
 def _make(facts: Sequence[Fact], call: CapturedCall, folder: Path) -> _Made:
     """Everything that was captured, from the answer to the end, and before and after that where sound came."""
     logs = [int(path.stem) for path in folder.glob("*.rtpdump") if path.stem.isdecimal()]
-    streams = logged_streams(facts, logs)
     ended = call.ended or datetime.now(UTC)
+    if not logs and (files := file_streams(facts, [path.name for path in folder.glob("*.wav")])):
+        return _make_of_files(facts, call, folder, files, ended)
+    streams = logged_streams(facts, logs)
     paused = pauses(facts, ended)
     plans = [
         StreamPlan(path=folder / f"{one.index}.rtpdump", channel=one.channel, codecs=codecs_of(one), srtp=keys_of(one))
@@ -173,6 +187,57 @@ def _make(facts: Sequence[Fact], call: CapturedCall, folder: Path) -> _Made:
         flags=(*assembled.flags, *flags, *([_KEPT] if unread else [])),
         unread=unread,
     )
+
+
+def _make_of_files(
+    facts: Sequence[Fact], call: CapturedCall, folder: Path, streams: Sequence[FileStream], ended: datetime
+) -> _Made:
+    """The same from sound files. What came during a pause that was known late is overwritten before it is read."""
+    paused, held = pauses(facts, ended), list(holds(facts, streams, ended))
+    known = [(one, shape) for one in streams if (shape := _shape(folder / one.name)) is not None]
+    files = [
+        SoundFile(path=folder / one.name, channel=one.channel, started=_started(one, shape, folder))
+        for one, shape in known
+    ]
+    for file in files:
+        mute(file.path, file.started, [(one.start, one.end) for one in paused])
+    answered = (call.answered or call.started).timestamp()
+    started = min([answered, *(file.started for file in files)])
+    until = max(
+        [ended.timestamp(), *(file.started + shape.seconds for file, (_, shape) in zip(files, known, strict=True))]
+    )
+    silences = [
+        Silence(start=started, end=answered, reason=_UNANSWERED),
+        *(Silence(start=one.start, end=one.end, channel=one.channel, reason=_ON_HOLD) for one in held),
+    ]
+    assembled = join_files(files, started=started, ended=until, out=folder / _OUT, silences=silences)
+    marks = [
+        *_marks(MarkKind.EARLY_MEDIA, _lead(started, answered), started, until),
+        *_marks(MarkKind.HOLD, held, started, until),
+        *_marks(MarkKind.PAUSE, paused, started, until),
+        *_marks(MarkKind.DTMF, keys(facts), started, until),
+    ]
+    return _Made(
+        assembled=assembled,
+        started=datetime.fromtimestamp(started, UTC),
+        marks=tuple(sorted(marks, key=lambda mark: (mark.start_ms, mark.end_ms))),
+        flags=assembled.flags,
+        unread=len(known) < len(streams),
+    )
+
+
+def _shape(path: Path) -> WavShape | None:
+    try:
+        return shape_of(path)
+    except FileNotFoundError:
+        return None
+
+
+def _started(stream: FileStream, shape: WavShape, folder: Path) -> float:
+    """As the journal has it, else what its end and its length say."""
+    if stream.started is not None:
+        return stream.started
+    return (folder / stream.name).stat().st_mtime - shape.seconds
 
 
 def _span(assembly: Assembly, answered: float, ended: float) -> tuple[float, float, list[str]]:

@@ -149,7 +149,7 @@ class Courier:
     async def _tell_once(self, capture_id: str, errand: _Errand, *, ended: bool) -> None:
         folder = self._captures / capture_id
         facts = await asyncio.to_thread(read_journal, folder)
-        if not facts and not await asyncio.to_thread(_has_sound, folder):
+        if not facts and not await asyncio.to_thread(_sound_in, folder):
             log.warning("capture_folder_empty", capture_id=capture_id)  # assembled meanwhile, or refused by a full disk
             return
         if ended and not any(fact.kind == CLOSED for fact in facts):  # the disk was full when it ended
@@ -175,15 +175,16 @@ def find_left_over(captures: Path, known: Iterable[str]) -> list[str]:
     return found
 
 
-def _has_sound(folder: Path) -> bool:
-    return any(folder.glob("*.rtpdump"))
+def _sound_in(folder: Path) -> list[Path]:
+    """Packet logs, and sound files of those who carry calls themselves."""
+    return sorted([*folder.glob("*.rtpdump"), *folder.glob("*.wav")])
 
 
 def _finished(folder: Path) -> bool:
     """Write the end of a call that a crash cut off: the time of its last packet or fact. False: not ours, or empty."""
     try:
         facts = read_journal(folder)
-        logs = sorted(folder.glob("*.rtpdump"))
+        logs = _sound_in(folder)
         if not facts and not (logs and (folder / FILE_NAME).exists()):
             return False
         if not any(fact.kind == CLOSED for fact in facts):

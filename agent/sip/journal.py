@@ -26,6 +26,7 @@ UPDATED = "updated"  # a re-INVITE or UPDATE
 NO_MEDIA = "no_media"  # established, and yet no packet came
 UNACKED = "unacked"  # our answer was never acknowledged
 UNREFRESHED = "unrefreshed"  # the session timer ran out while sound still came
+KEY = "key"  # somebody pressed a key, where whoever carries the call says so
 SNAPSHOT = "snapshot"  # the whole call as its source knows it by now (`agent.sip.snapshots`)
 CLOSED = "closed"
 

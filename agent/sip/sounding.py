@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.sip.calls import LoggedStream, stream_plans
-from agent.sip.journal import STREAM, Fact
+from agent.sip.journal import KEY, STREAM, Fact
 from agent.sound.codecs import Codec
+from agent.sound.flac import MOST_CHANNELS
 from agent.sound.srtp import SrtpKeys, read_key
 
 PAUSED, RESUMED = "paused", "resumed"
@@ -34,6 +35,53 @@ def logged_streams(facts: Sequence[Fact], logs: Iterable[int]) -> tuple[LoggedSt
         channels.add(channel)
         found.append(LoggedStream(index=index, channel=channel, label="", codecs={}, parameters={}))
     return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStream:
+    """Sound that came as the file ``name``, whose first sample is of the time ``started``, seconds since the epoch;
+    None where a damaged journal does not say."""
+
+    index: int
+    channel: int
+    name: str
+    started: float | None
+
+
+_FILES = {"caller.wav": 0, "callee.wav": 1}  # what lines write; the names tell whose it is, should nothing else
+
+
+def file_streams(facts: Sequence[Fact], names: Iterable[str]) -> tuple[FileStream, ...]:
+    """The sound files of a journal, and each of those there that a damaged journal does not know."""
+    found: dict[str, FileStream] = {}
+    for fact in facts:
+        if fact.kind != STREAM:
+            continue
+        index, channel, name = (fact.data.get(one) for one in ("index", "channel", "file"))
+        if not (isinstance(name, str) and isinstance(index, int) and isinstance(channel, int)):
+            continue
+        if "/" not in name and 0 <= channel < MOST_CHANNELS:
+            started = _epoch(fact.data.get("started"))
+            found[name] = FileStream(index=index, channel=channel, name=name, started=started)
+    for name in sorted(set(names) & _FILES.keys() - found.keys()):
+        found[name] = FileStream(index=-1, channel=_FILES[name], name=name, started=None)
+    return tuple(found.values())
+
+
+def _epoch(text: object) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def keys(facts: Iterable[Fact]) -> list[Interval]:
+    """The keys that whoever carried the call heard being pressed."""
+    return [
+        Interval(start=fact.at.timestamp(), end=fact.at.timestamp(), channel=channel, text=str(fact.data.get("digit")))
+        for fact in facts
+        if fact.kind == KEY and isinstance(channel := fact.data.get("channel"), int)
+    ]
 
 
 def codecs_of(stream: LoggedStream) -> dict[int, Codec]:
@@ -78,7 +126,7 @@ def _pause(since: Fact, until: datetime) -> Interval:
     return Interval(start=since.at.timestamp(), end=until.timestamp(), text=by if isinstance(by, str) else "")
 
 
-def holds(facts: Sequence[Fact], streams: Sequence[LoggedStream], ended: datetime) -> Iterator[Interval]:
+def holds(facts: Sequence[Fact], streams: Sequence[LoggedStream | FileStream], ended: datetime) -> Iterator[Interval]:
     """When the client said that it sends nothing, on a channel on which it had sent before."""
     channels = {one.index: one.channel for one in streams}
     active: dict[int, bool] = {}

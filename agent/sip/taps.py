@@ -7,7 +7,7 @@ courier, pause, recovery and assembling are those of SIPREC.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from agent.model import CapturedCall
-from agent.sip.journal import CLOSED, NO_MEDIA, OPENED, SNAPSHOT, STREAM, Journal
+from agent.sip.journal import CLOSED, KEY, NO_MEDIA, OPENED, SNAPSHOT, STREAM, Journal
 from agent.sip.snapshots import as_data
 
 log = structlog.get_logger()
@@ -87,8 +87,8 @@ class Tap:
         self.call, self.journal = call, journal
         self._recorder, self._courier, self._siblings = recorder, courier, on_closed
         self._streams: dict[int, dict[str, Any]] = {}
-        self._files: set[int] = set()
         self.heard: set[int] = set()  # streams of which a packet came
+        self.on_pause: Callable[[bool], None] | None = None  # of somebody who writes the sound himself; False: go on
 
     @property
     def capture_id(self) -> str:
@@ -104,19 +104,24 @@ class Tap:
         Raises:
             OSError: no port is free, or the disk is full.
         """
-        index = self._next()
+        index = len(self._streams)
         events = frozenset(int(number) for number, value in codecs.items() if value.lower().startswith("telephone-"))
         port = self._recorder.open_stream(self.capture_id, index, events=events)
         self._streams[index] = {"channel": channel, "label": label, "codecs": dict(codecs)}
         self.set_active(index, active=True)
         return index, port
 
-    def add_file(self, channel: int, name: str, *, started: datetime) -> None:
+    def add_file(self, channel: int, name: str, *, started: datetime) -> int:
         """Sound that somebody else writes into this folder, as a file of one channel whose first sample is of that
-        time; it may still grow."""
-        index = self._next()
-        self._files.add(index)
-        self._note(STREAM, index=index, channel=channel, file=name, started=started.isoformat(), active=True)
+        time; it may still grow. Returns its index."""
+        index = len(self._streams)
+        self._streams[index] = {"channel": channel, "file": name, "started": started.isoformat()}
+        self.set_active(index, active=True)
+        return index
+
+    def add_key(self, channel: int, digit: str, *, at: datetime) -> None:
+        """Somebody pressed a key; an empty ``digit`` where only the fact may be kept."""
+        self._note(KEY, at=at, channel=channel, digit=digit)
 
     def set_active(self, index: int, *, active: bool, at: datetime | None = None) -> None:
         """Hold and its end: silence is to be expected."""
@@ -148,9 +153,6 @@ class Tap:
         except Exception:  # what is on the disk is assembled all the same
             log.exception("capture_not_closed", capture_id=self.capture_id)
         self._courier.tell_ended(self.capture_id)
-
-    def _next(self) -> int:
-        return len(self._streams) + len(self._files)
 
     def _note(self, kind: str, **data: Any) -> None:
         """Where the disk is full the call goes on; recovery makes up for a lost end."""

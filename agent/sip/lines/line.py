@@ -12,8 +12,8 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from agent.sip.lines.words import CONFIGURE, READY
 
 CLOCK_RATE = 16000  # Hz of the bridge and the sound files: a G.722 call is not narrowed on its way through us
 MOST_LEGS = 4  # what the wheel is built for; a higher figure is silently cut
-_CODECS = ("PCMA/8000/1", "PCMU/8000/1", "G722/16000/1")
+_CODECS = ("PCMA/8000/1", "PCMU/8000/1", "G722/16000/1", "GSM/8000/1", "iLBC/8000/1")
 _REGISTER_S, _SESSION_S = 120, 900  # how long a registration, and a call without a sign of life, last
 _BEEP_HZ, _BEEP_MS = 1400, 200
 _CHANGES = {
@@ -67,10 +67,10 @@ class PjLeg(pj.Call):  # type: ignore[misc]
         return bool(self.isActive())
 
     @property
-    def is_heard(self) -> bool:
+    def is_held(self) -> bool:
         with suppress(pj.Error):
-            info = self.getInfo()  # held, since the list within lives no longer than it
-            return any(bool(one.dir & pj.PJMEDIA_DIR_DECODING) for one in info.media)
+            info = self.getInfo()  # kept, since the list within lives no longer than it
+            return not any(one.status == pj.PJSUA_CALL_MEDIA_ACTIVE for one in info.media)
         return False
 
     def sound(self) -> pj.AudioMedia | None:
@@ -140,16 +140,19 @@ class PjPhone:
         config.medConfig.clockRate = config.medConfig.sndClockRate = CLOCK_RATE
         config.medConfig.ecTailLen, config.medConfig.noVad = 0, True
         config.logConfig.level = config.logConfig.consoleLevel = 0
-        self._endpoint.libCreate()
-        self._endpoint.libInit(config)
+        with _hushed():
+            self._endpoint.libCreate()
+            self._endpoint.libInit(config)
         transport = pj.TransportConfig()
         transport.boundAddress = self._told["listen"]
         is_tcp = self._told["transport"] == "tcp"
         self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_TCP if is_tcp else pj.PJSIP_TRANSPORT_UDP, transport)
         self._endpoint.libStart()
         self._endpoint.audDevManager().setNullDev()
-        for rank, codec in enumerate(_CODECS):
-            self._endpoint.codecSetPriority(codec, 250 - rank)
+        for codec in self._endpoint.codecEnum2():
+            name = codec.codecId  # those not named here alter the loudness (speex) or are not of telephones (L16)
+            rank = 250 - _CODECS.index(name) if name in _CODECS else 0
+            self._endpoint.codecSetPriority(name, rank)
         self._silence.createToneGenerator(CLOCK_RATE)
         self._account.create(self._account_config())
 
@@ -242,6 +245,19 @@ class PjPhone:
     def disconnect(self, source: pj.AudioMedia, sink: pj.AudioMedia) -> None:
         with suppress(pj.Error):
             source.stopTransmit(sink)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """The library tells of its beginning before it can be told not to."""
+    kept = os.dup(1)
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - its descriptor is wanted
+        os.dup2(nothing.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _fault(error: pj.Error) -> PhoneFault:

@@ -28,8 +28,8 @@ class Leg(Protocol):
         ...
 
     @property
-    def is_heard(self) -> bool:
-        """Whether its side sends sound, and does not hold the call."""
+    def is_held(self) -> bool:
+        """Whether its side holds the call: it listens to nobody, and may send music or nothing."""
         ...
 
     def sound(self) -> Sound | None:

@@ -13,7 +13,6 @@ from agent.sip.lines.bridge import Action, Answer, Bridge, Dial, HangUp, Over, T
 from agent.sip.lines.invitation import Invitation, is_trusted, read_invitation
 from agent.sip.lines.phone import EARLY, GONE, Leg, Phone, PhoneFault, Sound
 from agent.sip.lines.state import MOST_CALLS, registration_pause
-from agent.sip.lines.wav import is_complete
 from agent.sip.lines.words import (
     ANSWERED,
     CALLEE,
@@ -31,6 +30,7 @@ from agent.sip.lines.words import (
     SOURCES,
     WRONG,
 )
+from agent.sound.wav import is_complete
 
 PLACE_S = 1.0  # a call waits this long for the folder of its sound, and then goes on without
 RING_S = 180.0  # nobody lets it ring longer (RFC 3261, 16.6, timer C)
@@ -197,10 +197,10 @@ class Switch:
         call, side = self._find(leg)
         if call is None or call.state.is_over:
             return
-        if leg.is_heard == (side in call.held):
-            (call.held.discard if leg.is_heard else call.held.add)(side)
-            self._say(HELD, at, call=call.key, side=side, active=leg.is_heard)
         self._record(call, side)
+        if call.state.is_answered and leg.is_held != (side in call.held):
+            (call.held.add if leg.is_held else call.held.discard)(side)
+            self._say(HELD, at, call=call.key, side=side, active=not leg.is_held)
         self._listen(call, side)
         caller, callee = call.sound(CALLER), call.sound(CALLEE)
         if caller is not None and callee is not None:
