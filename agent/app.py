@@ -29,7 +29,9 @@ from agent.processes import ChildProcess
 from agent.settings import Settings
 from agent.sip.commands import CommandDesk
 from agent.sip.courierprocess import CourierProcess
+from agent.sip.lines.supervisor import Lines
 from agent.sip.listening import ListeningPost
+from agent.sip.pauser import Pauser
 from agent.sip.presence import Presence
 from agent.sip.providers.notification import Hook
 from agent.sip.providers.preset import Reply
@@ -65,6 +67,7 @@ class Service:
         self._stack = AsyncExitStack()
         self._siprec: RecordingServer | None = None
         self._taps: Taps | None = None
+        self._lines: Lines | None = None
         self._desk: CommandDesk | None = None
         self._providers: Providers | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,9 +100,11 @@ class Service:
         self._stack.push_async_callback(parts.close)
         parts.archive.sweep()
         self._stack.push_async_callback(self._cancel_tasks)
-        if settings.siprec.enabled:
+        if settings.siprec.enabled or settings.sip.line:
             recorder, courier = await self._start_recorder(parts, notices)
-            await self._start_siprec(recorder, courier)
+            if settings.siprec.enabled:
+                await self._start_siprec(recorder, courier)
+            self._start_lines()
         if settings.smtp.enabled:
             await self._start_smtp(parts)
         if settings.provider:
@@ -126,6 +131,8 @@ class Service:
             await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
         if self._providers is not None:
             self._background(self._providers.poller.run())
+        if self._lines is not None:
+            self._lines.watch(self._note_source(parts.store))
         await self._start_mailboxes(parts)
         await self._start_workers(url)
         self._background(Chainer(parts.store).run())
@@ -143,14 +150,14 @@ class Service:
             mask_dtmf=settings.siprec.mask_dtmf,
             codes=_codes(settings),
         )
-        self._desk = CommandDesk(parts.store, recorder, captures, host=settings.host)
+        self._taps = Taps(recorder, courier, captures)
+        self._desk = CommandDesk(parts.store, Pauser(recorder, self._taps), captures, host=settings.host)
         notices.listen(COMMANDS, self._desk.hear)
         await courier.start()
         self._stack.push_async_callback(courier.stop)
         await courier.recover()
         await recorder.start()
         self._stack.push_async_callback(recorder.stop)
-        self._taps = Taps(recorder, courier, captures)
         self._stack.push_async_callback(self._taps.stop)
         return recorder, courier
 
@@ -161,6 +168,12 @@ class Service:
         self.addresses["siprec"] = list(self._siprec.address)
         if self._siprec.tls_address is not None:
             self.addresses["siprec_tls"] = list(self._siprec.tls_address)
+
+    def _start_lines(self) -> None:
+        assert self._taps is not None
+        self._lines = Lines(self._settings.sip, self._taps, mask_dtmf=self._settings.siprec.mask_dtmf)
+        self._lines.start()
+        self._stack.push_async_callback(self._lines.stop)
 
     def _on_capture_event(self, event: CaptureEvent) -> None:
         if event.kind is CaptureEventKind.CODE and event.capture_id is not None and self._desk is not None:
@@ -232,12 +245,19 @@ class Service:
         return {"CARDLINE_DATABASE__URL": url, "CARDLINE_CONFIG": str(self._config or "")}
 
     def _note_mailbox(self, store: Store) -> Callable[[str, SourceState, str], None]:
-        """For the mailboxes' threads: note a state, from any thread, without waiting for it."""
-        loop = asyncio.get_running_loop()
+        note = self._note_source(store)
+        return lambda mailbox, state, detail: note(f"imap:{mailbox}", state, detail)
 
-        def note(mailbox: str, state: SourceState, detail: str) -> None:
-            work = _save_state(store, f"imap:{mailbox}", state, detail)
-            loop.call_soon_threadsafe(lambda: self._background(_logged(work)))
+    def _note_source(self, store: Store) -> Callable[[str, SourceState, str], None]:
+        """Note a state, from any thread, without waiting for it; states are saved in the order they are noted."""
+        loop, turn = asyncio.get_running_loop(), asyncio.Lock()
+
+        async def save(source: str, state: SourceState, detail: str) -> None:
+            async with turn:
+                await _logged(_save_state(store, source, state, detail))
+
+        def note(source: str, state: SourceState, detail: str) -> None:
+            loop.call_soon_threadsafe(lambda: self._background(save(source, state, detail)))
 
         return note
 
