@@ -10,6 +10,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -61,6 +63,7 @@ class Ari:
         self._session = session
         self._name, self._app = settings.name, settings.app
         self._url = settings.url.rstrip("/")
+        self._date: datetime | None = None
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[Events]:
@@ -92,6 +95,11 @@ class Ari:
         """What Asterisk says of itself."""
         found = await self.get("/asterisk/info")
         return found if isinstance(found, dict) else {}
+
+    async def clock(self) -> datetime | None:
+        """What time it is at the PBX, to the second: the Date of its answers (RFC 9110, 6.6.1)."""
+        await self.info()
+        return self._date
 
     async def list(self, what: str) -> list[Any]:
         """Everything of a kind: ``channels``, ``bridges``, ``endpoints``, ``asterisk/modules``."""
@@ -151,10 +159,13 @@ class Ari:
                 raise
 
     async def _request(self, method: str, path: str, query: Mapping[str, str]) -> Any:
+        if self._session.closed:
+            raise AsteriskUnreachable(f"{self._name} is not connected any more.")
         try:
             async with self._session.request(method, self._url + path, params=query, allow_redirects=False) as response:
                 body = await _bounded(response)
                 status = response.status
+                self._date = _date(response.headers.get("Date", ""))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._away(error) from None
         if not 200 <= status < 300:
@@ -230,6 +241,14 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
             raise aiohttp.ClientPayloadError(f"the answer has more than {LARGEST_ANSWER >> 20} MiB")
         await asyncio.sleep(0)
     return bytes(body)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _message(body: bytes) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 
 from agent.model import CapturedCall, CapturedParty, Disposition, IdentityKind
-from agent.sip.asterisk.facts import Channel, Facts, Transfer, natural
-from agent.sip.asterisk.numbers import HIDDEN, is_extension, own_number
+from agent.sip.asterisk.channels import Channel, Transfer, natural
+from agent.sip.asterisk.numbers import HIDDEN, is_extension
 from agent.sip.asterisk.outcome import outcome
+from agent.sip.asterisk.scene import Scene
 from agent.sip.asterisk.talks import Talk
 from agent.sound.flac import MOST_CHANNELS
 
@@ -39,49 +39,6 @@ class Conversation:
     legs: tuple[Leg, ...]
     is_internal: bool
     is_over: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """Everything that has to do with each other: trees of channels by key, oldest first, and all talk among them."""
-
-    source: str
-    facts: Facts
-    trees: Mapping[str, Sequence[Channel]]
-    talks: Sequence[Talk]
-    trunks: frozenset[str]
-    digits: int
-
-    @cached_property
-    def home(self) -> dict[str, str]:
-        """Channel to the key of its tree."""
-        return {one.id: key for key, tree in self.trees.items() for one in tree}
-
-    @cached_property
-    def owned(self) -> tuple[dict[str, list[Talk]], dict[str, tuple[str, datetime]]]:
-        """Talk by the call it belongs to, and which call ended when because an older one took it up."""
-        order = list(self.trees)
-        owners: dict[str, list[Talk]] = {key: [] for key in order}
-        taken: dict[str, tuple[str, datetime]] = {}
-
-        def now(key: str) -> str:
-            while key in taken:
-                key = taken[key][0]
-            return key
-
-        for talk in self.talks:
-            keys = {now(self.home[one]) for one in talk.phones}
-            owner = min(keys, key=order.index)
-            taken |= {key: (owner, talk.start) for key in keys - {owner}}
-            owners[owner].append(talk)
-        return owners, taken
-
-    def conversation_of(self, key: str) -> str:
-        """The oldest call that this one became part of."""
-        taken = self.owned[1]
-        while key in taken:
-            key = taken[key][0]
-        return key
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,17 +79,9 @@ def make_conversation(scene: Scene, key: str) -> Conversation | None:
 def _caller(scene: Scene, own: Sequence[Channel]) -> Channel:
     """Who began: the oldest channel. Where the PBX itself did (click to call, a dialler), our side did."""
     first = own[0]
-    if first.is_incoming or is_extension(_number(scene, first), scene.digits):
+    if first.is_incoming or scene.is_inside(first):
         return first
-    return next((one for one in own if is_extension(_number(scene, one), scene.digits)), first)
-
-
-def _number(scene: Scene, channel: Channel) -> str:
-    callers = sorted(scene.facts.dialled_by.get(channel.id, ()), key=natural)
-    strings = [scene.facts.diallings[caller, channel.id].string for caller in callers]
-    did = next((one.exten[1] for caller in callers if (one := scene.facts.channels[caller]).exten), "")
-    dialled = next(filter(None, strings), "")
-    return own_number(channel, dialled=dialled, did=did, trunks=scene.trunks, digits=scene.digits)
+    return next((one for one in own if scene.is_inside(one)), first)
 
 
 def _seats(
@@ -142,17 +91,16 @@ def _seats(
 
     Who was rung while somebody else answered did not miss the call.
     """
-    numbers = {one.id: _number(scene, one) for one in members}
+    numbers = {one.id: scene.number(one) for one in members}
     joined: dict[str, datetime] = {}
     for talk in talks:
-        for one in talk.phones:
-            joined.setdefault(one, talk.start)
+        joined |= dict.fromkeys(talk.phones - joined.keys(), talk.start)
     talkers = sorted((one for one in members if one.id in joined), key=lambda one: (joined[one.id], natural(one.id)))
     rung = [one for one in members if one is not caller and not one.is_incoming]
     chosen = talkers if talks else rung if ended else rung[:1]
     seats: list[_Seat] = []
-    for one in [caller, *(one for one in chosen if one is not caller)]:
-        seat = next((each for each in seats if _is_same(each, one, numbers, talks)), None)
+    for one in [caller, *(each for each in chosen if each is not caller)]:
+        seat = next((known for known in seats if _is_same(known, one, numbers, talks)), None)
         if seat is None:
             seat = _Seat(value=numbers[one.id], name="", channels=[])
             seats.append(seat)
@@ -255,7 +203,7 @@ def _details(scene: Scene, key: str, seats: Sequence[_Seat], talks: Sequence[Tal
         details["queues"] = queues
     if inside and talks:
         details["credited"] = max(inside, key=lambda seat: (_last(seat), seat.joined or seat.talks[0].start)).value
-    rung = {_number(scene, one): None for one in tree if one.is_real and not one.is_incoming}
+    rung = {scene.number(one): None for one in tree if one.is_real and not one.is_incoming}
     talked = {seat.value for seat in seats if seat.talks}
     if vain := [number for number in rung if number not in talked]:
         details["rung"] = vain[:_MOST_LEGS]

@@ -1,149 +1,22 @@
-"""What is known of each channel and bridge, gathered so that neither order nor repetition of events matters. Pure.
+"""All channels and bridges that are of interest, gathered from events. Pure.
 
 Asterisk's websocket is fed by several threads, so two events may come in either order; their times say which was
-first. Every fact here is a set of timed things, or the earliest or latest of its kind.
+first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 
+from agent.sip.asterisk.channels import PSEUDO, Channel, Dialling, Stay, Timed, Transfer, technology
 from agent.sip.asterisk.events import BridgeView, ChannelView, Event
 
-# Channels that are nobody's phone: taps (ours and others'), prompts, recorders, moments within a transfer
-PSEUDO = frozenset(
-    "Snoop UnicastRTP MulticastRTP AudioSocket WebSocket Announcer CBAnn CBRec Recorder Message Surrogate "
-    "AsyncGoto Parking Bucket ConfBridgeRecorder".split()
-)
-LOCAL = "Local"
 HOLDING = "holding"  # the kind of bridge in which nobody hears anybody: parking, waiting
 _MOST_TIMES = 2000  # of one kind a channel: beyond this nobody reads it
 _MOST_CHANNELS = 20_000
-
-Timed = tuple[datetime, str]
-
-
-def technology(name: str) -> str:
-    """``PJSIP`` of ``PJSIP/101-0000000a``."""
-    return name.partition("/")[0]
-
-
-def endpoint(name: str) -> str:
-    """``101`` of ``PJSIP/101-0000000a``."""
-    return name.partition("/")[2].rpartition("-")[0]
-
-
-def natural(channel_id: str) -> tuple[str, int, str]:
-    """Sorts unique ids as they were given out: ``1795317594.9`` before ``1795317594.10``."""
-    head, _, tail = channel_id.rpartition(".")
-    return (head, int(tail), "") if tail.isascii() and tail.isdecimal() and len(tail) < 20 else (channel_id, 0, "")
-
-
-@dataclass(slots=True, kw_only=True)
-class Stay:
-    """Comings to and goings from one bridge."""
-
-    entered: set[datetime] = field(default_factory=set)
-    left: set[datetime] = field(default_factory=set)
-
-    def intervals(self, end: datetime | None) -> Iterator[tuple[datetime, datetime | None]]:
-        """When the channel was in the bridge; None for an end that has not come. ``end``: it was destroyed."""
-        since: datetime | None = None
-        for at, is_leaving in sorted([(at, False) for at in self.entered] + [(at, True) for at in self.left]):
-            if not is_leaving and since is None:
-                since = at
-            elif is_leaving and since is not None:
-                yield since, at
-                since = None
-        if since is not None:
-            yield since, max(end, since) if end is not None else None
-
-
-@dataclass(slots=True, kw_only=True)
-class Channel:
-    """Everything known of one channel."""
-
-    id: str
-    created: datetime
-    names: dict[str, datetime] = field(default_factory=dict)  # to when each was last seen
-    states: set[str] = field(default_factory=set)
-    number: Timed | None = None  # the earliest that was not empty
-    person: Timed | None = None
-    exten: Timed | None = None
-    apps: dict[str, datetime] = field(default_factory=dict)  # of the dialplan, to when each was first seen
-    stays: dict[str, Stay] = field(default_factory=dict)
-    holds: set[datetime] = field(default_factory=set)
-    unholds: set[datetime] = field(default_factory=set)
-    destroyed: datetime | None = None
-    cause: int | None = None
-    lost: datetime | None = None  # its end was not seen: the last sign of life
-    found: datetime | None = None  # its beginning was not seen: when it was found
-    linkedid: str = ""
-    last: datetime  # sign of life
-
-    @property
-    def name(self) -> str:
-        """Its newest name; transfers may change it."""
-        return max(self.names, key=lambda name: (self.names[name], name), default="")
-
-    @property
-    def ended(self) -> datetime | None:
-        """When it was destroyed, as far as that is known."""
-        return self.destroyed or self.lost
-
-    @property
-    def is_real(self) -> bool:
-        """Whether it is somebody's phone or a trunk."""
-        return technology(self.name) not in (*PSEUDO, LOCAL, "")
-
-    @property
-    def is_incoming(self) -> bool:
-        """Whether its far end began it; the others were begun by the PBX."""
-        return "Ring" in self.states or not self.states & {"Down", "Rsrvd", "OffHook", "Dialing", "Ringing"}
-
-    @property
-    def halves(self) -> set[str]:
-        """Names of the pairs of local channels it was ever half of."""
-        return {name.rpartition(";")[0] for name in self.names if technology(name) == LOCAL and ";" in name}
-
-    def held_since(self) -> datetime | None:
-        """Since when its phone has put the other side on hold."""
-        last, released = max(self.holds, default=None), max(self.unholds, default=None)
-        return last if last is not None and (released is None or released < last) else None
-
-
-@dataclass(slots=True, kw_only=True)
-class Dialling:
-    """One channel calling another: what was dialled and what came of it."""
-
-    caller: str
-    peer: str
-    strings: set[Timed] = field(default_factory=set)
-    statuses: set[Timed] = field(default_factory=set)
-
-    @property
-    def string(self) -> str:
-        """What was dialled."""
-        return min((one for one in self.strings if one[1]), default=(None, ""))[1]
-
-    @property
-    def status(self) -> str:
-        """How it ended: ANSWER, BUSY, NOANSWER, CANCEL …; empty as long as it rings."""
-        final = [one for one in self.statuses if one[1] not in ("", "RINGING", "PROGRESS", "PROCEEDING")]
-        return max(final, default=(None, ""))[1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """That somebody handed a call on: by whom (a channel), and to which extension if that was said."""
-
-    at: datetime
-    kind: str
-    by: str
-    target: str = ""
+_SETTLED = timedelta(seconds=1)  # who came to a bridge later than this before a list was made may be missing in it
 
 
 class Facts:
@@ -176,22 +49,27 @@ class Facts:
             self.holding.add(event.bridge.id)
         return {view.id for view in event.views if view.id in self.channels}
 
-    def find(self, views: Iterable[ChannelView], bridges: Iterable[BridgeView], at: datetime) -> set[str]:
-        """Add what a list of everything says, as of ``at``; the channels whose beginning nobody had seen."""
-        new = set()
-        for view in views:
+    def find(self, views: Iterable[ChannelView], bridges: Sequence[BridgeView], at: datetime) -> None:
+        """Add what lists of everything say that were asked for at ``at``.
+
+        What was not known had begun before. Who is not in a bridge any more left it when last heard of.
+        """
+        listed = list(views)
+        for view in listed:
             is_new = view.id not in self.channels
             self._see(view, at)
             if is_new and view.id in self.channels:
                 self.channels[view.id].found = at
-                new.add(view.id)
-        for bridge in bridges:
-            if bridge.kind == HOLDING:
-                self.holding.add(bridge.id)
-            for member in bridge.members:
-                if member in self.channels:
-                    self._stay(self.channels[member], bridge.id).entered.add(at)
-        return new
+        members = {bridge.id: set(bridge.members) for bridge in bridges}
+        self.holding |= {bridge.id for bridge in bridges if bridge.kind == HOLDING}
+        for channel in (self.channels[view.id] for view in listed if view.id in self.channels):
+            for bridge_id, inside in members.items():
+                if channel.id in inside:
+                    self._stay(channel, bridge_id).entered.add(at)
+            for bridge_id, stay in channel.stays.items():
+                since = stay.since
+                if since is not None and since < at - _SETTLED and channel.id not in members.get(bridge_id, ()):
+                    stay.left.add(max(since, channel.last if channel.last < at else since))
 
     def link(self, channel_id: str, linkedid: str) -> None:
         """What Asterisk calls the conversation of a channel that was found."""
@@ -199,11 +77,11 @@ class Facts:
             self.channels[channel_id].linkedid = linkedid
             self.linked.setdefault(linkedid, set()).add(channel_id)
 
-    def lose(self, channel_id: str) -> None:
-        """A channel is not there any more, and its end was not seen."""
+    def lose(self, channel_id: str, heard: datetime) -> None:
+        """A channel is not there any more, and its end was not seen; until ``heard`` it would have been."""
         channel = self.channels.get(channel_id)
         if channel is not None and channel.destroyed is None:
-            channel.lost = channel.last
+            channel.lost = max(channel.last, heard)
 
     def drop(self, channel_ids: Iterable[str]) -> None:
         """Forget channels that are over, and what only they were part of."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from agent.sip.asterisk.facts import Channel, endpoint
+from agent.sip.asterisk.channels import Channel, endpoint
 
 HIDDEN = "anonymous"
 _TECHNOLOGY = re.compile(r"^(?:PJSIP|SIP|IAX2|DAHDI|Local|Motif|SCCP)/", re.IGNORECASE)

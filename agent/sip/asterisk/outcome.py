@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.model import Disposition
-from agent.sip.asterisk.facts import Channel, Facts
+from agent.sip.asterisk.channels import Channel
+from agent.sip.asterisk.facts import Facts
 
 _RANG = {"NOANSWER", "CANCEL", "ANSWER", "DONTCALL", "TORTURE"}
 _BUSY_CAUSE = 17

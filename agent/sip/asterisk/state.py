@@ -8,13 +8,15 @@ told is worked out anew from the facts each time, so that neither order nor repe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from agent.sip.asterisk.callmaker import Conversation, Scene, make_conversation
+from agent.sip.asterisk.callmaker import Conversation, make_conversation
+from agent.sip.asterisk.channels import Channel, endpoint, natural
 from agent.sip.asterisk.events import BridgeView, ChannelView, Event
-from agent.sip.asterisk.facts import Channel, Facts, endpoint, natural
+from agent.sip.asterisk.facts import Facts
 from agent.sip.asterisk.numbers import split_dialled
+from agent.sip.asterisk.scene import Scene
 from agent.sip.asterisk.talks import list_talks
 
 _MOST_TRUNKS = 1000
@@ -36,35 +38,61 @@ class CallState:
         return self._conversations(touched)
 
     def find(
-        self, channels: Sequence[ChannelView], bridges: Sequence[BridgeView], *, at: datetime
-    ) -> tuple[list[Conversation], set[str]]:
-        """Take in lists of everything that is there; the calls, and the channels whose beginning nobody had seen."""
-        new = self._facts.find(channels, bridges, at)
-        return self._conversations(new | {one.id for one in channels}), new
-
-    def link(self, linkedids: Iterable[tuple[str, str]]) -> list[Conversation]:
-        """Take in what Asterisk calls the conversations of channels that were found (``CHANNEL(linkedid)``)."""
-        told = list(linkedids)
-        for channel_id, linkedid in told:
+        self,
+        channels: Sequence[ChannelView],
+        bridges: Sequence[BridgeView],
+        linkedids: Mapping[str, str],
+        *,
+        at: datetime,
+    ) -> None:
+        """Take in lists of everything that is there, asked for at ``at``; ``linkedids``: what Asterisk calls the
+        conversations of channels that were not known (``CHANNEL(linkedid)``)."""
+        self._facts.find(channels, bridges, at)
+        for channel_id, linkedid in linkedids.items():
             self._facts.link(channel_id, linkedid)
-        return self._conversations({channel_id for channel_id, _ in told})
 
-    def lose(self, channel_ids: Iterable[str]) -> list[Conversation]:
-        """These channels are not there any more, and nobody saw them end; the calls that it concerns."""
-        lost = set(channel_ids)
-        for channel_id in lost:
-            self._facts.lose(channel_id)
-        return self._conversations(lost)
+    def lose(self, channel_ids: Iterable[str], *, heard: datetime) -> None:
+        """These channels are not there any more, and nobody saw them end, as would have been until ``heard``."""
+        for channel_id in channel_ids:
+            self._facts.lose(channel_id, heard)
+
+    def known(self) -> frozenset[str]:
+        """Ids of all channels anything is known of."""
+        return frozenset(self._facts.channels)
 
     def alive(self) -> frozenset[str]:
         """Ids of the channels that are believed to be there."""
         return frozenset(one.id for one in self._facts.channels.values() if one.ended is None)
 
-    def forget(self, key: str) -> None:
-        """Let go of what is over around this call; stray events of it are ignored from now on."""
+    def everything(self) -> list[Conversation]:
+        """All calls as they are now."""
+        left, found = set(self._facts.channels), list[Conversation]()
+        while left:
+            cluster = self._cluster({min(left)})
+            left -= cluster
+            found += self._conversations(cluster)
+        return found
+
+    def forget(self, key: str) -> frozenset[str]:
+        """Let go of what has to do with this call, once all of it is over; the names of the calls that are forgotten.
+
+        Stray events of them are ignored from now on.
+        """
         channels = self._cluster({key})
-        if all(self._facts.channels[one].ended is not None for one in channels):
-            self._facts.drop(channels)
+        if any(self._facts.channels[one].ended is None for one in channels):
+            return frozenset()
+        keys = frozenset(self._trees(channels)) | {key}
+        self._facts.drop(channels)
+        return keys
+
+    def sweep(self, *, before: datetime, keep: Collection[str]) -> None:
+        """Let go of what was over before then and is no call, or none of those to keep."""
+        ended = {one.id for one in self._facts.channels.values() if one.ended is not None and one.last < before}
+        while ended:
+            cluster = self._cluster({min(ended)})
+            ended -= cluster
+            if not any(one.call.key in keep for one in self._conversations(cluster)):
+                self.forget(min(cluster))
 
     def current(self, key: str) -> Conversation | None:
         """One call as it is now."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.sip.asterisk.facts import Channel, Facts
+from agent.sip.asterisk.channels import Channel
+from agent.sip.asterisk.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
