@@ -148,10 +148,11 @@ class _Voice:
         self._tracker = Tracker(_clocks(self._codecs))
         self._timing: dict[int, _Clock] = {}
         self._decoders: dict[tuple[int, int], tuple[Decoder, Resampling | None]] = {}
-        if before is not None and before.stream.keys == stream.keys:
-            self._opener: Opener | None = before._opener
-        else:
-            self._opener = Opener(stream.keys) if stream.keys is not None else None
+        self._opener: Opener | None = before._opener if before and stream.keys is not None else None
+        if self._opener is not None and stream.keys is not None:
+            self._opener.learn(stream.keys)
+        elif stream.keys is not None:
+            self._opener = Opener(stream.keys)
         self._end: int = before._end if before else 0  # sample up to which this stream was heard
 
     def listen(self) -> Iterator[Piece]:

@@ -69,8 +69,15 @@ class Opener:
     """
 
     def __init__(self, keys: SrtpKeys) -> None:
+        self._sessions: list[tuple[SrtpKey, Session]] = []
+        self.learn(keys)
+
+    def learn(self, keys: SrtpKeys) -> None:
+        """What the stream is announced with by now. A key that stays knows its packet counter (RFC 3711, 3.3.1), which
+        no packet tells."""
+        known = dict(self._sessions)
         unique = dict.fromkeys(keys.keys[-_MOST_KEYS:])
-        self._sessions = [(key, _session(key)) for key in unique]
+        self._sessions = [(key, known.get(key) or _session(key)) for key in unique]
 
     def open(self, packet: bytes) -> bytes | None:
         """The RTP packet in it; empty if it came a second time, None if it is authentic under no key."""
