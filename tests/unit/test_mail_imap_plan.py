@@ -31,10 +31,10 @@ def test_where_to_begin() -> None:
 
 
 def test_a_batch_is_limited_in_number_and_bytes() -> None:
-    sizes = dict.fromkeys(range(1, 121), 10)
-    found = list(plan_batches(at(121, 120), UidRange(first=1, last=120, upwards=False), sizes, status(121)))
-    assert [len(batch.uids) for batch in found] == [50, 50, 20]
-    assert [batch.position.low_uid for batch in found] == [71, 21, 1]
+    sizes = dict.fromkeys(range(1, 481), 10)
+    found = list(plan_batches(at(481, 480), UidRange(first=1, last=480, upwards=False), sizes, status(481)))
+    assert [len(batch.uids) for batch in found] == [200, 200, 80]
+    assert [batch.position.low_uid for batch in found] == [281, 81, 1]
     large = dict.fromkeys((1, 2, 3), plan.BATCH_BYTES - 1)
     found = list(plan_batches(at(4, 3), UidRange(first=1, last=3, upwards=False), large, status(4)))
     assert [batch.uids for batch in found] == [(3,), (2,), (1,)]
@@ -107,6 +107,6 @@ def test_every_message_is_archived_once_and_no_mark_passes_one(before: set[int],
 def test_the_chunk_follows_the_density() -> None:
     assert plan.next_chunk(500, 0) == 1000
     assert plan.next_chunk(65536, 0) == 65536
-    assert plan.next_chunk(4000, 2000) == 2000
-    assert plan.next_chunk(500, 1500) == 500
-    assert plan.next_chunk(500, 500) == 500
+    assert plan.next_chunk(8000, 5000) == 4000
+    assert plan.next_chunk(500, 5000) == 500
+    assert plan.next_chunk(2000, 1500) == 2000

@@ -167,13 +167,13 @@ class Mailbox:
             return
         self._report_folders(missing)
         visit.fetchers.narrow()
-        self._wait(visit, missing)
+        self._wait(visit)
 
-    def _wait(self, visit: _Visit, missing: list[str]) -> None:
+    def _wait(self, visit: _Visit) -> None:
+        """Until the server tells of news in the first folder, or a look into the others is due."""
         read = visit.choice.read
         if visit.session.can_idle and read and visit.session.folder == read[0]:
-            is_alone = len(read) == 1 and not missing
-            visit.session.wait_for_mail(IDLE_SECONDS if is_alone else self._settings.poll_seconds)
+            visit.session.wait_for_mail(min(self._settings.poll_seconds, IDLE_SECONDS))
         else:
             self._stopping.wait(self._settings.poll_seconds)
 

@@ -202,7 +202,7 @@ class ImapSession:
         listed: dict[int, Listed] = {}
         for start in range(0, len(uids), _UIDS_A_LINE):
             some = uids[start : start + _UIDS_A_LINE]
-            answer = self._fetch(_ranges(some), ["RFC822.SIZE", "FLAGS"])
+            answer = self._fetch(some, ["RFC822.SIZE", "FLAGS"])
             for uid in some:
                 items = answer.get(uid, {})
                 listed[uid] = Listed(
@@ -212,16 +212,19 @@ class ImapSession:
 
     def list_flags(self, uids: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """UID → flags of these messages, as far as they are there."""
-        answer = self._fetch(_ranges(sorted(uids)), ["FLAGS"]) if uids else {}
-        return {uid: _flags(items[b"FLAGS"]) for uid, items in answer.items() if b"FLAGS" in items}
+        found: dict[int, tuple[str, ...]] = {}
+        for start in range(0, len(uids), _UIDS_A_LINE):
+            answer = self._fetch(uids[start : start + _UIDS_A_LINE], ["FLAGS"])
+            found |= {uid: _flags(items[b"FLAGS"]) for uid, items in answer.items() if b"FLAGS" in items}
+        return found
 
     def list_changed_flags(self, modseq: int) -> dict[int, tuple[str, ...]]:
-        """UID → flags of all messages whose flags changed after ``modseq`` (RFC 7162, 3.1.4.1)."""
+        """UID → flags of all messages whose flags changed after ``modseq`` (RFC 7162, 3.1.5)."""
         with self._translated("flags"):
-            answer = self._client.fetch("1:*", ["FLAGS"], [f"CHANGEDSINCE {modseq}"])
-        return {uid: _flags(items[b"FLAGS"]) for uid, items in answer.items() if b"FLAGS" in items}
+            uids = list(self._client.search(["MODSEQ", str(modseq + 1)]))
+        return self.list_flags(uids)
 
-    def _fetch(self, uids: str, items: list[str]) -> Mapping[int, Mapping[bytes, Any]]:
+    def _fetch(self, uids: Sequence[int], items: list[str]) -> Mapping[int, Mapping[bytes, Any]]:
         with self._translated("listing"):
             answer: Mapping[int, Mapping[bytes, Any]] = self._client.fetch(uids, items)
         return answer
@@ -234,7 +237,7 @@ class ImapSession:
         """
         with self._translated("fetching"):
             try:
-                answer = self._client.fetch(_ranges(sorted(uids)), ["BODY.PEEK[]", "INTERNALDATE", "FLAGS"])
+                answer = self._client.fetch(uids, ["BODY.PEEK[]", "INTERNALDATE", "FLAGS"])
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
@@ -255,7 +258,7 @@ class ImapSession:
 
     def wait_for_mail(self, seconds: float) -> None:
         """Wait, in the folder examined last, until the server tells of a change; at most ``seconds``."""
-        deadline = time.monotonic() + min(seconds, IDLE_SECONDS)
+        deadline = time.monotonic() + seconds
         with self._translated("idle"):
             self._client.idle()
             while (left := deadline - time.monotonic()) > 0:
@@ -275,17 +278,6 @@ class ImapSession:
             self._client.logout()
         with contextlib.suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError, AttributeError):
             self._client.shutdown()
-
-
-def _ranges(uids: Sequence[int]) -> str:
-    """A sequence set (RFC 9051, 4.1.1): neighbours as ranges, so that lines stay short."""
-    parts: list[str] = []
-    start = 0
-    for at in range(1, len(uids) + 1):
-        if at == len(uids) or uids[at] != uids[at - 1] + 1:
-            parts.append(str(uids[start]) if at - start == 1 else f"{uids[start]}:{uids[at - 1]}")
-            start = at
-    return ",".join(parts)
 
 
 def _flags(given: Any) -> tuple[str, ...]:

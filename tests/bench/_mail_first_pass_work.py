@@ -1,0 +1,130 @@
+"""Our side of `mail-first-pass`, in a process of its own; arguments: folder, port of the server, number of messages.
+
+A mailbox thread and a general worker, as the service has them, beside an embedded PostgreSQL. Prints one JSON object
+when every message is archived, read, threaded, indexed and linked: the seconds from the start of the mailbox, and the
+most memory that our processes had at once, in MB, each page shared by several counted in parts (PSS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from sqlalchemy import text
+
+from agent.demo.dovecot import PASSWORD, USER
+from agent.mail.imap import Mailbox
+from agent.parts import Parts, database
+from agent.processes import ChildProcess
+from agent.settings import MailboxSettings, load_settings
+from agent.store.migrate import migrate
+
+_PENDING = text("SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')")
+_WORKERS = text("SELECT count(*) FROM procrastinate_workers")
+_COUNTS = text("SELECT (SELECT count(*) FROM evidence), (SELECT count(*) FROM message)")
+
+
+async def run(folder: Path, port: int, count: int) -> dict[str, float]:
+    """Do the first pass."""
+    config = folder / "cardline.toml"
+    config.write_text(f'data_dir = "{folder / "data"}"\njobs = {{ speech = false }}\n')
+    settings = load_settings(config)
+    async with database(settings) as url:
+        await migrate(url)
+        parts = Parts(settings, url)
+        environment = {"CARDLINE_DATABASE__URL": url, "CARDLINE_CONFIG": str(config)}
+        worker = ChildProcess("general", ["agent.cli", "worker", "general"], environment=environment)
+        await worker.start()
+        await _until_equipped(parts)
+        memory = Memory()
+        watching = asyncio.create_task(memory.watch())
+        mailbox = Mailbox(_mailbox(port), parts.intake, parts.store, on_state=lambda *_: None)
+        began = time.monotonic()
+        mailbox.start()
+        archived = await _until_done(parts, count, began)
+        seconds = time.monotonic() - began
+        watching.cancel()
+        await mailbox.stop()
+        await worker.stop()
+        await parts.close()
+    return {
+        "seconds": round(seconds, 2),
+        "archived_s": round(archived, 2),
+        "memory_mb": round(memory.most / 1024, 1),
+        **{name: round(size / 1024, 1) for name, size in memory.parts.items()},
+    }
+
+
+def _mailbox(port: int) -> MailboxSettings:
+    return MailboxSettings.model_validate(
+        {"name": "bench", "host": "127.0.0.1", "port": port, "tls": False, "user": USER, "password": PASSWORD}
+    )
+
+
+async def _until_equipped(parts: Parts) -> None:
+    """The worker has loaded what it needs and asks for work; its start is no part of the work."""
+    while True:
+        async with parts.store.begin() as connection:
+            if (await connection.execute(_WORKERS)).scalar_one():
+                return
+        await asyncio.sleep(0.1)
+
+
+async def _until_done(parts: Parts, count: int, began: float) -> float:
+    archived = 0.0
+    while True:
+        await asyncio.sleep(0.25)
+        async with parts.store.begin() as connection:
+            evidence, messages = (await connection.execute(_COUNTS)).one()
+            pending = (await connection.execute(_PENDING)).scalar_one()
+        if evidence >= count and not archived:
+            archived = time.monotonic() - began
+        if messages >= count and not pending:
+            return archived
+
+
+class Memory:
+    """The most that this process and its children but PostgreSQL had at once, in KiB of PSS."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self.parts: dict[str, int] = {}
+
+    async def watch(self) -> None:
+        while True:
+            sizes = await asyncio.to_thread(_sizes)
+            if sum(sizes.values()) > self.most:
+                self.most, self.parts = sum(sizes.values()), sizes
+            await asyncio.sleep(0.5)
+
+
+def _sizes() -> dict[str, int]:
+    sizes = {"main": _pss(os.getpid())}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if entry.name.isdigit():
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                for name, pattern in (("worker", "agent.cli worker general"), ("parse", "agent.mail.parse_child")):
+                    if pattern in command and _is_below(int(entry.name), os.getpid()):
+                        sizes[name] = sizes.get(name, 0) + _pss(int(entry.name))
+    return sizes
+
+
+def _is_below(number: int, ancestor: int) -> bool:
+    while number > 1 and number != ancestor:
+        number = int(Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return number == ancestor
+
+
+def _pss(number: int) -> int:
+    rollup = Path(f"/proc/{number}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))))
