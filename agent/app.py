@@ -136,6 +136,9 @@ class Service:
         await self._start_mailboxes(parts)
         await self._start_workers(url)
         self._background(Chainer(parts.store).run())
+        if self._settings.seal.enabled:
+            self._background(parts.notary().run())
+        self._background(parts.rereader().run())
         log.info("service_ready")
 
     async def _start_recorder(self, parts: Parts, notices: Notices) -> tuple[Recorder, CourierProcess]:

@@ -97,6 +97,9 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     if late:
         text = f"{late} blobs have waited over a minute for their link. Is the service running?"
         yield Finding(subject="chain", level="warning", text=text)
+    if not settings.seal.targets:
+        text = "The chain is sealed, but no seal leaves this machine: whoever owns it could rewrite all. See [seal]."
+        yield Finding(subject="seals", level="warning", text=text)
     for status in statuses:
         is_good = status.state in (SourceState.RUNNING, SourceState.CATCHING_UP, SourceState.CONNECTING)
         text = f"{status.state.replace('_', ' ')} {status.detail}".strip()

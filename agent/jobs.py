@@ -32,8 +32,7 @@ PARSE = "parse"  # sealed mails -> messages
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
 READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
-READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
-FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
+CARRY_SEAL = "carry_seal"  # a seal of the chain -> a place outside
 
 SPEECH_QUEUE = "speech"
 _QUEUES = {
@@ -42,6 +41,7 @@ _QUEUES = {
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
     FETCH_RECORDINGS: "parse",
+    CARRY_SEAL: "link",
 }
 
 _LONGEST_QUEUE = 63 - len("procrastinate_queue_v1#")  # bytes: the queue becomes a channel of NOTIFY
@@ -116,13 +116,10 @@ async def is_waiting(connection: AsyncConnection, task: str) -> bool:
     return bool((await connection.execute(query, {"task": task})).scalar_one())
 
 
-async def is_waiting(connection: AsyncConnection, task: str) -> bool:
-    """Whether such a job is due and nobody has begun it."""
-    query = text(
-        "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE task_name = :task AND status = 'todo' "
-        "AND (scheduled_at IS NULL OR scheduled_at <= now()))"
-    )
-    return bool((await connection.execute(query, {"task": task})).scalar_one())
+async def carry_seal(connection: AsyncConnection, number: int, targets: Sequence[str]) -> None:
+    """Have a seal brought to places outside."""
+    work = [Job(task=CARRY_SEAL, args={"number": number, "target": one}) for one in targets]
+    await defer(connection, work)
 
 
 class Retry(procrastinate.BaseRetryStrategy):

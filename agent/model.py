@@ -102,6 +102,7 @@ class SourceState(StrEnum):
     UNREACHABLE = "unreachable"
     FOLDER_MISSING = "folder_missing"
     STOPPED = "stopped"
+    DAMAGED = "damaged"  # what is stored is not what it should be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,10 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from agent import jobs
 from agent.archive.blobs import Archive, open_archive
+from agent.archive.notary import Notary
+from agent.archive.rereading import Rereader
 from agent.errors import DatabaseUnavailable, Misconfigured
 from agent.intake import Intake
 from agent.settings import Settings
@@ -23,6 +26,16 @@ class Parts:
         self.store = Store(url)
         self.archive: Archive = open_archive(settings.data_dir, settings.archive.url)
         self.intake = Intake(self.store, self.archive, host=settings.host)
+
+    def notary(self) -> Notary:
+        """Who seals the chain with this machine's key; copies of seals are carried away by jobs."""
+        keys, seal = self.settings.data_dir / "keys", self.settings.seal
+        return Notary(self.store, keys, targets=seal.targets, announce=jobs.carry_seal, every_links=seal.every_links)
+
+    def rereader(self) -> Rereader:
+        """Who proves stored blobs again and again."""
+        seal = self.settings.seal
+        return Rereader(self.store, self.archive, days=seal.reread_days, megabytes_a_second=seal.reread_megabytes)
 
     async def close(self) -> None:
         """Give back what is shared."""

@@ -38,6 +38,7 @@ from agent.settings_asterisk import AsteriskSettings
 from agent.settings_base import Networks, Port, Section
 from agent.settings_lines import SipSettings
 from agent.settings_providers import ProviderSettings
+from agent.settings_seal import SealSettings
 
 _CODE = re.compile("[0-9*#A-D]{2,8}")
 _BUCKETS = ("s3://", "gs://", "az://")
@@ -257,6 +258,7 @@ class Settings(BaseSettings):
     log_format: str = Field("text", pattern="^(text|json)$", description="text for people, json for machines.")
     database: DatabaseSettings = DatabaseSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    seal: SealSettings = SealSettings()
     jobs: JobSettings = JobSettings()
     siprec: SiprecSettings = SiprecSettings()
     sip: SipSettings = SipSettings()

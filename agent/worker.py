@@ -57,6 +57,7 @@ async def run_worker(settings: Settings, kind: str) -> None:
 
 
 async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
+    from agent.archive.outposts import Outposts
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
     from agent.sip.assembler import Assembler
@@ -74,6 +75,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     reader = NotificationReader(parts.store, parts.archive, parts.intake, known)
     jobs.register(app, jobs.READ_NOTIFICATIONS, reader.read)
     jobs.register(app, jobs.FETCH_RECORDINGS, RecordingFetcher(parts.store, parts.intake, known, fetched).fetch)
+    jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
     mine: Mapping[str, str] = {"parse": "parse", "link": "link", "host": jobs.host_queue(settings.host)}
     return [mine[name] for name in settings.jobs.queues] or list(mine.values())
 

@@ -117,6 +117,27 @@ class _BucketObject:
             raise ArchiveUnavailable(f"The bucket does not answer: {error}.") from error
 
 
+def put_once(url: str, name: str, content: bytes) -> None:
+    """Write a small object that nobody has written before; the same content again is no error. Blocks.
+
+    Raises:
+        ArchiveUnavailable: the bucket does not take it.
+        BlobAltered: another content lies under this name.
+    """
+    try:
+        store = obstore.store.from_url(url)
+        try:
+            obstore.put(store, name, content, mode="create")
+        except (FileExistsError, obstore.exceptions.AlreadyExistsError):
+            there = bytes(obstore.get(store, name).bytes())
+        else:
+            return
+    except Exception as error:  # obstore's errors have no base of their own
+        raise ArchiveUnavailable(f"The bucket does not take a seal: {error}.") from error
+    if there != content:
+        raise BlobAltered(f"Another content lies under {name} in the bucket.")
+
+
 class Archive:
     """Seals plain bytes into blobs and opens them again. All methods block: call them in a thread."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.archive.sealing import RangeSource, SealedReader
-from agent.errors import BlobAltered, BlobMissing
+from agent.errors import ArchiveUnavailable, BlobAltered, BlobMissing
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _KEY_BYTES = 32
@@ -29,6 +29,7 @@ _FEW = 4 * _CHUNK  # up to here it is not worth starting processes
 MISSING = "it is missing"
 CHANGED = "its stored bytes were changed"
 OTHER_PLAIN = "its plain bytes are not those that were digested"
+UNREAD = "it cannot be read"
 NOT_OPENED = "its row does not fit its stored bytes: it does not open under its key"
 
 
@@ -82,7 +83,7 @@ class _File:
 
 
 def problem_of(open_blob: Opener, content: Content) -> str:
-    """What is wrong with one blob in words, or an empty string. `ArchiveUnavailable` is the caller's to handle."""
+    """What is wrong with one blob in words, or an empty string."""
     try:
         source = open_blob(content.name)
         if _digest(_stored(source), b"").hex() != content.name:
@@ -96,6 +97,8 @@ def problem_of(open_blob: Opener, content: Content) -> str:
         return MISSING
     except BlobAltered:
         return NOT_OPENED
+    except ArchiveUnavailable as error:
+        return f"{UNREAD}: {error.what}"
 
 
 def _stored(source: RangeSource) -> Iterator[bytes]:

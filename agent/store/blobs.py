@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import SealedBlob
@@ -22,6 +23,17 @@ COLUMNS = (
     blob.c.master_key,
     blob.c.wrapped_key,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueBlob:
+    """A blob whose stored bytes were not looked at for long; ``fault`` is what was wrong then."""
+
+    id: int
+    blob: SealedBlob
+    is_erased: bool
+    fault: str
+
 
 # What a link states of a blob.
 STATED = (
@@ -80,6 +92,13 @@ async def find_last_link(connection: AsyncConnection) -> tuple[int, bytes]:
     return (row.sequence, row.digest) if row else (0, b"")
 
 
+async def find_digest(connection: AsyncConnection, sequence: int) -> bytes | None:
+    """The digest of one link."""
+    query = select(chain_link.c.digest).where(chain_link.c.sequence == sequence)
+    found: bytes | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
 async def append_links(connection: AsyncConnection, links: Sequence[dict[str, Any]]) -> None:
     """Add links (sequence, blob_id or erasure_id, previous, digest, chained_at) and mark their blobs as chained."""
     await connection.execute(insert(chain_link), list(links))
@@ -118,3 +137,34 @@ async def count_unchained(connection: AsyncConnection, since: datetime) -> int:
     """How many blobs were committed before ``since`` and still wait for their link."""
     query = text("SELECT count(*) FROM blob WHERE NOT chained AND created_at < :since")
     return int((await connection.execute(query, {"since": since})).scalar_one())
+
+
+async def list_due(connection: AsyncConnection, before: datetime, limit: int) -> list[DueBlob]:
+    """Blobs that were last looked at before then, oldest first."""
+    query = (
+        select(blob.c.id, blob.c.erased_at, blob.c.fault, *COLUMNS)
+        .where(blob.c.checked_at < before)
+        .order_by(blob.c.checked_at)
+        .limit(limit)
+    )
+    return [
+        DueBlob(id=row.id, blob=sealed(row), is_erased=row.erased_at is not None, fault=row.fault)
+        for row in await connection.execute(query)
+    ]
+
+
+async def save_checks(connection: AsyncConnection, found: Sequence[tuple[int, str]]) -> None:
+    """Note what was found at each of these blobs; empty: it is as it should be."""
+    statement = (
+        update(blob)
+        .where(blob.c.id == bindparam("b_id"))
+        .values(checked_at=func.clock_timestamp(), fault=bindparam("b_fault"))
+    )
+    if found:
+        await connection.execute(statement, [{"b_id": one, "b_fault": fault} for one, fault in found])
+
+
+async def list_faulty(connection: AsyncConnection, limit: int = 1000) -> list[tuple[str, str]]:
+    """Names and faults of blobs that are not as they were stored."""
+    query = select(blob.c.name, blob.c.fault).where(blob.c.fault != "").order_by(blob.c.id).limit(limit)
+    return [(row.name, row.fault) for row in await connection.execute(query)]

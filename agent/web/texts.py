@@ -245,6 +245,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "source_unreachable": ("не отвечает", "unreachable"),
     "source_folder_missing": ("нет папки", "folder missing"),
     "source_stopped": ("остановлен", "stopped"),
+    "source_damaged": ("повреждён", "damaged"),
     # Errors
     "error_403": ("Нет доступа", "No access"),
     "error_403_lead": ("Эта страница не для вашей роли.", "This page is not for your role."),
