@@ -14,6 +14,7 @@ from agent.store.engine import Store
 log = structlog.get_logger()
 
 EVERY_S = 30.0  # a host is called silent after `agent.store.hosts.SILENT`, four times as long
+ROUNDS = 6  # signs in a row before one judges others: after an outage of the database they too must be heard again
 
 
 class Presence:
@@ -24,20 +25,28 @@ class Presence:
 
     async def run(self) -> None:
         """Work for ever; a database that is away is waited for."""
+        rounds = 0
         while True:
             try:
-                await self.work()
+                await self.give_sign()
+                rounds += 1
+                if rounds > ROUNDS:
+                    await self.judge()
             except Unavailable as error:
+                rounds = 0
                 log.warning("presence_not_told", reason=str(error))
             except Exception:  # a bug here must not end the recording of everybody
                 log.exception("presence_failed")
             await asyncio.sleep(EVERY_S)
 
-    async def work(self) -> None:
-        """Give a sign, then look for those who do not."""
+    async def give_sign(self) -> None:
+        """Say that this host lives, and have pages show who has just fallen silent."""
         async with self._store.begin() as connection:
             await hosts.beat(connection, self._host)
             await hosts.tell_silent(connection, timedelta(seconds=EVERY_S))
+
+    async def judge(self) -> None:
+        """End the calls of hosts that were given up."""
         async with self._store.begin() as connection:
             ended = await hosts.give_up(connection)
         if ended:

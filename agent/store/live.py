@@ -23,8 +23,8 @@ _LAST_DIGITS = 10  # by which a number nobody has normalised yet is found, whate
 class LiveCall:
     """A call that is being recorded now: the capture it lies in, and on which host.
 
-    ``is_handled`` says whether the viewer may listen in and pause: a manager only in a call of his own. ``silent_since``
-    is when its host was last heard, where that is too long ago.
+    ``is_handled`` says whether the viewer may listen in and pause: a manager only in a call of his own.
+    ``silent_since`` is when its host was last heard, where that is too long ago.
     """
 
     interaction_id: int

@@ -116,7 +116,7 @@ async def test_codes_are_told_by_name_and_stream_also_in_a_pause_and_after_a_dea
             began = time.time()
             press(caller, ports[0], "*", stamp=1600)  # half a code each: none
             press(callee, ports[1], "7", stamp=1600)
-            time.sleep(0.005)  # a pause that is known late takes its whole millisecond
+            await asyncio.sleep(0.005)  # a pause that is known late takes its whole millisecond
             press(callee, ports[1], "*7", stamp=8000)
             await until(lambda: codes_of(bench))
             (event,) = bench.kinds(CaptureEventKind.CODE)

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
+from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
 from agent.model import CapturedCall, CapturedParty, Disposition, IdentityKind, UserRole
-from agent.sip.presence import Presence
+from agent.sip.presence import ROUNDS, Presence
 from agent.store import history, hosts, live
 from agent.store.engine import Store
 from agent.store.history import Entry
@@ -41,6 +42,13 @@ async def age(store: Store, name: str, by: timedelta) -> None:
         await connection.execute(old.values(created_at=func.now() - by))
 
 
+async def look_around(store: Store, name: str) -> None:
+    """What the service of a host does twice a minute."""
+    presence = Presence(store, name)
+    await presence.give_sign()
+    await presence.judge()
+
+
 async def entry_of(store: Store, number: int) -> Entry:
     async with store.begin() as connection:
         (one,) = await history.load_entries(connection, [number])
@@ -64,9 +72,9 @@ async def test_a_call_says_that_its_host_is_silent(store: Store, gone: Intake) -
     assert await silent(store, number) == [False], "nobody knows the host yet; the call is new"
     await age(store, gone._host, MINUTES)
     assert await silent(store, number) == [True]
-    await Presence(store, "other").work()
+    await look_around(store, "other")
     assert (await entry_of(store, number)).call.disposition is Disposition.IN_PROGRESS  # type: ignore[union-attr]
-    await Presence(store, gone._host).work()
+    await look_around(store, gone._host)
     assert await silent(store, number) == [False]
 
 
@@ -75,7 +83,7 @@ async def test_a_host_that_never_said_a_word_is_not_waited_for_either(store: Sto
     async with store.begin() as connection:
         old = update(interaction).where(interaction.c.id == number).values(created_at=func.now() - DAYS)
         await connection.execute(old)
-    await Presence(store, "other").work()
+    await look_around(store, "other")
     entry = await entry_of(store, number)
     assert entry.call is not None
     assert (entry.call.disposition, entry.call.truncated) == (Disposition.NO_ANSWER, True)
@@ -85,7 +93,7 @@ async def test_after_a_day_its_calls_end_once_with_the_last_sign(store: Store, g
     answered = datetime.now(UTC) - DAYS
     number = await gone.open_call(call("day", answered=answered))
     await age(store, gone._host, DAYS)
-    await asyncio.gather(*(Presence(store, f"other {name}").work() for name in range(4)))
+    await asyncio.gather(*(look_around(store, f"other {name}") for name in range(4)))
     entry = await entry_of(store, number)
     assert entry.call is not None
     assert (entry.call.disposition, entry.call.truncated) == (Disposition.ANSWERED, True)
@@ -93,7 +101,7 @@ async def test_after_a_day_its_calls_end_once_with_the_last_sign(store: Store, g
     assert abs(datetime.now(UTC) - DAYS - entry.call.ended) < timedelta(minutes=1)
     assert entry.interaction.flags == (hosts.LOST_FLAG,)
     assert await silent(store, number) == []
-    await Presence(store, "other").work()
+    await look_around(store, "other")
     assert await entry_of(store, number) == entry
 
 
@@ -101,9 +109,9 @@ async def test_a_host_that_returns_has_the_last_word(store: Store, gone: Intake)
     one = call("back")
     number = await gone.open_call(one)
     await age(store, gone._host, DAYS)
-    await Presence(store, "other").work()
+    await look_around(store, "other")
     assert (await entry_of(store, number)).interaction.flags == (hosts.LOST_FLAG,)
-    await Presence(store, gone._host).work()
+    await look_around(store, gone._host)
     ended = replace(
         one, answered=one.started, ended=one.started + MINUTES, disposition=Disposition.ANSWERED, truncated=True
     )
@@ -127,8 +135,8 @@ async def test_a_call_that_went_on_all_the_time_goes_on(store: Store, gone: Inta
     one = call("cut off", answered=datetime.now(UTC) - DAYS)
     number = await gone.open_call(one)
     await age(store, gone._host, DAYS)
-    await Presence(store, "other").work()
-    await Presence(store, gone._host).work()
+    await look_around(store, "other")
+    await look_around(store, gone._host)
     await gone.update_call(one)
     entry = await entry_of(store, number)
     assert entry.call is not None
@@ -145,7 +153,7 @@ async def test_what_another_recorder_has_is_neither_ended_nor_taken_back(
     other = replace(one, capture_id="20261123-other")
     await intake.open_call(other)
     await age(store, gone._host, DAYS)
-    await Presence(store, intake._host).work()
+    await look_around(store, intake._host)
     assert await silent(store, number) == [False], "one of two recorders is left"
     ended = replace(other, answered=one.started, ended=datetime.now(UTC), disposition=Disposition.ANSWERED)
     await intake.close_call(ended)
@@ -158,3 +166,37 @@ async def test_what_another_recorder_has_is_neither_ended_nor_taken_back(
     assert (entry.call.disposition, entry.call.ended) == (Disposition.ANSWERED, ended.ended)
     assert not entry.call.truncated
     assert sorted(entry.captures) == ["closed", "closed"]
+
+
+async def test_after_an_outage_others_are_given_time_to_be_heard(
+    store: Store, gone: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is judged by one who has only just come back himself; then he judges, and a database away stops nothing."""
+    number = await gone.open_call(call("outage"))
+    await age(store, gone._host, DAYS)
+    signs, done = 0, asyncio.Event()
+    monkeypatch.setattr("agent.sip.presence.EVERY_S", 0)
+    give_sign, judge = Presence.give_sign, Presence.judge
+
+    async def counted(self: Presence) -> None:
+        nonlocal signs
+        signs += 1
+        if signs == 3:
+            raise DatabaseUnavailable("away")
+        await give_sign(self)
+
+    async def judged(self: Presence) -> None:
+        await judge(self)
+        done.set()
+
+    monkeypatch.setattr(Presence, "give_sign", counted)
+    monkeypatch.setattr(Presence, "judge", judged)
+    task = asyncio.create_task(Presence(store, "back").run())
+    async with asyncio.timeout(30):
+        await done.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert signs >= 3 + ROUNDS + 1
+    entry = await entry_of(store, number)
+    assert entry.call is not None
+    assert entry.call.truncated
