@@ -9,6 +9,7 @@ from itertools import groupby
 
 from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Mark, MarkKind, Role
 from agent.store.history import CallFacts, Entry
+from agent.store.hosts import LOST
 from agent.store.interactions import Party
 from agent.store.links import BY_RULE
 from agent.store.messages import Attachment
@@ -225,6 +226,8 @@ def _outcome(disposition: Disposition, direction: Direction | None) -> str:
 def _silence(captures: Sequence[str]) -> str:
     if OPEN in captures:
         return "recording_open"
+    if LOST in captures:
+        return "recording_lost"
     return "recording_waits" if any(state != ASSEMBLED for state in captures) else "recording_none"
 
 

@@ -102,6 +102,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "transcript_empty": ("Речи в записи не распознано.", "No speech was recognised in the recording."),
     "recording_waits": ("Запись собирается.", "The recording is being put together."),
     "recording_copy": ("То же записано ещё раз:", "The same, recorded once more:"),
+    "recording_lost": (
+        "Запись лежит на машине, которую не слышно; она появится здесь, когда та вернётся.",
+        "The recording lies on a machine that is not heard; it will be here when that returns.",
+    ),
     "recording_open": ("Разговор записывается.", "The call is being recorded."),
     "recording_none": ("Записи нет.", "There is no recording."),
     "note_mixed": (

@@ -17,8 +17,11 @@ from agent.sip.presence import ROUNDS, Presence
 from agent.store import history, hosts, live
 from agent.store.engine import Store
 from agent.store.history import Entry
+from agent.store.hosts import LOST_FLAG
 from agent.store.rights import Viewer
 from agent.store.schema import capture, host, interaction
+from agent.web.entries import Names, view
+from agent.web.texts import Texts
 
 BOSS = Viewer(account_id=0, role=UserRole.SUPERVISOR, employee_id=None)
 MINUTES, DAYS = timedelta(minutes=5), timedelta(days=1, minutes=1)
@@ -99,8 +102,10 @@ async def test_after_a_day_its_calls_end_once_with_the_last_sign(store: Store, g
     assert (entry.call.disposition, entry.call.truncated) == (Disposition.ANSWERED, True)
     assert entry.call.ended is not None
     assert abs(datetime.now(UTC) - DAYS - entry.call.ended) < timedelta(minutes=1)
-    assert entry.interaction.flags == (hosts.LOST_FLAG,)
+    assert entry.interaction.flags == (LOST_FLAG,)
     assert await silent(store, number) == []
+    assert view(entry, Names(employees={}, clients={}), transcribes=True).silence == "recording_lost"  # type: ignore[union-attr]
+    assert LOST_FLAG not in Texts("ru").reason(LOST_FLAG)
     await look_around(store, "other")
     assert await entry_of(store, number) == entry
 
@@ -110,7 +115,7 @@ async def test_a_host_that_returns_has_the_last_word(store: Store, gone: Intake)
     number = await gone.open_call(one)
     await age(store, gone._host, DAYS)
     await look_around(store, "other")
-    assert (await entry_of(store, number)).interaction.flags == (hosts.LOST_FLAG,)
+    assert (await entry_of(store, number)).interaction.flags == (LOST_FLAG,)
     await look_around(store, gone._host)
     ended = replace(
         one, answered=one.started, ended=one.started + MINUTES, disposition=Disposition.ANSWERED, truncated=True
@@ -171,7 +176,7 @@ async def test_what_another_recorder_has_is_neither_ended_nor_taken_back(
 async def test_after_an_outage_others_are_given_time_to_be_heard(
     store: Store, gone: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is judged by one who has only just come back himself; then he judges, and a database away stops nothing."""
+    """Who has only just come back himself judges nobody yet; a database that is away stops nothing."""
     number = await gone.open_call(call("outage"))
     await age(store, gone._host, DAYS)
     signs, done = 0, asyncio.Event()
