@@ -29,6 +29,7 @@ PEERS: dict[str, Peer] = {
     "dovecot": Peer(executables=("dovecot",), package="dovecot-imapd"),
     "espeak-ng": Peer(executables=("espeak-ng",), package="espeak-ng"),
     "ffmpeg": Peer(executables=("ffmpeg",), package="ffmpeg"),
+    "kamailio": Peer(executables=("kamailio",), package="kamailio"),
     "mbsync": Peer(executables=("mbsync",), package="isync"),
     "openssl": Peer(executables=("openssl",), package="openssl"),
     "sipp": Peer(executables=("sipp",), package="sip-tester"),

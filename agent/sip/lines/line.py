@@ -8,6 +8,7 @@ calls and we.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -37,6 +38,7 @@ _CHANGES = {
     pj.PJSIP_INV_STATE_CONFIRMED: TALKING,
     pj.PJSIP_INV_STATE_DISCONNECTED: GONE,
 }
+_UNREGISTER_S = 2.0
 _HURRY_S = 15  # after which a process that should have ended is ended by the kernel
 
 
@@ -184,6 +186,12 @@ class PjPhone:
         """Unregister and drop every object before the library goes: one that outlives it ends in an assertion."""
         self._todo.clear()
         with suppress(pj.Error):
+            self._account.setRegistration(False)
+            until = time.monotonic() + _UNREGISTER_S
+            while self._account.getInfo().regIsActive and time.monotonic() < until:
+                self._endpoint.libHandleEvents(10)
+        self._todo.clear()
+        with suppress(pj.Error):
             self._account.shutdown()
         del self._account, self._silence
         self._endpoint.libDestroy()
@@ -249,13 +257,14 @@ class PjPhone:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """The library tells of its beginning before it can be told not to."""
+    """The library tells of its beginning before it can be told not to, by the buffers of C."""
     kept = os.dup(1)
-    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - its descriptor is wanted
+    with Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), 1)
     try:
         yield
     finally:
+        ctypes.CDLL(None).fflush(None)
         os.dup2(kept, 1)
         os.close(kept)
 
