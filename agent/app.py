@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from agent.processes import ChildProcess
 from agent.settings import Settings
 from agent.sip.commands import CommandDesk
 from agent.sip.courierprocess import CourierProcess
+from agent.sip.lines.linecalls import KeyRules
 from agent.sip.lines.supervisor import Lines
 from agent.sip.listening import ListeningPost
 from agent.sip.pauser import Pauser
@@ -174,19 +176,25 @@ class Service:
 
     def _start_lines(self) -> None:
         assert self._taps is not None
-        self._lines = Lines(self._settings.sip, self._taps, mask_dtmf=self._settings.siprec.mask_dtmf)
+        mask, codes = self._settings.siprec.mask_dtmf, _codes(self._settings)
+        keys = KeyRules(mask=mask, codes=codes, on_code=self._on_code)
+        self._lines = Lines(self._settings.sip, self._taps, keys=keys)
         self._lines.start()
         self._stack.push_async_callback(self._lines.stop)
 
     def _on_capture_event(self, event: CaptureEvent) -> None:
-        if event.kind is CaptureEventKind.CODE and event.capture_id is not None and self._desk is not None:
-            self._desk.enter(event.capture_id, CommandKind(event.text), event.at)
+        if event.kind is CaptureEventKind.CODE and event.capture_id is not None:
+            self._on_code(event.capture_id, event.text, event.at)
         if event.kind is not CaptureEventKind.FIRST_PACKET or event.capture_id is None or event.stream is None:
             return
         if self._taps is not None and (tap := self._taps.find(event.capture_id)):
             tap.heard.add(event.stream)
         elif self._siprec is not None:
             self._siprec.first_packet(event.capture_id, event.stream)
+
+    def _on_code(self, capture_id: str, name: str, at: datetime) -> None:
+        if self._desk is not None:
+            self._desk.enter(capture_id, CommandKind(name), at)
 
     async def _start_smtp(self, parts: Parts) -> None:
         server = SmtpServer(self._settings.smtp, parts.intake)

@@ -2,8 +2,8 @@
 
 The first line of its input is a JSON object: registrar, user, secret, tone (Hz it speaks), policy (what it does with a
 call: answer, ring, early, or a status such as 486). Then one order a line: call, hang_up, answer, hold, unhold, press,
-policy. It tells what happens, one JSON object a line, with the time; what it hears is written to the WAV file ``heard``,
-if that is given.
+policy. It tells what happens, one JSON object a line, with the time; what it hears is written to ``heard``,
+a WAV file, if that is given.
 """
 
 from __future__ import annotations

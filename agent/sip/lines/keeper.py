@@ -22,7 +22,7 @@ import agent
 from agent.errors import Misconfigured, Unavailable
 from agent.model import SourceState
 from agent.settings_lines import LineSettings, SipSettings
-from agent.sip.lines.linecalls import LineCalls
+from agent.sip.lines.linecalls import KeyRules, LineCalls
 from agent.sip.lines.network import resolve
 from agent.sip.lines.state import occupancy, registration_state, source_of
 from agent.sip.lines.words import (
@@ -60,11 +60,11 @@ class LineKeeper:
         taps: Taps,
         *,
         on_state: OnState,
-        mask_dtmf: bool = False,
+        keys: KeyRules = KeyRules(),  # noqa: B008 - frozen
         module: str = MODULE,
     ) -> None:
         self._settings, self._sip, self._on_state, self._module = settings, sip, on_state, module
-        self._calls = LineCalls(settings, taps, self._order, mask_dtmf=mask_dtmf)
+        self._calls = LineCalls(settings, taps, self._order, keys=keys)
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._state: tuple[SourceState, str] | None = None

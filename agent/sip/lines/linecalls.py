@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
 import structlog
 
 from agent.settings_lines import LineSettings
+from agent.sip.lines.codes import Codes
 from agent.sip.lines.state import NOT_RECORDED, answered_call, ended_call, flagged, lost_call, ringing_call
 from agent.sip.lines.words import (
     ANSWERED,
@@ -31,13 +33,25 @@ from agent.sip.taps import Tap, Taps
 log = structlog.get_logger()
 
 Order = Callable[..., None]
+OnCode = Callable[[str, str, datetime], None]
+"""Hears of a capture in which somebody has entered a code: its name, and when."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRules:
+    """What is done about keys pressed in a call: with ``mask`` never written down; ``codes`` are told to ``on_code``."""
+
+    mask: bool = False
+    codes: Mapping[str, str] = field(default_factory=dict)
+    on_code: OnCode = lambda capture_id, name, at: None
 
 
 class LineCalls:
     """Those that go on. ``order`` speaks to the line's process."""
 
-    def __init__(self, settings: LineSettings, taps: Taps, order: Order, *, mask_dtmf: bool) -> None:
-        self._settings, self._taps, self._order, self._mask_dtmf = settings, taps, order, mask_dtmf
+    def __init__(self, settings: LineSettings, taps: Taps, order: Order, *, keys: KeyRules) -> None:
+        self._settings, self._taps, self._order, self._keys = settings, taps, order, keys
+        self._codes: dict[tuple[str, str], Codes] = {}  # call and side → what was pressed there
         self._open: dict[str, Tap] = {}
         self._files: dict[tuple[str, str], int] = {}  # call and side → index of its sound file
         self._closing: set[asyncio.Task[None]] = set()
@@ -73,7 +87,11 @@ class LineCalls:
         elif fact.kind == HELD and key in self._files:
             tap.set_active(self._files[key], active=bool(fact.data.get("active")), at=fact.at)
         elif fact.kind == KEY:
-            tap.add_key(CHANNELS[side], "" if self._mask_dtmf else fact.text("digit")[:1], at=fact.at)
+            digit = fact.text("digit")[:1]
+            tap.add_key(CHANNELS[side], "" if self._keys.mask else digit, at=fact.at)
+            code = self._codes.setdefault(key, Codes(self._keys.codes)).press(digit, fact.at)
+            if code is not None:
+                self._keys.on_code(tap.capture_id, code, fact.at)
 
     def _begin(self, fact: LineFact) -> None:
         """The call goes on whatever happens here: a full disk costs the recording, not the conversation."""
@@ -91,7 +109,8 @@ class LineCalls:
 
     def _end(self, tap: Tap, fact: LineFact) -> None:
         call = ended_call(tap.call, fact)
-        if call.answered and self._settings.record and not self._forget(fact.call):
+        files = self._forget(fact.call)
+        if call.answered and self._settings.record and not files:
             call = flagged(call, NOT_RECORDED)
         self._open.pop(fact.call, None)
         task = asyncio.create_task(tap.close(call, by=fact.text("by") or "line"))
@@ -100,6 +119,7 @@ class LineCalls:
 
     def _forget(self, call: str) -> int:
         """How many sound files the call had."""
+        self._codes = {key: codes for key, codes in self._codes.items() if key[0] != call}
         mine = [key for key in self._files if key[0] == call]
         for key in mine:
             del self._files[key]
@@ -110,6 +130,7 @@ class LineCalls:
         lost = list(self._open.items())
         self._open.clear()
         self._files.clear()
+        self._codes.clear()
         if lost:
             log.error("line_calls_cut_short", line=self._settings.name, calls=len(lost))
         for _, tap in lost:

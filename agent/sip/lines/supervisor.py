@@ -7,6 +7,7 @@ import asyncio
 from agent.model import SourceState
 from agent.settings_lines import SipSettings
 from agent.sip.lines.keeper import LineKeeper, OnState
+from agent.sip.lines.linecalls import KeyRules
 from agent.sip.lines.state import source_of
 from agent.sip.taps import Taps
 
@@ -14,11 +15,11 @@ from agent.sip.taps import Taps
 class Lines:
     """One a service; calls are carried from `start` on, whether or not anybody watches."""
 
-    def __init__(self, settings: SipSettings, taps: Taps, *, mask_dtmf: bool = False) -> None:
+    def __init__(self, settings: SipSettings, taps: Taps, *, keys: KeyRules = KeyRules()) -> None:  # noqa: B008 - frozen
         self._on_state: OnState | None = None
         self._states: dict[str, tuple[SourceState, str]] = {}
         self.keepers = {
-            source_of(one.name): LineKeeper(one, settings, taps, on_state=self._note, mask_dtmf=mask_dtmf)
+            source_of(one.name): LineKeeper(one, settings, taps, on_state=self._note, keys=keys)
             for one in settings.line
         }
 
