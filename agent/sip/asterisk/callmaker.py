@@ -142,7 +142,7 @@ def _call(
     answered = talks[0].start if talks else taken[1] if taken else None
     conversation = scene.conversation_of(key)
     flags = [FOUND] if any(one.found for one in tree if one.is_real) else []
-    flags += [LOST] if ended and any(one.lost and not one.destroyed for one in channels) else []
+    flags += [LOST] if ended and not taken and any(one.lost and not one.destroyed for one in channels) else []
     flags += [JOINED] if taken and not talks else []
     flags += [CROWDED] if len(seats) > MOST_CHANNELS else []
     is_inbound = not is_extension(seats[0].value, scene.digits)

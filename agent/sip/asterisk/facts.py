@@ -81,7 +81,7 @@ class Facts:
         """A channel is not there any more, and its end was not seen; until ``heard`` it would have been."""
         channel = self.channels.get(channel_id)
         if channel is not None and channel.destroyed is None:
-            channel.lost = max(channel.last, heard)
+            channel.lost = max(channel.last, heard) + timedelta(milliseconds=1)  # what began just then did begin
 
     def drop(self, channel_ids: Iterable[str]) -> None:
         """Forget channels that are over, and what only they were part of."""
