@@ -7,7 +7,7 @@ durable, and accepting it again changes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,8 @@ from agent.model import (
     MailboxPosition,
     ParsedMessage,
 )
-from agent.store import evidence, hosts, incoming, interactions, mailboxes, messages, notices, recordings, threads
+from agent.store import evidence, hosts, incoming, interactions, mailboxes, notices, recordings
+from agent.store.accepted import ReadMail, accept_mails
 from agent.store.engine import Store
 from agent.store.incoming import SealedMail
 from agent.store.mailboxes import FolderCopy
@@ -210,28 +211,20 @@ class Intake:
 
         Returns the interaction's id.
         """
-        async with self._store.begin() as connection:
-            interaction_id = await messages.lock_logical_key(connection, parsed.logical_key)
-            if interaction_id is None:
-                (proof,) = await evidence.find_evidence(connection, [evidence_id])
-                interaction_id = await self._insert_message(connection, parsed, proof.received)
-            await evidence.mark_read(connection, evidence_id, interaction_id)
-            return interaction_id
+        return (await self.accept_messages([(evidence_id, parsed)]))[evidence_id]
 
-    async def _insert_message(self, connection: AsyncConnection, parsed: ParsedMessage, received: datetime) -> int:
-        started = _plausible(parsed.sent, received)
-        interaction_id = await interactions.insert_interaction(connection, InteractionKind.MESSAGE, started)
-        thread_id = await threads.find_or_merge_thread(
-            connection,
-            own_id=parsed.message_id,
-            referenced_ids=(*parsed.references, *parsed.in_reply_to),
-            subject=parsed.subject,
-        )
-        await messages.insert_message(connection, interaction_id, parsed, thread_id=thread_id)
-        await interactions.merge_parties(connection, interaction_id, parsed.parties)
-        await interactions.add_flags(connection, interaction_id, parsed.problems)
-        await jobs.defer(connection, [_link_job([interaction_id])])
-        return interaction_id
+    async def accept_messages(self, read: Sequence[tuple[int, ParsedMessage]]) -> Mapping[int, int]:
+        """The same for many at once, all or none: evidence → interaction."""
+        async with self._store.begin() as connection:
+            received = await evidence.find_received(connection, [evidence_id for evidence_id, _ in read])
+            mails = [
+                ReadMail(evidence_id=one, message=parsed, started=_plausible(parsed.sent, received[one]))
+                for one, parsed in read
+            ]
+            accepted = await accept_mails(connection, mails)
+            if accepted.new:
+                await jobs.defer(connection, [_link_job(list(accepted.new))])
+        return accepted.interactions
 
     async def reject_evidence(self, evidence_id: int, problem: str) -> None:
         """Nothing could be read of it: it stays as it is and is shown to a person with the reason."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from agent.model import CapturedMail, MailboxPosition, ParsedMessage, SourceState
@@ -21,8 +21,8 @@ class EvidenceStore(Protocol):
 class MessageStore(Protocol):
     """Takes what was read of an evidence (`agent.intake.Intake`)."""
 
-    async def accept_message(self, evidence_id: int, message: ParsedMessage) -> int:
-        """Store the message and return the id of its interaction; doing it twice changes nothing."""
+    async def accept_messages(self, read: Sequence[tuple[int, ParsedMessage]]) -> Mapping[int, int]:
+        """Store messages, all or none; evidence → interaction. Doing it twice changes nothing."""
         ...
 
     async def reject_evidence(self, evidence_id: int, problem: str) -> None:

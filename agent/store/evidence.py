@@ -105,6 +105,12 @@ async def find_known(
     return {row.key for row in rows}, {row.fingerprint for row in rows}
 
 
+async def find_received(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, datetime]:
+    """When each of these came in."""
+    query = select(evidence.c.id, evidence.c.received_at).where(evidence.c.id.in_(ids))
+    return {row.id: row.received_at for row in await connection.execute(query)}
+
+
 async def mark_read(connection: AsyncConnection, evidence_id: int, interaction_id: int) -> None:
     """Note which interaction the evidence became."""
     values = {"state": EvidenceState.READ, "interaction_id": interaction_id, "problem": ""}

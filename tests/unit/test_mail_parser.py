@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -66,14 +66,14 @@ async def test_a_fault_stops_neither_the_batch_nor_the_next_attempt(
     ids = await intake.store_evidence(
         [mail(str(n), b"Subject: %d\r\nMessage-ID: <%d@y>\r\n\r\n" % (n, n)) for n in (6, 7)]
     )
-    accept = intake.accept_message
+    accept = intake.accept_messages
 
-    async def failing(evidence_id: int, message: ParsedMessage) -> int:
-        if evidence_id == ids[0]:
+    async def failing(read: Sequence[tuple[int, ParsedMessage]]) -> Mapping[int, int]:
+        if ids[0] in dict(read):
             raise DatabaseUnavailable("The database does not answer.")
-        return await accept(evidence_id, message)
+        return await accept(read)
 
-    monkeypatch.setattr(intake, "accept_message", failing)
+    monkeypatch.setattr(intake, "accept_messages", failing)
     with pytest.raises(DatabaseUnavailable):
         await parser.parse(ids)
     assert [one.state for one in await stored(store, ids)] == [EvidenceState.STORED, EvidenceState.READ]

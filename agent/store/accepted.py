@@ -1,0 +1,154 @@
+"""A batch of mails that were read, on its way into the history: a few statements, however many mails there are.
+
+Rows travel as one JSON document each statement, so neither the driver nor SQLAlchemy handles them one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import TextClause, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import Text
+
+from agent.model import EvidenceState, InteractionKind, ParsedMessage
+from agent.store.schema import message
+from agent.store.threads import Wanted, find_or_merge_threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMail:
+    """What was read of a piece of evidence; ``started`` is the time it stands at in the history."""
+
+    evidence_id: int
+    message: ParsedMessage
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """Evidence → interaction, and which interactions are new, in the order of the mails."""
+
+    interactions: Mapping[int, int]
+    new: tuple[int, ...]
+
+
+def _of_rows(sql: str) -> TextClause:
+    return text(sql).bindparams(bindparam("rows", type_=JSONB))
+
+
+_LOCK = text("SELECT count(pg_advisory_xact_lock(hashtextextended(key, 7))) FROM unnest(:keys) AS key").bindparams(
+    bindparam("keys", type_=ARRAY(Text))
+)
+_NEW_IDS = text("SELECT nextval(pg_get_serial_sequence('interaction', 'id')) FROM generate_series(1, :count)")
+_INTERACTIONS = _of_rows(
+    """
+    INSERT INTO interaction (id, kind, started_at, flags) OVERRIDING SYSTEM VALUE
+    SELECT id, kind, started_at, ARRAY(SELECT jsonb_array_elements_text(flags))
+    FROM jsonb_to_recordset(:rows) AS r(id bigint, kind text, started_at timestamptz, flags jsonb)
+    """
+)
+_MESSAGES = _of_rows(
+    """
+    INSERT INTO message (interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text,
+                         html)
+    SELECT interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text, html
+    FROM jsonb_to_recordset(:rows)
+         AS r(interaction_id bigint, logical_key text, thread_id bigint, message_id text, subject text, category text,
+              category_reason text, text text, html text)
+    """
+)
+_PARTIES = _of_rows(
+    """
+    INSERT INTO party (interaction_id, ordinal, position, kind, value, name)
+    SELECT interaction_id, ordinal, position, kind, value, name
+    FROM jsonb_to_recordset(:rows)
+         AS r(interaction_id bigint, ordinal smallint, position text, kind text, value text, name text)
+    """
+)
+_ATTACHMENTS = _of_rows(
+    """
+    INSERT INTO attachment (interaction_id, part, name, media_type, size, sha256)
+    SELECT interaction_id, part, name, media_type, size, sha256
+    FROM jsonb_to_recordset(:rows)
+         AS r(interaction_id bigint, part smallint, name text, media_type text, size bigint, sha256 text)
+    """
+)
+_READ = _of_rows(
+    """
+    UPDATE evidence SET state = r.state, interaction_id = r.interaction_id, problem = ''
+    FROM jsonb_to_recordset(:rows) AS r(id bigint, state text, interaction_id bigint)
+    WHERE evidence.id = r.id
+    """
+)
+
+
+async def accept_mails(connection: AsyncConnection, mails: Sequence[ReadMail]) -> Accepted:
+    """Each mail becomes a message, or one more piece of evidence of the message it is a copy of.
+
+    Copies that come at the same time wait for each other by their logical keys, which are locked in their order, so
+    that two batches never wait for one another.
+    """
+    keys = sorted({one.message.logical_key for one in mails})
+    await connection.execute(_LOCK, {"keys": keys})
+    query = select(message.c.logical_key, message.c.interaction_id).where(message.c.logical_key.in_(keys))
+    known: dict[str, int] = {row.logical_key: row.interaction_id for row in await connection.execute(query)}
+    fresh = {one.message.logical_key: one for one in reversed(mails) if one.message.logical_key not in known}
+    firsts = [one for one in mails if fresh.get(one.message.logical_key) is one]
+    ids = await _insert(connection, firsts)
+    known |= {one.message.logical_key: number for one, number in zip(firsts, ids, strict=True)}
+    became = {one.evidence_id: known[one.message.logical_key] for one in mails}
+    rows = [{"id": one, "state": EvidenceState.READ, "interaction_id": number} for one, number in became.items()]
+    await connection.execute(_READ, {"rows": rows})
+    return Accepted(interactions=became, new=tuple(ids))
+
+
+async def _insert(connection: AsyncConnection, mails: Sequence[ReadMail]) -> list[int]:
+    if not mails:
+        return []
+    ids = [int(one) for one in (await connection.execute(_NEW_IDS, {"count": len(mails)})).scalars()]
+    wanted = [
+        Wanted(ids=(one.message_id, *one.references, *one.in_reply_to), subject=one.subject)
+        for one in (mail.message for mail in mails)
+    ]
+    thread_ids = await find_or_merge_threads(connection, wanted)
+    pairs = list(zip(ids, mails, strict=True))
+    await connection.execute(_INTERACTIONS, {"rows": [_interaction_row(number, one) for number, one in pairs]})
+    await connection.execute(
+        _MESSAGES,
+        {"rows": [_message_row(number, one.message, thread_ids[at]) for at, (number, one) in enumerate(pairs)]},
+    )
+    for statement, rows in (
+        (_PARTIES, [row for number, one in pairs for row in _party_rows(number, one.message)]),
+        (_ATTACHMENTS, [row for number, one in pairs for row in _attachment_rows(number, one.message)]),
+    ):
+        if rows:
+            await connection.execute(statement, {"rows": rows})
+    return ids
+
+
+def _interaction_row(number: int, one: ReadMail) -> dict[str, Any]:
+    flags = list(dict.fromkeys(one.message.problems))
+    return {"id": number, "kind": InteractionKind.MESSAGE, "started_at": one.started.isoformat(), "flags": flags}
+
+
+def _message_row(number: int, one: ParsedMessage, thread_id: int) -> dict[str, Any]:
+    names = ("logical_key", "message_id", "subject", "category", "category_reason", "text", "html")
+    return {"interaction_id": number, "thread_id": thread_id} | {name: getattr(one, name) for name in names}
+
+
+def _party_rows(number: int, one: ParsedMessage) -> list[dict[str, Any]]:
+    names = ("position", "kind", "value", "name")
+    return [
+        {"interaction_id": number, "ordinal": ordinal} | {name: getattr(party, name) for name in names}
+        for ordinal, party in enumerate(one.parties)
+    ]
+
+
+def _attachment_rows(number: int, one: ParsedMessage) -> list[dict[str, Any]]:
+    names = ("part", "name", "media_type", "size", "sha256")
+    return [{"interaction_id": number} | {name: getattr(each, name) for name in names} for each in one.attachments]
