@@ -8,7 +8,7 @@ make every call and every mail wait for each other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -130,7 +130,14 @@ async def load_seals(store: Store) -> list[Seal]:
     return [make_seal(one.statement, one.signature, one.tokens) for one in stored]
 
 
-async def verify(store: Store, archive: Archive, *, contents: bool = True, book: SealBook | None = None) -> Verdict:
+async def verify(
+    store: Store,
+    archive: Archive,
+    *,
+    contents: bool = True,
+    book: SealBook | None = None,
+    on_progress: Callable[[int, float], None] = lambda links, part: None,
+) -> Verdict:
     """Walk the whole chain of an installation; with ``contents`` also read every stored byte.
 
     Seals are believed by this machine's own keys unless a ``book`` with others, such as were kept elsewhere, is given.
@@ -138,12 +145,15 @@ async def verify(store: Store, archive: Archive, *, contents: bool = True, book:
     if book is None:
         book = SealBook(SealKey.publics(archive.keys.folder))
         book.add(await load_seals(store), outside=False)
+    async with store.begin() as connection:
+        length = max(1, (await blobs.find_last_link(connection))[0])
     check = ContentCheck(archive.open_stored) if contents else None
     proof = Proof(book, contents=check, unwrap=archive.keys.unwrap)
     try:
         async for rows in batches(store):
             if not await asyncio.to_thread(proof.feed, [record_of(row) for row in rows]):
                 break
+            on_progress(proof.links, proof.links / length)
         return await asyncio.to_thread(proof.finish)
     finally:
         if check is not None:

@@ -16,6 +16,7 @@ from agent.archive.statements import BLOB, canonical
 from agent.errors import Unreadable
 
 CHAIN, KEYS, SEALS, PUBLIC_KEY = "chain.jsonl", "keys.jsonl", "seals.jsonl", "seal-key.pem"
+PROOF, MANIFEST, HANDOUT_KIND = "proof.jsonl", "manifest.json", "cardline export"  # of what is handed out
 _LONGEST_LINE = 16 * 1024 * 1024  # an act of erasure over a scattered history of a million links
 _DIGEST_BYTES = 32
 

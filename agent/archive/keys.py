@@ -51,6 +51,19 @@ class KeyRing:
                 keys = {1: _make_key(folder / "master-0001.key")}
         return cls(folder, keys)
 
+    @classmethod
+    def open(cls, folder: Path) -> KeyRing:
+        """Read a key folder, or a copy of one, and change nothing.
+
+        Raises:
+            MasterKeyMissing: there is no key in it.
+            Misconfigured: a key file is damaged or readable by others.
+        """
+        keys = {_number(path): read_key_file(path) for path in sorted(folder.glob("master-*.key"))}
+        if not keys:
+            raise MasterKeyMissing(f"There is no master key in {folder}.")
+        return cls(folder, keys)
+
     @property
     def current(self) -> int:
         """Number of the key that wraps new blobs."""

@@ -24,11 +24,6 @@ class Witness:
     stamps: list[Stamp]
 
     @property
-    def is_independent(self) -> bool:
-        """Whether more than the installation's own key speaks for it."""
-        return self.outside or bool(self.stamps)
-
-    @property
     def stamped(self) -> datetime | None:
         """The earliest time at which an authority saw it."""
         return min((stamp.at for stamp in self.stamps), default=None)
@@ -43,10 +38,12 @@ class SealBook:
         self._roots = roots
         self._by_statement: dict[bytes, Witness] = {}
         self._by_length: defaultdict[int, list[Witness]] = defaultdict(list)
+        self._vouched: set[bytes] | None = None
         self.problems: list[str] = []
 
     def add(self, seals: Iterable[Seal], *, outside: bool) -> None:
         """Take seals in; those that are not good become problems in words."""
+        self._vouched = None
         taken = sorted(seals, key=lambda seal: seal.number)
         good = [seal for seal in taken if self._take(seal, outside=outside)]
         if not outside:
@@ -58,8 +55,22 @@ class SealBook:
 
     def beyond(self, length: int) -> Witness | None:
         """The seal that vouches for the most links, if those are more than ``length``."""
-        longest = max(self._by_length, default=0)
-        return self._by_length[longest][0] if longest > length else None
+        return self._by_length[self.reach][0] if self.reach > length else None
+
+    @property
+    def reach(self) -> int:
+        """How many links the longest of them vouches for."""
+        return max(self._by_length, default=0)
+
+    def is_independent(self, witness: Witness) -> bool:
+        """Whether more than the installation's own key speaks for it: it was kept outside, an authority stamped it, or
+        a later seal of which that is true names it, directly or through those between."""
+        if self._vouched is None:
+            self._vouched = set()
+            for one in sorted(self._by_statement.values(), key=lambda each: each.seal.number, reverse=True):
+                if one.outside or one.stamps or one.seal.digest in self._vouched:
+                    self._vouched |= {one.seal.digest, one.seal.previous}
+        return witness.seal.digest in self._vouched
 
     def __len__(self) -> int:
         return len(self._by_statement)

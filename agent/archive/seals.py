@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,8 @@ _KIND = "cardline seal"
 _VERSION = 1
 _MOST_BYTES = 64 * 1024 * 1024
 _MARK = b'{"seal"'
+_PEM_BLOCK = re.compile(b"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+_MOST_PEM_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,19 +187,26 @@ def to_pem(key: Ed25519PublicKey) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def read_public_key(path: Path) -> Ed25519PublicKey:
-    """A public key from a PEM file.
+def read_public_keys(path: Path) -> list[Ed25519PublicKey]:
+    """The public keys of a PEM file: one, or several where a key was renewed.
 
     Raises:
-        Misconfigured: there is none, or it is of another kind.
+        Misconfigured: there is none, or one is of another kind.
     """
     remedy = "Name the file that `cardline seal key` printed."
     try:
-        key = load_pem_public_key(path.read_bytes())
+        blocks = _PEM_BLOCK.findall(path.read_bytes()[:_MOST_PEM_BYTES])
     except OSError as error:
         raise Misconfigured(f"{path} cannot be read: {error.strerror}.", remedy=remedy) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise Misconfigured(f"{path} is no public key in PEM form.", remedy=remedy) from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise Misconfigured(f"{path} is no Ed25519 key.", remedy=remedy)
-    return key
+    found = []
+    for block in blocks:
+        try:
+            key = load_pem_public_key(block)
+        except (ValueError, UnsupportedAlgorithm):
+            raise Misconfigured(f"A public key in {path} is damaged.", remedy=remedy) from None
+        if not isinstance(key, Ed25519PublicKey):
+            raise Misconfigured(f"A key in {path} is no Ed25519 key.", remedy=remedy)
+        found.append(key)
+    if not found:
+        raise Misconfigured(f"There is no public key in {path}.", remedy=remedy)
+    return found

@@ -1,5 +1,6 @@
-"""RFC 3161: an authority says that a seal existed at a time. The only file that knows the library for it, which
-is imported where it is needed: most processes never ask an authority.
+"""RFC 3161: an authority says that a seal existed at a time. The only file that knows the library for it.
+
+That, and HTTP, are imported where they are needed: a proof offline starts at once, and most never meet an authority.
 
 The token is the authority's whole answer (TimeStampResp, DER), as `openssl ts -verify -in` takes it. It stamps
 SHA-256(statement ‖ signature) of the seal.
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import aiohttp
 from cryptography.x509 import Certificate, load_der_x509_certificate, load_pem_x509_certificates
 
 from agent.archive.seals import Seal
@@ -67,6 +67,8 @@ async def fetch_token(url: str, seal: Seal, roots: Sequence[Certificate] = ()) -
 
 
 async def _post(url: str, body: bytes) -> bytes:
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
     try:
         async with (

@@ -146,7 +146,7 @@ class Proof:
             seal_problems=tuple(self._seals.problems),
             erased=tuple(self._erased),
             sealed=self._matched[-1] if self._matched else None,
-            independent=next((one for one in reversed(self._matched) if one.is_independent), None),
+            independent=next((one for one in reversed(self._matched) if self._seals.is_independent(one)), None),
         )
 
     def _step(self, record: Record) -> None:
