@@ -10,6 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.commandline.base import State, console, fail, in_database, read_settings, run
+from agent.commandline.erase import erase
+from agent.commandline.export import export
+from agent.commandline.seal import chain, seal
+from agent.commandline.verify import verify
 from agent.errors import CardlineError, Misconfigured
 from agent.logs import configure_logging
 from agent.model import UserRole
@@ -26,6 +30,11 @@ app.add_typer(keys, name="keys")
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
 app.add_typer(database, name="database")
+app.add_typer(seal, name="seal")
+app.add_typer(chain, name="chain")
+app.command()(verify)
+app.command()(erase)
+app.command()(export)
 
 
 @app.callback()
@@ -81,29 +90,6 @@ def doctor() -> None:
         table.add_row(marks[finding.level], escape(finding.subject), escape(finding.text))
     console.print(table, soft_wrap=False)
     raise typer.Exit(any(finding.level == "fault" for finding in findings))
-
-
-@app.command()
-def verify() -> None:
-    """Prove that nothing in the archive was changed or removed: every link of the chain and every stored byte."""
-    from agent.archive.chain import verify as verify_chain
-    from agent.parts import Parts, reach_database
-    from agent.store.migrate import migrate
-
-    async def check() -> bool:
-        settings = read_settings()
-        async with reach_database(settings) as url:
-            await migrate(url)
-            parts = Parts(settings, url)
-            verdict = await verify_chain(parts.store, parts.archive)
-            await parts.close()
-        if verdict.first_bad is None:
-            console.print(f"All {verdict.links} links hold.")
-            return True
-        console.print(f"{verdict.links} links hold. Link {verdict.first_bad} does not: {escape(verdict.problem)}.")
-        return False
-
-    raise typer.Exit(0 if run(check()) else 1)
 
 
 @keys.command("show")
