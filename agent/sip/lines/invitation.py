@@ -67,7 +67,7 @@ def read_invitation(raw: bytes, account: Mapping[str, Any]) -> Invitation:
     if is_outbound and not _DIALLED.match(dialled):
         return Invitation(refusal=404, why="the manager called the line without a number to dial")
     callee = dialled if is_outbound else extension
-    name = name_in(request.header("from"))
+    name = _name(request)
     return Invitation(
         caller=caller,
         caller_name=name if name != caller else "",
@@ -81,6 +81,11 @@ def read_invitation(raw: bytes, account: Mapping[str, Any]) -> Invitation:
         user_agent=request.header("user-agent"),
         diverted=diverted_from(request),
     )
+
+
+def _name(request: Request) -> str:
+    """The display name of the caller, which is UTF-8 (RFC 3261, 7.3.1); headers are carried as Latin-1."""
+    return name_in(request.header("from")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _caller(request: Request) -> str:
@@ -110,7 +115,7 @@ def _shown(request: Request, is_outbound: bool) -> str:
     and show its name."""
     if is_outbound or _is_private(request):
         return ""
-    number, name = number_of(uri_in(request.header("from"))), name_in(request.header("from"))
+    number, name = number_of(uri_in(request.header("from"))), _name(request)
     return _UNQUOTABLE.sub("", f"{name} {number}" if name and name != number else number).strip()[:80]
 
 

@@ -39,7 +39,7 @@ OnCode = Callable[[str, str, datetime], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRules:
-    """What is done about keys pressed in a call: with ``mask`` never written down; ``codes`` are told to ``on_code``."""
+    """What is done about keys pressed: with ``mask`` they are never written down; ``codes`` are told to ``on_code``."""
 
     mask: bool = False
     codes: Mapping[str, str] = field(default_factory=dict)
