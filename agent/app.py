@@ -22,6 +22,8 @@ from agent import jobs
 from agent.archive.chain import Chainer
 from agent.errors import Unavailable
 from agent.mail.imap import Mailbox
+from agent.mail.imap.oauth import Logins
+from agent.mail.imap.tokens import TokenStore
 from agent.mail.sandbox import Sandbox
 from agent.mail.smtp import SmtpServer
 from agent.model import SourceState
@@ -234,8 +236,15 @@ class Service:
         return await self._providers.door.take(request.name, hook, address=request.address)
 
     async def _start_mailboxes(self, parts: Parts) -> None:
+        logins = Logins(TokenStore(self._settings.data_dir / "tokens", parts.archive.keys))
         for settings in self._settings.mailbox:
-            mailbox = Mailbox(settings, parts.intake, parts.store, on_state=self._note_mailbox(parts.store))
+            mailbox = Mailbox(
+                settings,
+                parts.intake,
+                parts.store,
+                on_state=self._note_mailbox(parts.store),
+                token=logins.source(settings),
+            )
             mailbox.start()
             self._stack.push_async_callback(mailbox.stop)
 

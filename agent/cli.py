@@ -12,6 +12,7 @@ from rich.table import Table
 from agent.commandline.base import State, console, fail, in_database, read_settings, run
 from agent.commandline.erase import erase
 from agent.commandline.export import export
+from agent.commandline.mailbox import mailbox
 from agent.commandline.seal import chain, seal
 from agent.commandline.verify import verify
 from agent.errors import CardlineError, Misconfigured
@@ -35,6 +36,7 @@ app.add_typer(chain, name="chain")
 app.command()(verify)
 app.command()(erase)
 app.command()(export)
+app.add_typer(mailbox, name="mailbox")
 
 
 @app.callback()
