@@ -74,7 +74,8 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     known, fetched = providers_of(settings), settings.data_dir / "fetched"
     reader = NotificationReader(parts.store, parts.archive, parts.intake, known)
     jobs.register(app, jobs.READ_NOTIFICATIONS, reader.read)
-    jobs.register(app, jobs.FETCH_RECORDINGS, RecordingFetcher(parts.store, parts.intake, known, fetched).fetch)
+    fetcher = RecordingFetcher(parts.store, parts.archive, parts.intake, known, fetched)
+    jobs.register(app, jobs.FETCH_RECORDINGS, fetcher.fetch)
     jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
     mine: Mapping[str, str] = {"parse": "parse", "link": "link", "host": jobs.host_queue(settings.host)}
     return [mine[name] for name in settings.jobs.queues] or list(mine.values())

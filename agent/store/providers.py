@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -104,8 +105,10 @@ async def note_poll_problem(connection: AsyncConnection, provider: str, problem:
     await _note(connection, provider, poll_problem=problem)
 
 
-async def _note(connection: AsyncConnection, provider: str, **values: object) -> None:
-    await connection.execute(update(provider_status).where(provider_status.c.provider == provider).values(**values))
+async def _note(connection: AsyncConnection, provider: str, **values: Any) -> None:
+    statement = insert(provider_status).values(provider=provider, **values)
+    key = provider_status.c.provider
+    await connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=values))
 
 
 # --- Recordings -------------------------------------------------------------------------------------------------------

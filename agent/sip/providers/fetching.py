@@ -19,13 +19,14 @@ from typing import Protocol
 
 import structlog
 
+from agent.archive.blobs import Archive
 from agent.errors import CardlineError, UnreadableSound
 from agent.model import CapturedCall
 from agent.sip.providers.calls import build_call
 from agent.sip.providers.egress import AddressForbidden, AnswerTooLarge, ProviderRefused, ProviderUnreachable
 from agent.sip.providers.notification import RecordingReference
 from agent.sip.providers.preset import Api, File, Provider
-from agent.sip.providers.reading import Calls, tell_all
+from agent.sip.providers.reading import Calls, keep_unreadable, tell_all
 from agent.store import notifications, providers, recordings
 from agent.store.engine import Store
 from agent.store.providers import GIVEN_UP, KEPT, ProviderRecording
@@ -36,6 +37,7 @@ _FILE_SECONDS = 600.0
 _AT_ONCE, _MOST_A_JOB = 3, 60
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)
 _OUR_PAUSE = timedelta(minutes=2)
+_UNREADABLE_ATTEMPTS = 8  # an hour: a file may be unfinished at first
 _LEFT_SECONDS = 3600.0  # a file of a worker that was killed
 _THEIRS = (AddressForbidden, AnswerTooLarge, ProviderRefused, ProviderUnreachable, UnreadableSound)
 
@@ -51,8 +53,10 @@ class Keeper(Calls, Protocol):
 class RecordingFetcher:
     """Does the job `jobs.FETCH_RECORDINGS`. ``folder`` is for files on their way."""
 
-    def __init__(self, store: Store, intake: Keeper, known: Mapping[str, Provider], folder: Path) -> None:
-        self._store, self._intake, self._known, self._folder = store, intake, known, folder
+    def __init__(
+        self, store: Store, archive: Archive, intake: Keeper, known: Mapping[str, Provider], folder: Path
+    ) -> None:
+        self._store, self._archive, self._intake, self._known, self._folder = store, archive, intake, known, folder
         self.pause = _FIRST_PAUSE
 
     async def fetch(self) -> None:
@@ -95,8 +99,21 @@ class RecordingFetcher:
             path = Path(folder) / "recording"
             limit = provider.settings.recording_max_mb * 1_000_000
             await api.egress.download(file.address, path, limit=limit, within=_FILE_SECONDS, form=file.form)
-            number = await self._intake.keep_recording(call, path, reference=one.reference)
+            try:
+                number = await self._intake.keep_recording(call, path, reference=one.reference)
+            except UnreadableSound as error:
+                if one.attempts < _UNREADABLE_ATTEMPTS:
+                    raise
+                await self._give_up_unreadable(provider, one, path, str(error))
+                return
         await self._settle(one, number)
+
+    async def _give_up_unreadable(self, provider: Provider, one: ProviderRecording, path: Path, problem: str) -> None:
+        """It stays what it is: the file is kept for a person, who may know what it is."""
+        key, now = f"recording:{one.call_key}:{one.reference}", datetime.now(UTC)
+        with await asyncio.to_thread(path.open, "rb") as file:
+            await keep_unreadable(self._store, self._archive, provider.source, key, file, received=now, problem=problem)
+        await self._give_up(one, problem)
 
     async def _call(self, provider: Provider, call_key: str) -> CapturedCall | None:
         async with self._store.begin() as connection:
@@ -127,17 +144,17 @@ class RecordingFetcher:
                 await providers.postpone(connection, one, due=now + pause, problem=problem)
             log.info("recording_postponed", provider=one.provider, seconds=pause.total_seconds(), reason=problem)
             return
-        await self._say_given_up(one, problem)
-        async with self._store.begin() as connection:
-            await providers.settle(connection, one, state=GIVEN_UP, problem=problem)
-        log.error("recording_given_up", provider=one.provider, reason=problem)
+        await self._give_up(one, problem)
 
-    async def _say_given_up(self, one: ProviderRecording, problem: str) -> None:
+    async def _give_up(self, one: ProviderRecording, problem: str) -> None:
         provider = self._known.get(one.provider)
         call = await self._call(provider, one.call_key) if provider is not None else None
         if call is not None:
             flag = f"the provider's recording could not be had: {problem}"
             await self._intake.update_call(replace(call, flags=(*call.flags, flag)))
+        async with self._store.begin() as connection:
+            await providers.settle(connection, one, state=GIVEN_UP, problem=problem)
+        log.error("recording_given_up", provider=one.provider, reason=problem)
 
 
 async def _find(provider: Provider, one: ProviderRecording, api: Api) -> File:

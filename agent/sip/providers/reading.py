@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -100,22 +100,9 @@ class NotificationReader:
         return notifications.READ, found.call_key
 
     async def _keep_unreadable(self, one: StoredNotification, problem: str) -> None:
-        """Sealed as it came, and on the page of what is to be sorted."""
-        source, key = self._known[one.told.provider].source, f"notification:{one.id}"
         raw = f"{one.told.tail}?{one.told.query}\r\n\r\n".encode(errors="replace") + one.told.body
-        sealed = await asyncio.to_thread(self._archive.seal, raw, media_type="application/octet-stream")
-        async with self._store.begin() as connection:
-            blob_id = await blobs.save_blob(connection, sealed, source=source)
-            values: dict[str, Any] = {
-                "source": source,
-                "key": key,
-                "blob_id": blob_id,
-                "received_at": one.received,
-                "state": EvidenceState.UNREADABLE,
-                "problem": problem,
-            }
-            if await evidence.insert_evidence(connection, **values) is None:
-                await blobs.take_back_blob(connection, blob_id)
+        source, key = self._known[one.told.provider].source, f"notification:{one.id}"
+        await keep_unreadable(self._store, self._archive, source, key, raw, received=one.received, problem=problem)
         log.warning("notification_unreadable", provider=one.told.provider, notification_id=one.id, problem=problem)
 
     async def make_call(self, provider: Provider, call_key: str, *, abandoned_at: datetime | None = None) -> None:
@@ -164,6 +151,32 @@ class NotificationReader:
             is_news |= await providers.add_recording(connection, wanted, due=due)
         if is_news and due <= now:  # the others are ordered when they are due
             await jobs.defer(connection, [fetch_job()])
+
+
+async def keep_unreadable(
+    store: Store,
+    archive: Archive,
+    source: str,
+    key: str,
+    content: bytes | BinaryIO,
+    *,
+    received: datetime,
+    problem: str,
+) -> None:
+    """Seal what could not be read as it came, once; it is shown on the page of what is to be sorted."""
+    sealed = await asyncio.to_thread(archive.seal, content, media_type="application/octet-stream")
+    async with store.begin() as connection:
+        blob_id = await blobs.save_blob(connection, sealed, source=source)
+        values: dict[str, Any] = {
+            "source": source,
+            "key": key,
+            "blob_id": blob_id,
+            "received_at": received,
+            "state": EvidenceState.UNREADABLE,
+            "problem": problem,
+        }
+        if await evidence.insert_evidence(connection, **values) is None:
+            await blobs.take_back_blob(connection, blob_id)
 
 
 def fetch_job() -> jobs.Job:
