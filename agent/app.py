@@ -30,6 +30,7 @@ from agent.model import SourceState
 from agent.parts import Parts, database, prepare_data_dir
 from agent.processes import ChildProcess
 from agent.settings import Settings
+from agent.sip.asterisk.source import AsteriskSource
 from agent.sip.commands import CommandDesk
 from agent.sip.courierprocess import CourierProcess
 from agent.sip.lines.linecalls import KeyRules
@@ -72,6 +73,7 @@ class Service:
         self._siprec: RecordingServer | None = None
         self._taps: Taps | None = None
         self._lines: Lines | None = None
+        self._asterisk: list[AsteriskSource] = []
         self._desk: CommandDesk | None = None
         self._providers: Providers | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,11 +106,12 @@ class Service:
         self._stack.push_async_callback(parts.close)
         parts.archive.sweep()
         self._stack.push_async_callback(self._cancel_tasks)
-        if settings.siprec.enabled or settings.sip.line:
+        if settings.siprec.enabled or settings.sip.line or settings.asterisk:
             recorder, courier = await self._start_recorder(parts, notices)
             if settings.siprec.enabled:
                 await self._start_siprec(recorder, courier)
             self._start_lines()
+            self._start_asterisk()
         if settings.smtp.enabled:
             await self._start_smtp(parts)
         if settings.provider:
@@ -137,6 +140,8 @@ class Service:
             self._background(self._providers.poller.run())
         if self._lines is not None:
             self._lines.watch(self._note_source(parts.store))
+        for asterisk in self._asterisk:
+            asterisk.watch(self._note_source(parts.store))
         await self._start_mailboxes(parts)
         await self._start_workers(url)
         self._background(Chainer(parts.store).run())
@@ -178,11 +183,24 @@ class Service:
 
     def _start_lines(self) -> None:
         assert self._taps is not None
-        mask, codes = self._settings.siprec.mask_dtmf, _codes(self._settings)
-        keys = KeyRules(mask=mask, codes=codes, on_code=self._on_code)
-        self._lines = Lines(self._settings.sip, self._taps, keys=keys)
+        self._lines = Lines(self._settings.sip, self._taps, keys=self._key_rules)
         self._lines.start()
         self._stack.push_async_callback(self._lines.stop)
+
+    def _start_asterisk(self) -> None:
+        assert self._taps is not None
+        digits = self._settings.extension_digits
+        for settings in self._settings.asterisk:
+            source = AsteriskSource(settings, self._taps, digits=digits, keys=self._key_rules)
+            source.start()
+            self._stack.push_async_callback(source.stop)
+            self._asterisk.append(source)
+
+    @property
+    def _key_rules(self) -> KeyRules:
+        """What is done about keys pressed where no packets tell of them."""
+        mask, codes = self._settings.siprec.mask_dtmf, _codes(self._settings)
+        return KeyRules(mask=mask, codes=codes, on_code=self._on_code)
 
     def _on_capture_event(self, event: CaptureEvent) -> None:
         if event.kind is CaptureEventKind.CODE and event.capture_id is not None:

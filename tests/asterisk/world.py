@@ -63,7 +63,7 @@ class World:
             if channel and (event["type"] == "ChannelCreated" or channel["id"] in self.channels):
                 self.channels[channel["id"]] = channel
                 self.linkedids.setdefault(channel["id"], channel["id"])
-        kind, bridge = event["type"], event.get("bridge")
+        kind, bridge = event["type"], event.get("bridge", {})
         if kind == "ChannelDestroyed":
             self.channels.pop(event["channel"]["id"], None)
         elif kind == "Dial" and event.get("caller"):

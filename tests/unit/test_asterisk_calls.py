@@ -138,7 +138,7 @@ def test_whoever_comes_in_the_middle_finds_the_calls_that_go_on(data: st.DataObj
         world.take(event)
     at = datetime.fromisoformat(events[cut - 1]["timestamp"])
     channels = [view for one in world.channels.values() if (view := read_channel(one, at=at)) is not None]
-    bridges = [view for one in world.bridges.values() if (view := read_bridge(one)) is not None]
+    bridges = [room for one in world.bridges.values() if (room := read_bridge(one)) is not None]
     state.find(channels, bridges, {one.id: world.linkedids[one.id] for one in channels}, at=at)
     expected = new_state()
     feed(expected, events[:cut])
@@ -224,7 +224,9 @@ def test_anything_may_come(data: object) -> None:
 @given(data=st.data(), name=st.sampled_from(TRACES))
 def test_a_field_of_any_kind_spoils_nothing(data: st.DataObject, name: str) -> None:
     state = new_state()
-    odd = st.none() | st.integers() | st.text(max_size=400) | st.just([]) | st.just({}) | st.just({"id": "\x00"})
+    odd: st.SearchStrategy[object] = (
+        st.none() | st.integers() | st.text(max_size=400) | st.just([]) | st.just({}) | st.just({"id": "\x00"})
+    )
     for _, whole in EVENTS[name]:
         event = dict(whole)
         if data.draw(st.booleans()):

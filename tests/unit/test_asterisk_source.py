@@ -16,15 +16,18 @@ import pytest
 from agent.model import CapturedCall, Disposition, SourceState
 from agent.settings_asterisk import AsteriskSettings
 from agent.sip.asterisk.callmaker import FOUND, LOST
-from agent.sip.asterisk.source import AsteriskSource, Patience
+from agent.sip.asterisk.following import Patience
+from agent.sip.asterisk.source import AsteriskSource
 from agent.sip.calls import captured_call, stream_plans
-from agent.sip.journal import read_journal
+from agent.sip.journal import KEY, read_journal
+from agent.sip.lines.linecalls import KeyRules
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.sounding import holds
 from agent.sip.taps import Taps
 from tests.asterisk.pbx import SECRET, USER, FakeAsterisk, fake_asterisk
+from tests.asterisk.world import ticks
 
-QUICK = Patience(linger=0.3, silent=0.5, first_pause=0.05, longest_pause=0.1, refused_pause=0.1, look_every=30)
+QUICK = Patience(linger=0.3, silent=0.5, try_again=(0.05, 0.1), first_pause=0.05, longest_pause=0.1, refused_pause=0.1)
 FAST = 10.0  # times as fast as the trace
 
 
@@ -51,12 +54,15 @@ class Bench:
     taps: Taps
     teller: Teller
     states: list[tuple[SourceState, str]] = field(default_factory=list)
+    keys: KeyRules = field(default_factory=KeyRules)
 
     def source(self, patience: Patience = QUICK, **settings: Any) -> AsteriskSource:
         given = {"name": "office", "url": self.pbx.url, "user": USER, "secret": SECRET, **settings}
-        return AsteriskSource(
-            AsteriskSettings.model_validate(given), self.taps, digits=5, on_state=self._note, patience=patience
+        source = AsteriskSource(
+            AsteriskSettings.model_validate(given), self.taps, digits=5, keys=self.keys, patience=patience
         )
+        source.watch(self._note)
+        return source
 
     def _note(self, source: str, state: SourceState, detail: str) -> None:
         assert source == "asterisk:office" and SECRET not in detail
@@ -209,7 +215,7 @@ async def test_what_cannot_be_tapped_is_a_flag_and_leaves_nothing(bench: Bench, 
     bench.pbx.refusals[refused] = status
     async with running(bench.source()):
         await bench.is_running()
-        await bench.pbx.play("inbound_answered", until=2)
+        await bench.pbx.play("inbound_answered", until=2, speed=FAST)
         await until(lambda: any("could not be recorded" in flag for flag in bench.calls()[0].flags))
         await until(lambda: not bench.pbx.leftovers)
         assert all(SECRET not in flag for flag in bench.calls()[0].flags)
@@ -223,7 +229,7 @@ async def test_a_refusal_that_passes_is_tried_again(bench: Bench) -> None:
     bench.pbx.refusals["POST snoop"] = 500
     async with running(bench.source()):
         await bench.is_running()
-        playing = asyncio.create_task(bench.pbx.play("inbound_answered"))
+        playing = asyncio.create_task(bench.pbx.play("inbound_answered", speed=3))
         await until(lambda: sum(path.endswith("snoop") for _, path, _ in bench.pbx.requests) >= 2)
         bench.pbx.refusals.clear()
         await until(lambda: len(bench.pbx.tapped) == 2)
@@ -236,7 +242,7 @@ async def test_a_channel_that_is_slow_to_enter_the_application_is_waited_for(ben
     bench.pbx.refusals["POST addChannel"] = 409
     async with running(bench.source()):
         await bench.is_running()
-        playing = asyncio.create_task(bench.pbx.play("inbound_answered", until=3))
+        playing = asyncio.create_task(bench.pbx.play("inbound_answered", until=3, speed=3))
         await until(lambda: sum(path.endswith("addChannel") for _, path, _ in bench.pbx.requests) >= 3)
         bench.pbx.refusals.clear()
         await until(lambda: len(bench.pbx.tapped) == 2)
@@ -346,7 +352,7 @@ async def test_a_killed_run_s_leftovers_are_removed_and_its_call_gets_a_new_capt
         await until(lambda: len(bench.pbx.tapped) == 2 and not before & set(bench.pbx.leftovers))
         await bench.pbx.play("inbound_answered", since=5.5, speed=1)
         await until(lambda: len(bench.teller.ended) == 1)
-    first, second = bench.calls()
+    first, second = sorted(bench.calls(), key=lambda call: call.capture_id in bench.teller.ended)
     assert first.key == second.key == "1795317594.0" and first.capture_id != second.capture_id
     assert second.flags == (FOUND,) and second.disposition is Disposition.ANSWERED
     assert [one.value for one in second.parties] == ["79161234567", "101"] and len(bench.packets(second)) == 2
@@ -379,6 +385,25 @@ async def test_a_stop_takes_the_taps_away(bench: Bench) -> None:
     await bench.taps.stop()
     (call,) = bench.calls()
     assert call.truncated and call.disposition is Disposition.ANSWERED
+
+
+async def test_keys_are_marks_and_a_code_is_told_at_once(bench: Bench) -> None:
+    codes: list[tuple[str, str]] = []
+    bench.keys = KeyRules(mask=True, codes={"*1": "pause"}, on_code=lambda capture, name, at: codes.append((name, "")))
+    async with running(bench.source()):
+        await bench.is_running()
+        await bench.pbx.play("inbound_answered", until=2, speed=FAST)
+        await until(lambda: len(bench.pbx.tapped) == 2)
+        for digit in "7*1":
+            channel = bench.pbx.world.channels["1795317594.1"]
+            at = ticks(datetime.now(UTC), 0)
+            event = {"type": "ChannelDtmfReceived", "timestamp": at, "digit": digit, "channel": channel}
+            await bench.pbx.happen({**event, "duration_ms": 120})
+        await until(lambda: len(codes) == 1)
+        await bench.pbx.play("inbound_answered", since=2, speed=FAST)
+        (call,) = await bench.all_ended()
+    pressed = [fact.data for fact in read_journal(bench.folder / str(call.capture_id)) if fact.kind == KEY]
+    assert codes == [("pause", "")] and pressed == [{"channel": 1, "digit": ""}] * 3  # masked
 
 
 async def test_a_full_disk_ends_nothing(bench: Bench) -> None:

@@ -60,6 +60,7 @@ class Event:
     status: str = ""
     dialstring: str = ""
     cause: int | None = None
+    digit: str = ""  # a key that was pressed
     by: str = ""  # who transferred, the channel
     target: str = ""  # where to, an extension
 
@@ -83,6 +84,7 @@ def read_event(data: Any, *, shift: timedelta = timedelta()) -> Event | None:
         status=_text(data, "dialstatus"),
         dialstring=_text(data, "dialstring"),
         cause=cause if isinstance(cause, int) and not isinstance(cause, bool) else None,
+        digit=_text(data, "digit")[:1],
         by=ids.get("transferer_first_leg") or ids.get("channel", ""),
         target=_text(data, "exten") or (views["transfer_target"].number if "transfer_target" in views else ""),
     )

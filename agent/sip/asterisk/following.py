@@ -20,11 +20,25 @@ from agent.sip.asterisk.ari import Ari
 from agent.sip.asterisk.callmaker import Conversation, Leg
 from agent.sip.asterisk.numbers import HIDDEN
 from agent.sip.asterisk.tapping import CODECS, LegTap
+from agent.sip.lines.codes import Codes
+from agent.sip.lines.linecalls import KeyRules
 from agent.sip.taps import Tap
 
 log = structlog.get_logger()
 
-_TRY_AGAIN_S = (0.2, 1.0, 3.0)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for what, in seconds."""
+
+    linger: float = 1.0  # after a call's last channel has gone, for events that come late
+    silent: float = 2.0  # for the first packet
+    try_again: tuple[float, ...] = (0.2, 1.0, 3.0)  # after a leg could not be tapped
+    first_pause: float = 0.5  # before connecting again; doubled each time
+    longest_pause: float = 30.0
+    refused_pause: float = 30.0  # after a refused login: fail2ban is common
+    look_every: float = 60.0  # at everything that is there, should an event ever have been lost
+    farewell: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +60,7 @@ class _Stream:
 
     channel: str
     index: int
+    seat: int
     port: int
     who: str
     held: datetime | None
@@ -62,10 +77,12 @@ class FollowedCall:
         settings: AsteriskSettings,
         *,
         connection: Callable[[], Connection | None],
-        silent_s: float,
+        patience: Patience,
+        keys: KeyRules,
         background: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
     ) -> None:
-        self._tap, self._settings, self._silent_s = tap, settings, silent_s
+        self._tap, self._settings, self._patience, self._keys = tap, settings, patience, keys
+        self._codes: dict[str, Codes] = {}
         self._connection, self._background = connection, background
         self._streams: dict[str, _Stream] = {}
         self._seats: dict[str, int] = {}  # person to channel of the recording, for good
@@ -84,6 +101,16 @@ class FollowedCall:
                 self._begin(leg, conversation.call)
             self._hold(leg)
         self._tell(conversation.call)
+
+    def press(self, channel: str, digit: str, at: datetime) -> None:
+        """Somebody on a channel pressed a key; it is no part of the sound."""
+        stream = self._streams.get(channel)
+        if stream is None or not digit:
+            return
+        self._tap.add_key(stream.seat, "" if self._keys.mask else digit, at=at)
+        code = self._codes.setdefault(channel, Codes(self._keys.codes)).press(digit, at)
+        if code is not None:
+            self._keys.on_code(self._tap.capture_id, code, at)
 
     def check(self, there: Collection[str]) -> None:
         """After a reconnection: streams whose channels at the PBX are gone begin anew with the next `update`."""
@@ -115,7 +142,7 @@ class FollowedCall:
         except OSError as error:
             self._flag(f"{leg.who} could not be recorded: {error.strerror or error}")
             return
-        stream = _Stream(channel=leg.channel, index=index, port=port, who=leg.who, held=None)
+        stream = _Stream(channel=leg.channel, index=index, seat=seat, port=port, who=leg.who, held=None)
         self._streams[leg.channel] = stream
         stream.task = self._background(self._attach(stream))
 
@@ -136,7 +163,7 @@ class FollowedCall:
 
     async def _attach(self, stream: _Stream) -> None:
         problem = ""
-        for pause in (*_TRY_AGAIN_S, None):
+        for pause in (*self._patience.try_again, None):
             connection = self._connection()
             if connection is None:
                 return  # with the next connection the stream begins anew
@@ -156,7 +183,7 @@ class FollowedCall:
     async def _listen(self, stream: _Stream, host: str) -> None:
         """Sound comes within two seconds or not at all: a firewall, a wrong address."""
         log.info("asterisk_leg_tapped", capture_id=self._tap.capture_id, channel=stream.channel, media=host)
-        await asyncio.sleep(self._silent_s)
+        await asyncio.sleep(self._patience.silent)
         if stream.index not in self._tap.heard and stream.held is None and not self._is_complained:
             self._is_complained = True
             log.error("asterisk_sends_no_sound", pbx=self._settings.name, media=host, who=stream.who)

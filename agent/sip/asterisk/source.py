@@ -10,7 +10,6 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -21,9 +20,10 @@ from agent.settings_asterisk import AsteriskSettings
 from agent.sip.asterisk.ari import Ari, AsteriskReadOnly, AsteriskRefused, Events, open_ari
 from agent.sip.asterisk.callmaker import Conversation
 from agent.sip.asterisk.events import BridgeView, ChannelView, event_time, read_bridge, read_channel, read_event
-from agent.sip.asterisk.following import Connection, FollowedCall
+from agent.sip.asterisk.following import Connection, FollowedCall, Patience
 from agent.sip.asterisk.state import CallState
 from agent.sip.asterisk.tapping import prefix, remove_all
+from agent.sip.lines.linecalls import KeyRules
 from agent.sip.taps import Taps
 
 log = structlog.get_logger()
@@ -35,19 +35,6 @@ _AT_ONCE = 16  # questions after linkedids
 _BREATH = 50  # events after which others get their turn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for what, in seconds."""
-
-    linger: float = 1.0  # after a call's last channel has gone, for events that come late
-    silent: float = 2.0  # for the first packet
-    first_pause: float = 0.5  # before connecting again; doubled each time
-    longest_pause: float = 30.0
-    refused_pause: float = 30.0  # after a refused login: fail2ban is common
-    look_every: float = 60.0  # at everything that is there, should an event ever have been lost
-    farewell: float = 2.0
-
-
 class AsteriskReplaced(Misconfigured):
     """Another program has registered under our name, and gets the events now."""
 
@@ -55,7 +42,7 @@ class AsteriskReplaced(Misconfigured):
 
 
 class AsteriskSource:
-    """Follows one PBX. ``on_state`` hears what a person should see of it: source, state, and in words why."""
+    """Follows one PBX. ``digits``: numbers up to this long are extensions."""
 
     def __init__(
         self,
@@ -63,11 +50,11 @@ class AsteriskSource:
         taps: Taps,
         *,
         digits: int,
-        on_state: OnState,
-        patience: Patience | None = None,
+        keys: KeyRules = KeyRules(),  # noqa: B008 - frozen
+        patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
-        self._settings, self._taps, self._on_state = settings, taps, on_state
-        self._patience = patience or Patience()
+        self._settings, self._taps, self._keys, self._patience = settings, taps, keys, patience
+        self._on_state: OnState | None = None
         self.name = f"asterisk:{settings.name}"
         self._state = CallState(self.name, digits=digits)
         self._calls: dict[str, FollowedCall] = {}
@@ -79,11 +66,11 @@ class AsteriskSource:
         self._shown: tuple[SourceState, str] = (SourceState.CONNECTING, "")
         self._drifts: deque[timedelta] = deque(maxlen=_CLOCK_EVENTS)
         self._shift = timedelta()
+        self._is_full = False  # the disk
         self._heard = datetime.now(UTC)  # when the PBX last said something
 
     def start(self) -> None:
         """Begin, on the running event loop."""
-        self.report()
         self._main = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
@@ -97,9 +84,10 @@ class AsteriskSource:
             task.cancel()
         await asyncio.gather(*self._tasks, *filter(None, [self._main]), return_exceptions=True)
 
-    def report(self) -> None:
-        """Say the state again, for a database that was away."""
-        self._on_state(self.name, *self._shown)
+    def watch(self, on_state: OnState) -> None:
+        """Hear how the source is, now and whenever that changes: its name, the state, and in words why."""
+        self._on_state = on_state
+        on_state(self.name, *self._shown)
 
     # --- The connection ---------------------------------------------------------------------------------------------
 
@@ -166,6 +154,9 @@ class AsteriskSource:
             if event is not None:
                 for conversation in self._state.take(event):
                     self._follow(conversation)
+                if event.kind == "ChannelDtmfReceived":
+                    for call in self._calls.values():
+                        call.press(event.channel, event.digit, event.at)
             count += 1
             if count % _BREATH == 0:
                 await asyncio.sleep(0)
@@ -243,14 +234,18 @@ class AsteriskSource:
     def _open(self, conversation: Conversation) -> FollowedCall | None:
         try:
             tap = self._taps.open(conversation.call)
-        except OSError:
-            log.exception("asterisk_call_not_noted", key=conversation.call.key)
+        except OSError as error:
+            if not self._is_full:
+                log.warning("asterisk_calls_not_noted", pbx=self._settings.name, reason=str(error))
+            self._is_full = True
             return None
+        self._is_full = False
         call = self._calls[conversation.call.key] = FollowedCall(
             tap,
             self._settings,
             connection=lambda: self._connection,
-            silent_s=self._patience.silent,
+            patience=self._patience,
+            keys=self._keys,
             background=self._background,
         )
         return call
@@ -300,7 +295,8 @@ class AsteriskSource:
     def _show(self, state: SourceState, detail: str) -> None:
         if self._shown != (state, detail):
             self._shown = (state, detail)
-            self.report()
+            if self._on_state is not None:
+                self._on_state(self.name, state, detail)
 
     def _background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(_logged(work))
