@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.commandline.base import State, console, fail, in_database, read_settings, run
+from agent.commandline.doctor import doctor
 from agent.commandline.erase import erase
 from agent.commandline.export import export
 from agent.commandline.mailbox import mailbox
@@ -31,6 +32,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(user, name="user")
 app.add_typer(token, name="token")
 app.add_typer(database, name="database")
+app.add_typer(doctor, name="doctor")
 app.add_typer(seal, name="seal")
 app.add_typer(chain, name="chain")
 app.command()(verify)
@@ -78,20 +80,6 @@ def demo(check: bool = False, keep: Path | None = None) -> None:
 
     configure_logging("text", level="WARNING")
     raise typer.Exit(run(run_demo(check=check, data_dir=keep)))
-
-
-@app.command()
-def doctor() -> None:
-    """Check everything this installation needs, and say what to do about what is missing."""
-    from agent.doctor import examine
-
-    findings = run(examine(read_settings()))
-    marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
-    table = Table(box=None, show_header=False, padding=(0, 1))
-    for finding in findings:
-        table.add_row(marks[finding.level], escape(finding.subject), escape(finding.text))
-    console.print(table, soft_wrap=False)
-    raise typer.Exit(any(finding.level == "fault" for finding in findings))
 
 
 @keys.command("show")
