@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agent.demo.dovecot import PASSWORD, USER, quoted
 from agent.demo.dovecot import Dovecot as PrivateDovecot
 
@@ -9,7 +11,26 @@ __all__ = ["PASSWORD", "USER", "Dovecot"]
 
 
 class Dovecot(PrivateDovecot):
-    """Start it, fill it with `append`, point a mailbox at ``port``, then treat it badly."""
+    """Start it, fill it with `append`, point a mailbox at ``port``, then treat it badly.
+
+    ``changes`` are pairs of text in its configuration and what stands in its place from the next start on.
+    """
+
+    changes: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where configuration, log and mail lie."""
+        return self._folder
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        path = self._folder / "dovecot.conf"
+        text = path.read_text()
+        for old, new in zip(self.changes[::2], self.changes[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new)
+        path.write_text(text)
 
     def expunge(self, folder: str, uids: str) -> None:
         """Delete messages for good."""

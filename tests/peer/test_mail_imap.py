@@ -3,138 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pytest
-from sqlalchemy import select
 
-from agent.archive.blobs import Archive
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
-from agent.mail.imap import Mailbox, mailbox
 from agent.model import CapturedMail, MailboxPosition, SourceState
-from agent.settings import MailboxSettings
-from agent.store import evidence, mailboxes
-from agent.store.engine import Store
-from agent.store.schema import evidence as evidence_table
-from tests.peer.dovecot import PASSWORD, USER, Dovecot
-from tests.peers import require
+from tests.peer.dovecot import Dovecot
+from tests.peer.mailbox_lab import Watched, dovecot, messages, short_pauses, until_state, watch
+
+__all__ = ["dovecot", "short_pauses", "watch"]  # fixtures
 
 pytestmark = pytest.mark.timeout(120)
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-async def dovecot() -> AsyncIterator[Dovecot]:
-    program = require("dovecot")
-    with tempfile.TemporaryDirectory(prefix="dovecot-", ignore_cleanup_errors=True) as folder:
-        server = Dovecot(Path(folder), program)
-        await server.start()
-        yield server
-        server.kill()
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox, "_FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(mailbox, "_LONGEST_PAUSE", 0.5)
-    monkeypatch.setattr(mailbox, "_LOGIN_PAUSE", 0.5)
-
-
-class Watched:
-    """A mailbox under test and what it reported."""
-
-    def __init__(self, server: Dovecot, intake: Intake, store: Store, archive: Archive, **changes: object) -> None:
-        given: dict[str, object] = {
-            "name": f"anna-{next(_numbers)}",
-            "host": "127.0.0.1",
-            "port": server.port,
-            "tls": False,
-            "user": USER,
-            "password": PASSWORD,
-            "poll_seconds": 300,
-        }
-        self.settings = MailboxSettings.model_validate(given | changes)
-        self.states: list[tuple[SourceState, str]] = []
-        self._store, self._archive, self._intake = store, archive, intake
-        self.mailbox = self._new()
-
-    def _new(self) -> Mailbox:
-        return Mailbox(
-            self.settings,
-            self._intake,
-            self._store,
-            on_state=lambda _, state, detail: self.states.append((state, detail)),
-        )
-
-    async def __aenter__(self) -> Watched:
-        self.mailbox.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.mailbox.stop()
-
-    async def restart(self) -> None:
-        await self.mailbox.stop()
-        self.mailbox = self._new()
-        self.mailbox.start()
-
-    def state(self) -> SourceState | None:
-        return self.states[-1][0] if self.states else None
-
-    async def archived(self) -> list[bytes]:
-        """The archived bytes, sorted."""
-        async with self._store.begin() as connection:
-            query = select(evidence_table.c.id).where(evidence_table.c.source == f"imap:{self.settings.name}")
-            ids = list((await connection.execute(query)).scalars())
-            found = await evidence.find_evidence(connection, ids)
-        blobs = [one.blob for one in found if one.blob is not None]
-        return await asyncio.to_thread(lambda: sorted(self._archive.open(blob).read() for blob in blobs))
-
-    async def until_archived(self, messages: Sequence[bytes]) -> None:
-        async def is_there() -> bool:
-            return await self.archived() == sorted(messages)
-
-        with contextlib.suppress(TimeoutError):
-            await until(is_there)
-        assert await self.archived() == sorted(messages)
-
-    async def position(self, folder: str) -> MailboxPosition:
-        async with self._store.begin() as connection:
-            found = await mailboxes.find_position(connection, self.settings.name, folder)
-        assert found is not None
-        return found
-
-
-@pytest.fixture
-async def watch(dovecot: Dovecot, intake: Intake, store: Store, archive: Archive) -> Callable[..., Watched]:
-    return lambda **changes: Watched(dovecot, intake, store, archive, **changes)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - it waits for a row in the database
-            await asyncio.sleep(0.05)
-
-
-async def until_state(watched: Watched, state: SourceState) -> str:
-    async def reached() -> bool:
-        return watched.state() is state
-
-    await until(reached)
-    return watched.states[-1][1]
-
-
-def messages(count: int, *, start: int = 0, size: int = 200) -> list[bytes]:
-    """Distinct messages with 8-bit bytes, dots and long lines in them."""
-    return [
-        b"Message-ID: <%d@example.com>\r\nSubject: \xcf\xf0\xe8\r\n\r\n.\r\n%s\r\n" % (number, b"\xe9z" * size)
-        for number in range(start, start + count)
-    ]
 
 
 async def test_inbox_and_sent_are_archived_byte_by_byte(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:

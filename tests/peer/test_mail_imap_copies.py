@@ -1,0 +1,193 @@
+"""What becomes of messages in a live mailbox: moved, deleted, there again, flagged, drafted; and which are read at all."""
+
+from __future__ import annotations
+
+import asyncio
+import imaplib
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from agent.mail.imap import reader
+from agent.model import SourceState
+from tests.peer.dovecot import Dovecot
+from tests.peer.mailbox_lab import Watched, dovecot, messages, short_pauses, until, until_state, watch
+
+__all__ = ["dovecot", "short_pauses", "watch"]  # fixtures
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def command(server: Dovecot, folder: str, *words: str, expunge: bool = False) -> None:
+    """UID command in a folder that is open for writing, as a mail program does."""
+    with server.client() as client:
+        client.select(folder)
+        status, answer = client.uid(*words)  # type: ignore[arg-type]
+        assert status == "OK", answer
+        if expunge:
+            client.expunge()
+
+
+def create(server: Dovecot, folder: str) -> None:
+    with server.client() as client:
+        assert client.create(folder)[0] == "OK"
+
+
+async def test_a_deleted_message_gets_a_mark_and_stays(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:
+    received = messages(5)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received)
+        await asyncio.to_thread(dovecot.expunge, "INBOX", "2:3")
+        await watched.until_copies(lambda found: {key for key, ((_, one),) in found.items() if one.gone} == {"1", "2"})
+        assert await watched.archived() == sorted(received)
+
+
+async def test_a_moved_message_is_gone_here_and_there_elsewhere_and_is_no_second_one(
+    dovecot: Dovecot, watch: Callable[..., Watched]
+) -> None:
+    received = messages(3)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    await asyncio.to_thread(create, dovecot, "Clients")
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received)
+        await asyncio.to_thread(command, dovecot, "INBOX", "MOVE", "2", "Clients")
+        await watched.until_copies(
+            lambda found: (
+                [(folder, bool(one.gone)) for folder, one in sorted(found["1"])]
+                == [("Clients", False), ("INBOX", True)]
+            )
+        )
+        assert await watched.archived() == sorted(received)
+
+
+async def test_a_message_that_is_taken_out_of_the_trash_loses_its_mark(
+    dovecot: Dovecot, watch: Callable[..., Watched]
+) -> None:
+    """The trash is not read, so what lies in it is gone until it is put back."""
+    received = messages(2)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    await asyncio.to_thread(create, dovecot, "Trash")
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received)
+        await asyncio.to_thread(command, dovecot, "INBOX", "MOVE", "1", "Trash")
+        await watched.until_copies(lambda found: all(one.gone for _, one in found["0"]))
+        await asyncio.to_thread(command, dovecot, "Trash", "MOVE", "1", "INBOX")
+        await watched.until_copies(lambda found: any(not one.gone for _, one in found["0"]))
+        assert await watched.archived() == sorted(received)
+
+
+async def test_flags_are_followed_from_here_on(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:
+    received = messages(3)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received)
+        await until_state(watched, SourceState.RUNNING)
+        await asyncio.to_thread(command, dovecot, "INBOX", "STORE", "2", "+FLAGS", r"(\Answered)")
+        await watched.until_copies(
+            lambda found: {key for key, ((_, one),) in found.items() if "\\Answered" in one.flags} == {"1"}
+        )
+
+
+async def test_a_draft_is_read_once_it_is_sent(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:
+    """Some programs keep a draft among the mails and take its flag away when it is sent."""
+    received, draft = messages(2), messages(1, start=7)
+    await asyncio.to_thread(dovecot.append, "INBOX", received + draft)
+    await asyncio.to_thread(command, dovecot, "INBOX", "STORE", "3", "+FLAGS", r"(\Draft)")
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received)
+        await until_state(watched, SourceState.RUNNING)
+        await asyncio.to_thread(command, dovecot, "INBOX", "STORE", "3", "-FLAGS", r"(\Draft)")
+        await watched.until_archived(received + draft)
+
+
+async def test_folders_of_ones_own_are_read_and_junk_is_not(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:
+    filed, junk, private = messages(2), messages(2, start=10), messages(1, start=20)
+    for folder, some in (("Projects/Kazan", filed), ("Junk", junk), ("Private", private)):
+        await asyncio.to_thread(create, dovecot, folder.replace("/", "."))
+        await asyncio.to_thread(dovecot.append, folder.replace("/", "."), some)
+    async with watch(skip_folders=["Priv*"]) as watched:
+        await until_state(watched, SourceState.RUNNING)
+        await watched.until_archived(filed)
+
+
+async def test_what_lies_beyond_the_horizon_is_left_until_it_moves_back(
+    dovecot: Dovecot, watch: Callable[..., Watched]
+) -> None:
+    old, new = messages(4), messages(3, start=10)
+    with dovecot.client() as client:
+        for one in old:
+            long_ago = imaplib.Time2Internaldate(datetime(2020, 5, 5, tzinfo=UTC))
+            assert client.append("INBOX", "", long_ago, one)[0] == "OK"
+    await asyncio.to_thread(dovecot.append, "INBOX", new)
+    since = date.today() - timedelta(days=30)  # noqa: DTZ011
+    async with watch(since=since, poll_seconds=1) as watched:
+        await until_state(watched, SourceState.RUNNING)
+        await watched.until_archived(new)
+        watched.settings = watched.settings.model_copy(update={"since": None})
+        await watched.restart()
+        await watched.until_archived(old + new)
+
+
+async def test_a_large_mailbox_is_read_over_several_connections_with_progress(
+    dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_MUCH", 50)
+    monkeypatch.setattr("agent.mail.imap.plan.BATCH_MAILS", 10)
+    monkeypatch.setattr("agent.mail.imap.mailbox._TELL_SECONDS", 0.0)
+    received = messages(150)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    async with watch(connections=3) as watched:
+        await watched.until_archived(received)
+        await until_state(watched, SourceState.RUNNING)
+    told = [detail for state, detail in watched.states if state is SourceState.CATCHING_UP]
+    assert any(one.startswith("10 of 150, back to ") for one in told), told
+    assert dovecot.log().count("Login: ") >= 3
+
+
+async def test_a_server_that_grants_one_connection_only_is_read_over_that(
+    dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_MUCH", 50)
+    monkeypatch.setattr("agent.mail.imap.plan.BATCH_MAILS", 10)
+    received = messages(100)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    dovecot.kill()
+    config = dovecot.folder / "dovecot.conf"
+    dovecot.changes = ("mail_max_userip_connections = 50", "mail_max_userip_connections = 1")
+    await dovecot.start()
+    assert "connections = 1\n" in config.read_text()
+    async with watch(connections=4) as watched:
+        await watched.until_archived(received)
+
+
+async def test_a_message_shown_late_is_taken_all_the_same(
+    dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that leaves a message out of its answers while the mark passes it."""
+    listing = reader.ImapSession.list_messages
+    hidden = {3}
+
+    def hiding(session: reader.ImapSession, first: int, last: int, since: date | None = None) -> object:
+        return {uid: one for uid, one in listing(session, first, last, since).items() if uid not in hidden}
+
+    monkeypatch.setattr(reader.ImapSession, "list_messages", hiding)
+    received = messages(5)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received)
+
+
+async def test_states_in_order(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:
+    await asyncio.to_thread(dovecot.append, "INBOX", messages(3))
+    async with watch() as watched:
+        await until_state(watched, SourceState.RUNNING)
+
+        async def is_settled() -> bool:
+            return len(await watched.archived()) == 3
+
+        await until(is_settled)
+    states = [state for state, _ in watched.states]
+    assert states[0] is SourceState.CONNECTING
+    assert states[-2:] == [SourceState.RUNNING, SourceState.STOPPED]
