@@ -13,6 +13,7 @@ from agent.commandline.base import State, console, fail, in_database, read_setti
 from agent.commandline.doctor import doctor
 from agent.commandline.erase import erase
 from agent.commandline.export import export
+from agent.commandline.imports import imports
 from agent.commandline.mailbox import mailbox
 from agent.commandline.seal import chain, seal
 from agent.commandline.verify import verify
@@ -39,6 +40,7 @@ app.command()(verify)
 app.command()(erase)
 app.command()(export)
 app.add_typer(mailbox, name="mailbox")
+app.add_typer(imports, name="import")
 
 
 @app.callback()

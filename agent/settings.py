@@ -38,6 +38,7 @@ from agent.settings_asterisk import AsteriskSettings
 from agent.settings_base import Networks, Port, Section
 from agent.settings_lines import SipSettings
 from agent.settings_providers import ProviderSettings
+from agent.settings_recordings import RecordingsSettings
 from agent.settings_seal import SealSettings
 
 _CODE = re.compile("[0-9*#A-D]{2,8}")
@@ -244,6 +245,9 @@ class WebSettings(Section):
         return value
 
 
+_Named = MailboxSettings | AsteriskSettings | ProviderSettings | RecordingsSettings
+
+
 class Settings(BaseSettings):
     """The whole of cardline.toml."""
 
@@ -266,6 +270,9 @@ class Settings(BaseSettings):
     smtp: SmtpSettings = SmtpSettings()
     mailbox: tuple[MailboxSettings, ...] = Field((), description="IMAP mailboxes, one [[mailbox]] table each.")
     provider: tuple[ProviderSettings, ...] = Field((), description="Virtual PBXs, one [[provider]] table each.")
+    recordings: tuple[RecordingsSettings, ...] = Field(
+        (), description="Folders of recordings that are followed, one [[recordings]] table each."
+    )
     transcribe: TranscribeSettings = TranscribeSettings()
     web: WebSettings = WebSettings()
 
@@ -276,11 +283,9 @@ class Settings(BaseSettings):
             raise ValueError("it must name a folder")
         return Path(value).expanduser() if isinstance(value, str) else value
 
-    @field_validator("mailbox", "asterisk", "provider")
+    @field_validator("mailbox", "asterisk", "provider", "recordings")
     @classmethod
-    def _names(
-        cls, value: tuple[MailboxSettings | AsteriskSettings | ProviderSettings, ...]
-    ) -> tuple[MailboxSettings | AsteriskSettings | ProviderSettings, ...]:
+    def _names(cls, value: tuple[_Named, ...]) -> tuple[_Named, ...]:
         """What is archived of a source is remembered under its name: two of one name would skip each other's."""
         names = [one.name for one in value]
         if twice := sorted({one for one in names if names.count(one) > 1}):

@@ -39,7 +39,8 @@ sound_file = Table(
     "sound_file",
     metadata,
     Column("source", Text, primary_key=True),
-    Column("path", LargeBinary, primary_key=True),  # within the folder, as the disk has it: names may be no text
+    Column("path", LargeBinary, primary_key=True),  # within the folder, without ending, as bytes: it may be no text
+    words("suffix"),
     Column("size", BigInteger, nullable=False),
     Column("modified_ns", BigInteger, nullable=False),
     Column("state", Text, nullable=False),  # trying, kept, known, left_out

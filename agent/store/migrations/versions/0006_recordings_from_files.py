@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.create_table('sound_file',
     sa.Column('source', sa.Text(), nullable=False),
     sa.Column('path', sa.LargeBinary(), nullable=False),
+    sa.Column('suffix', sa.Text(), server_default='', nullable=False),
     sa.Column('size', sa.BigInteger(), nullable=False),
     sa.Column('modified_ns', sa.BigInteger(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
