@@ -38,6 +38,7 @@ class FakeAsterisk:
     def __init__(self) -> None:
         self.world = World()
         self.sounds: dict[str, bytes] = {}
+        self.sounded: dict[str, float] = {}  # channel to when its first packet was sent, seconds since the epoch
         self.requests: list[tuple[str, str, Mapping[str, str]]] = []
         self.refusals: dict[str, int] = {}  # "POST snoop" to a status; see `_refusal`
         self.read_only = self.is_mute = False
@@ -251,7 +252,9 @@ class FakeAsterisk:
 
     def _send(self, snoop: str, media: str) -> None:
         if not self.is_mute:
-            sound = self.sounds.get(self._taps.get(snoop, ""), b"")
+            channel = self._taps.get(snoop, "")
+            sound = self.sounds.get(channel, b"")
+            self.sounded[channel] = time.time()
             self._senders[snoop] = asyncio.create_task(_send_rtp(self._media[media], sound, number=next(self._numbers)))
 
 
