@@ -125,7 +125,12 @@ class Intake:
             Unavailable: disk or database are away; say it again later.
             OSError: a file cannot be read.
         """
-        interaction_id = await self.close_call(call)
+        return await self.keep_sound(await self.close_call(call), call, sound, reference=reference)
+
+    async def keep_sound(
+        self, interaction_id: int, call: CapturedCall, sound: Path | Sequence[SoundFile], *, reference: str
+    ) -> int | None:
+        """The same for a call that was told already, as this interaction."""
         if await self._keeper.is_kept(interaction_id, reference):
             return None
         return await self._keeper.keep(interaction_id, call, sound, reference)
