@@ -168,7 +168,8 @@ def _make(facts: Sequence[Fact], call: CapturedCall, folder: Path) -> _Made:
     ]
     assembly = Assembly(plans, pauses=[(one.start, one.end) for one in paused])
     answered = (call.answered or call.started).timestamp()
-    started, until, flags = _span(assembly, answered, max(ended.timestamp(), answered))
+    begins, ends = assembly.begins or answered, assembly.ends or ended.timestamp()
+    started, until, flags = _span(begins, ends, answered, max(ended.timestamp(), answered))
     held = list(holds(facts, streams, ended))
     silences = [Silence(start=one.start, end=one.end, channel=one.channel, reason=_ON_HOLD) for one in held]
     assembled = assembly.write(started=started, ended=until, out=folder / _OUT, silences=silences)
@@ -195,17 +196,19 @@ def _make_of_files(
     """The same from sound files. What came during a pause that was known late is overwritten before it is read."""
     paused, held = pauses(facts, ended), list(holds(facts, streams, ended))
     known = [(one, shape) for one in streams if (shape := _shape(folder / one.name)) is not None]
+    begun = call.started.timestamp()
     files = [
-        SoundFile(path=folder / one.name, channel=one.channel, started=_started(one, shape, folder))
+        SoundFile(path=folder / one.name, channel=one.channel, started=_started(one, shape, folder, begun))
         for one, shape in known
     ]
     for file in files:
         mute(file.path, file.started, [(one.start, one.end) for one in paused])
     answered = (call.answered or call.started).timestamp()
-    started = min([answered, *(file.started for file in files)])
-    until = max(
+    first = min([answered, *(file.started for file in files)])
+    last = max(
         [ended.timestamp(), *(file.started + shape.seconds for file, (_, shape) in zip(files, known, strict=True))]
     )
+    started, until, flags = _span(first, last, answered, max(ended.timestamp(), answered))
     silences = [
         Silence(start=started, end=answered, reason=_UNANSWERED),
         *(Silence(start=one.start, end=one.end, channel=one.channel, reason=_ON_HOLD) for one in held),
@@ -221,8 +224,8 @@ def _make_of_files(
         assembled=assembled,
         started=datetime.fromtimestamp(started, UTC),
         marks=tuple(sorted(marks, key=lambda mark: (mark.start_ms, mark.end_ms))),
-        flags=assembled.flags,
-        unread=len(known) < len(streams),
+        flags=(*assembled.flags, *flags),
+        unread=len(known) < len(streams) or bool(flags),
     )
 
 
@@ -233,17 +236,16 @@ def _shape(path: Path) -> WavShape | None:
         return None
 
 
-def _started(stream: FileStream, shape: WavShape, folder: Path) -> float:
-    """As the journal has it, else what its end and its length say."""
+def _started(stream: FileStream, shape: WavShape, folder: Path, begun: float) -> float:
+    """As the journal has it, else what its end and its length say: not before the call."""
     if stream.started is not None:
         return stream.started
-    return (folder / stream.name).stat().st_mtime - shape.seconds
+    return max((folder / stream.name).stat().st_mtime - shape.seconds, begun)
 
 
-def _span(assembly: Assembly, answered: float, ended: float) -> tuple[float, float, list[str]]:
+def _span(first: float, last: float, answered: float, ended: float) -> tuple[float, float, list[str]]:
     """From when to when the recording goes: sound before the answer and after the end belongs to it."""
-    most, flags = LONGEST_LEAD.total_seconds(), []
-    first, last = assembly.begins or answered, assembly.ends or ended
+    most, flags = LONGEST_LEAD.total_seconds(), list[str]()
     if answered - first > most or last - ended > most:
         flags.append("sound of more than an hour before the answer or after the end was left out")
     return max(min(first, answered), answered - most), min(max(last, ended), ended + most), flags

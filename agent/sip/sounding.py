@@ -62,6 +62,8 @@ def file_streams(facts: Sequence[Fact], names: Iterable[str]) -> tuple[FileStrea
             continue
         if "/" not in name and 0 <= channel < MOST_CHANNELS:
             started = _epoch(fact.data.get("started"))
+            if started is None and name in found:  # a hold, that does not say it again
+                started = found[name].started
             found[name] = FileStream(index=index, channel=channel, name=name, started=started)
     for name in sorted(set(names) & _FILES.keys() - found.keys()):
         found[name] = FileStream(index=-1, channel=_FILES[name], name=name, started=None)
