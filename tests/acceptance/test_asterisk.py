@@ -110,7 +110,7 @@ def _decode(
 async def test_a_call_goes_on_through_a_kill_and_stands_as_one_with_both_recordings(
     pbx: FakeAsterisk, service: ServiceUnderTest
 ) -> None:
-    playing = asyncio.create_task(pbx.play("attended_transfer", until=3.5))
+    playing = asyncio.create_task(pbx.play("inbound_answered", until=3.5))
     await service.until(lambda: _tapped(pbx, 2))
     await playing
     taps = set(pbx.leftovers)
@@ -119,7 +119,7 @@ async def test_a_call_goes_on_through_a_kill_and_stands_as_one_with_both_recordi
     await service.until(lambda: _tapped(pbx, 2))
     await service.until(lambda: _gone(pbx, taps))
     await asyncio.sleep(1.0)
-    await pbx.play("attended_transfer", since=15.0)
+    await pbx.play("inbound_answered", since=5.5)
 
     async def ended() -> bool:
         found = await _entries(service)
