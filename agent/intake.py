@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,10 @@ from agent.keeping import Keeper
 from agent.model import (
     CapturedCall,
     CapturedMail,
-    EvidenceState,
-    InteractionKind,
     MailboxPosition,
     ParsedMessage,
 )
-from agent.store import evidence, hosts, incoming, interactions, mailboxes, notices, recordings
+from agent.store import conversations, evidence, hosts, incoming, mailboxes, notices, recordings
 from agent.store.accepted import ReadMail, accept_mails
 from agent.store.engine import Store
 from agent.store.incoming import SealedMail
@@ -60,9 +58,7 @@ class Intake:
             DatabaseUnavailable: nothing was changed; say it again later.
         """
         async with self._store.begin() as connection:
-            interaction_id = await self._merge_call(connection, call)
-            await recordings.settle_call(connection, interaction_id)
-            return interaction_id
+            return await self._merge_call(connection, call)
 
     async def update_call(self, call: CapturedCall) -> int:
         """More is known now; the same as `open_call`, named for what the source saw."""
@@ -79,37 +75,21 @@ class Intake:
                     task=jobs.ASSEMBLE, queue=jobs.host_queue(self._host), args={"capture_id": call.capture_id}
                 )
                 await jobs.defer(connection, [work])
-            await recordings.settle_call(connection, interaction_id)
             return interaction_id
 
     async def _merge_call(self, connection: AsyncConnection, call: CapturedCall) -> int:
-        inserted = await evidence.insert_evidence(
-            connection,
-            source=call.source,
-            key=call.key,
-            details=dict(call.details),
-            received_at=datetime.now(UTC),
-            state=EvidenceState.STORED,
-        )
-        row = await evidence.lock_evidence(connection, call.source, call.key)
-        interaction_id: int | None = row.interaction_id
-        if interaction_id is None:
-            interaction_id = await interactions.insert_interaction(
-                connection, InteractionKind.CALL, call.started, conversation_key=call.conversation_key
+        """A call that another source has told of already is that one (`agent.store.sameness` has the rule)."""
+        merged = await conversations.merge(connection, call)
+        if call.capture_id is not None:
+            await recordings.open_capture(
+                connection, call.capture_id, merged.interaction_id, self._host, evidence_id=merged.evidence_id
             )
-            await evidence.mark_read(connection, row.id, interaction_id)
-        elif call.details and dict(call.details) != row.details:
-            await evidence.save_details(connection, row.id, {**row.details, **call.details})
-        if call.capture_id is not None:
             await hosts.take_back(connection, call.capture_id)
-        overtaken = await interactions.merge_call(connection, interaction_id, call)
-        is_news = await interactions.merge_parties(connection, interaction_id, call.parties, overtaken=overtaken)
-        if call.capture_id is not None:
-            await recordings.open_capture(connection, call.capture_id, interaction_id, self._host)
-        await notices.notify(connection, notices.INTERACTIONS, interaction_id)
-        if is_news or inserted is not None:
-            await jobs.defer(connection, [_link_job([interaction_id])])
-        return interaction_id
+        for number in (merged.interaction_id, *merged.absorbed):
+            await notices.notify(connection, notices.INTERACTIONS, number)
+        if merged.is_news:
+            await jobs.defer(connection, [_link_job([merged.interaction_id])])
+        return merged.interaction_id
 
     async def keep_recording(
         self, call: CapturedCall, sound: Path | Sequence[SoundFile], *, reference: str

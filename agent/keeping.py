@@ -110,6 +110,9 @@ class Keeper:
     async def _commit(
         self, connection: AsyncConnection, interaction_id: int, call: CapturedCall, reference: str, made: _Made
     ) -> int | None:
+        told = await evidence.lock_evidence(connection, call.source, call.key)
+        if told is not None:  # meanwhile it may have turned out to be a call that was there before
+            interaction_id = told.interaction_id
         if await recordings.has_reference(connection, interaction_id, reference):  # another process was first
             return None
         assembled = made.assembled
@@ -118,6 +121,7 @@ class Keeper:
             connection,
             capture_id=None,
             reference=reference,
+            evidence_id=told.id if told is not None else None,
             interaction_id=interaction_id,
             blob_id=blob_id,
             started=datetime.fromtimestamp(made.started, UTC),

@@ -84,14 +84,11 @@ async def insert_evidence(connection: AsyncConnection, **values: Any) -> int | N
     return found
 
 
-async def lock_evidence(connection: AsyncConnection, source: str, key: str) -> AnyRow:
-    """The row (id, interaction_id, details), held until the transaction ends so that two updates of one call wait."""
-    query = (
-        select(evidence.c.id, evidence.c.interaction_id, evidence.c.details)
-        .where(evidence.c.source == source, evidence.c.key == key)
-        .with_for_update()
-    )
-    return (await connection.execute(query)).one()
+async def lock_evidence(connection: AsyncConnection, source: str, key: str) -> AnyRow | None:
+    """The row (id, interaction_id) as it is now, held until the transaction ends: the call stays where it is."""
+    query = select(evidence.c.id, evidence.c.interaction_id)
+    query = query.where(evidence.c.source == source, evidence.c.key == key).with_for_update()
+    return (await connection.execute(query)).first()
 
 
 async def find_known(

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Disposition
-from agent.store import interactions, notices
+from agent.store import conversations, joining, notices, told
 from agent.store.recordings import OPEN
-from agent.store.schema import call, capture, host, interaction
+from agent.store.schema import capture, host, interaction
 
 SILENT = timedelta(minutes=2)  # without a sign, after which pages say so
 GIVEN_UP = timedelta(days=1)  # without a sign, after which its calls have ended
 LOST = "lost"  # state of a capture whose host was given up
-LOST_FLAG = "its recorder was not heard for a day; the call ends with the last sign of that"
+LOST_FLAG = told.LOST_FLAG
 
 
 def last_heard() -> ColumnElement[datetime]:
@@ -58,33 +57,18 @@ async def give_up(connection: AsyncConnection) -> list[int]:
     gone = await _interactions(connection, last_heard() < func.now() - GIVEN_UP)
     ended = []
     for number in gone:
-        await _lock(connection, number)
-        if await _lose(connection, number) and await _end(connection, number):
-            await interactions.add_flags(connection, number, [LOST_FLAG])
+        await joining.lock_evidence(connection, [number])
+        lost = await _lose(connection, number)
+        if lost and await conversations.lose(connection, number, lost):
             ended.append(number)
         await notices.notify(connection, notices.INTERACTIONS, number)
     return ended
 
 
 async def take_back(connection: AsyncConnection, capture_id: str) -> None:
-    """The host of a capture is there again and tells of it: what was decided without it counts no more."""
+    """The host of a capture is there again and has told of it: what was decided without it counts no more."""
     lost = and_(capture.c.id == capture_id, capture.c.state == LOST)
-    number = (await connection.execute(select(capture.c.interaction_id).where(lost))).scalar_one_or_none()
-    if number is None:
-        return
-    await _lock(connection, number)
     await connection.execute(update(capture).where(lost).values(state=OPEN, truncated=False))
-    flags = func.array_remove(interaction.c.flags, LOST_FLAG)
-    taken = update(interaction).where(interaction.c.id == number, interaction.c.flags.contains([LOST_FLAG]))
-    if (await connection.execute(taken.values(flags=flags).returning(interaction.c.id))).first() is None:
-        return  # another recorder has told how it ended
-    going_on = {"disposition": Disposition.IN_PROGRESS, "ended_at": None, "truncated": False}
-    await connection.execute(update(call).where(call.c.interaction_id == number).values(going_on))
-
-
-async def _lock(connection: AsyncConnection, number: int) -> None:
-    """A call, until the end of the transaction, before anything else of it."""
-    await connection.execute(select(call.c.interaction_id).where(call.c.interaction_id == number).with_for_update())
 
 
 async def _interactions(connection: AsyncConnection, which: ColumnElement[bool]) -> list[int]:
@@ -98,26 +82,10 @@ async def _interactions(connection: AsyncConnection, which: ColumnElement[bool])
     return list((await connection.execute(query)).scalars())
 
 
-async def _lose(connection: AsyncConnection, number: int) -> bool:
-    """Mark the captures of a call whose hosts are gone; whether there still were any."""
+async def _lose(connection: AsyncConnection, number: int) -> dict[str, datetime]:
+    """Mark the captures of a call whose hosts are gone, if there still are any; each with when its host was heard."""
     gone = and_(interaction.c.id == number, capture.c.interaction_id == interaction.c.id, capture.c.state == OPEN)
     statement = update(capture).where(gone, last_heard() < func.now() - GIVEN_UP)
     statement = statement.values(state=LOST, truncated=True, paused_at=None)
-    return bool((await connection.execute(statement.returning(capture.c.id))).all())
-
-
-async def _end(connection: AsyncConnection, number: int) -> bool:
-    """End a call that goes on, and that nobody records any more."""
-    heard = (
-        select(func.max(last_heard()))
-        .select_from(capture.join(interaction, capture.c.interaction_id == interaction.c.id))
-        .where(capture.c.interaction_id == number, capture.c.state == LOST)
-        .scalar_subquery()
-    )
-    recorded = exists(select(capture.c.id).where(capture.c.interaction_id == number, capture.c.state == OPEN))
-    statement = update(call).where(
-        call.c.interaction_id == number, call.c.disposition == Disposition.IN_PROGRESS, ~recorded
-    )
-    answered = case((call.c.answered_at.is_not(None), Disposition.ANSWERED), else_=Disposition.NO_ANSWER)
-    values = {"disposition": answered, "ended_at": heard, "truncated": True}
-    return bool((await connection.execute(statement.values(values).returning(call.c.interaction_id))).all())
+    rows = await connection.execute(statement.returning(capture.c.id, last_heard().label("heard")))
+    return {row.id: row.heard for row in rows}

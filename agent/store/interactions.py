@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, all_, and_, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, all_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import ReturningInsert
 
 from agent.model import (
-    CapturedCall,
     CapturedParty,
     Direction,
-    Disposition,
     Identity,
     IdentityKind,
     InteractionKind,
@@ -24,13 +21,17 @@ from agent.model import (
 )
 from agent.store.engine import AnyRow
 from agent.store.schema import call, interaction, party
+from agent.store.told import DERIVED_FLAGS, Told
 
 _PARTIES_A_STATEMENT = 1000  # PostgreSQL takes 65535 parameters; a mail may have thousands of recipients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Party:
-    """A stored party: what the source said, and what the linker made of it (None until then)."""
+    """A stored party: what the source said, and what the linker made of it (None until then).
+
+    ``credited_by`` is the login of whoever gave it to its employee by hand.
+    """
 
     id: int
     interaction_id: int
@@ -42,6 +43,7 @@ class Party:
     identity: Identity | None
     role: Role | None
     employee_id: int | None
+    credited_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ def _party(row: AnyRow) -> Party:
         identity=identity,
         role=Role(row.role) if row.role else None,
         employee_id=row.employee_id,
+        credited_by=row.credited_by or "",
     )
 
 
@@ -126,79 +129,41 @@ async def list_interactions_with(connection: AsyncConnection, identities: Sequen
     return sorted(ids)
 
 
-async def merge_call(connection: AsyncConnection, interaction_id: int, snapshot: CapturedCall) -> bool:
-    """Lay a snapshot over what is known: facts are added, never taken back, so order does not matter.
-
-    Returns whether the snapshot is overtaken: it tells of a call in progress, and the call is known to have ended.
-    """
-    statement = insert(call).values(
-        interaction_id=interaction_id,
-        answered_at=snapshot.answered,
-        ended_at=snapshot.ended,
-        disposition=snapshot.disposition,
-        truncated=snapshot.truncated,
-    )
-    new = statement.excluded
-    is_final = call.c.disposition != Disposition.IN_PROGRESS
-    was_answered = and_(call.c.answered_at.is_not(None), new.disposition != Disposition.IN_PROGRESS)
-    result = await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[call.c.interaction_id],
-            set_={
-                "answered_at": func.coalesce(call.c.answered_at, new.answered_at),
-                "ended_at": func.greatest(call.c.ended_at, new.ended_at),  # of several recorders the last one
-                "disposition": case(
-                    (is_final, call.c.disposition), (was_answered, Disposition.ANSWERED), else_=new.disposition
-                ),
-                "truncated": call.c.truncated | new.truncated,
-            },
-        ).returning(call.c.disposition)
-    )
-    disposition = result.scalar_one()
-    await connection.execute(
-        update(interaction)
-        .where(interaction.c.id == interaction_id)
-        .values(
-            started_at=func.least(interaction.c.started_at, snapshot.started),
-            conversation_key=func.coalesce(interaction.c.conversation_key, snapshot.conversation_key),
-        )
-    )
-    await add_flags(connection, interaction_id, snapshot.flags)
-    return bool(snapshot.disposition == Disposition.IN_PROGRESS != disposition)
+async def save_call(connection: AsyncConnection, interaction_id: int, told: Told) -> None:
+    """The call as it is known by now (`agent.store.told`) replaces what was known before."""
+    values = {
+        "answered_at": told.answered,
+        "ended_at": told.ended,
+        "disposition": told.disposition,
+        "truncated": told.truncated,
+    }
+    statement = insert(call).values(interaction_id=interaction_id, **values)
+    await connection.execute(statement.on_conflict_do_update(index_elements=[call.c.interaction_id], set_=values))
+    flags: ColumnElement[Any] = interaction.c.flags
+    for one in set(DERIVED_FLAGS).difference(told.flags):
+        flags = func.array_remove(flags, one)
+    own = {"started_at": told.started, "conversation_key": told.conversation_key, "flags": flags}
+    await connection.execute(update(interaction).where(interaction.c.id == interaction_id).values(**own))
 
 
-async def merge_parties(
-    connection: AsyncConnection, interaction_id: int, parties: Sequence[CapturedParty], *, overtaken: bool = False
-) -> bool:
-    """Save parties by their place in the list; returns whether anything the linker looks at has changed.
+async def save_parties(connection: AsyncConnection, interaction_id: int, parties: Sequence[CapturedParty]) -> bool:
+    """Save parties by their place in the list, and no others; returns whether the linker must look again.
 
-    A later snapshot may name a party differently, but what it does not know is kept; an ``overtaken`` one only fills
-    what is missing.
+    What the linker and people made of a party stays.
     """
     rows = [_party_values(interaction_id, ordinal, one) for ordinal, one in enumerate(parties)]
-    is_news = False
+    beyond = delete(party).where(party.c.interaction_id == interaction_id, party.c.ordinal >= len(rows))
+    is_news = bool((await connection.execute(beyond.returning(party.c.id))).all())
     for start in range(0, len(rows), _PARTIES_A_STATEMENT):
-        statement = _party_upsert(rows[start : start + _PARTIES_A_STATEMENT], overtaken=overtaken)
-        is_news |= bool((await connection.execute(statement)).all())
+        statement = insert(party).values(rows[start : start + _PARTIES_A_STATEMENT])
+        names = [name for name in rows[start] if name not in ("interaction_id", "ordinal")]
+        upsert = statement.on_conflict_do_update(
+            index_elements=[party.c.interaction_id, party.c.ordinal],
+            set_={name: statement.excluded[name] for name in names},
+            where=or_(*(party.c[name].is_distinct_from(statement.excluded[name]) for name in names)),
+        )
+        is_news |= bool((await connection.execute(upsert.returning(party.c.id))).all())
     return is_news
-
-
-def _party_upsert(rows: Sequence[Mapping[str, Any]], *, overtaken: bool) -> ReturningInsert[tuple[int]]:
-    statement = insert(party).values(rows)
-    first, second = (party.c, statement.excluded) if overtaken else (statement.excluded, party.c)
-    merged: dict[str, ColumnElement[Any]] = {
-        **{name: getattr(first, name) for name in ("position", "kind", "value")},
-        "name": func.coalesce(func.nullif(first.name, ""), second.name),
-        **{
-            name: func.coalesce(getattr(first, name), getattr(second, name))
-            for name in ("channel", "joined_at", "left_at")
-        },
-    }
-    return statement.on_conflict_do_update(
-        index_elements=[party.c.interaction_id, party.c.ordinal],
-        set_=merged,
-        where=or_(*(party.c[name].is_distinct_from(value) for name, value in merged.items())),
-    ).returning(party.c.id)
 
 
 def _party_values(interaction_id: int, ordinal: int, one: CapturedParty) -> Mapping[str, Any]:

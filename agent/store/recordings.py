@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, null, select, text, true, update
+from sqlalchemy import func, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Disposition, Gap, Mark, MarkKind, SealedBlob
+from agent.model import Gap, Mark, MarkKind, SealedBlob
 from agent.store import blobs, notices
 from agent.store.engine import AnyRow
-from agent.store.schema import blob, call, capture, kept_log, recording, recording_mark
+from agent.store.schema import blob, capture, kept_log, recording, recording_mark
 
 OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
 _REFERENCE_LOCK = 0x524546  # ours alone in this database
@@ -82,9 +82,13 @@ async def list_recordings(connection: AsyncConnection, interaction_ids: Sequence
     return [_recording(row) for row in await connection.execute(query)]
 
 
-async def open_capture(connection: AsyncConnection, capture_id: str, interaction_id: int, host: str) -> None:
-    """Note that this host writes packet logs for a call; once."""
-    statement = insert(capture).values(id=capture_id, interaction_id=interaction_id, host=host, state=OPEN)
+async def open_capture(
+    connection: AsyncConnection, capture_id: str, interaction_id: int, host: str, *, evidence_id: int | None = None
+) -> None:
+    """Note that this host writes packet logs for a call, as the source of this evidence told us; once."""
+    statement = insert(capture).values(
+        id=capture_id, interaction_id=interaction_id, host=host, state=OPEN, evidence_id=evidence_id
+    )
     await connection.execute(statement.on_conflict_do_nothing())
 
 
@@ -97,24 +101,6 @@ async def close_capture(connection: AsyncConnection, capture_id: str, *, truncat
         .returning(capture.c.id)
     )
     return (await connection.execute(statement)).first() is not None
-
-
-async def settle_call(connection: AsyncConnection, interaction_id: int) -> None:
-    """A call that several recorders were offered is whole when one of them has it whole, and goes on as long as the one
-    that was asked last records. Names of captures begin with their time, so they say which that is."""
-    mine = capture.c.interaction_id == interaction_id
-    captures = select(func.count()).where(mine).scalar_subquery()
-    cut = select(func.bool_and(capture.c.truncated)).where(mine, capture.c.state != OPEN).scalar_subquery()
-    last = select(capture.c.state).where(mine).order_by(capture.c.id.desc()).limit(1).scalar_subquery()
-    await connection.execute(
-        update(call)
-        .where(call.c.interaction_id == interaction_id, captures > 1)
-        .values(
-            truncated=func.coalesce(cut, call.c.truncated),
-            disposition=case((last == OPEN, Disposition.IN_PROGRESS), else_=call.c.disposition),
-            ended_at=case((last == OPEN, null()), else_=call.c.ended_at),
-        )
-    )
 
 
 async def find_capture(connection: AsyncConnection, capture_id: str) -> AnyRow | None:
@@ -143,8 +129,10 @@ async def save_recording(
     truncated: bool,
     mixed: bool = False,
     reference: str | None = None,
+    evidence_id: int | None = None,
 ) -> int:
-    """A new recording: one a capture, one a reference of a call."""
+    """A new recording: one a capture, one a reference of a call. ``evidence_id`` is what told of it, where it is no
+    capture's."""
     values = {
         "capture_id": capture_id,
         "interaction_id": interaction_id,
@@ -157,6 +145,7 @@ async def save_recording(
         "truncated": truncated,
         "mixed": mixed,
         "reference": reference,
+        "evidence_id": evidence_id,
     }
     return int((await connection.execute(insert(recording).values(**values).returning(recording.c.id))).scalar_one())
 

@@ -195,7 +195,7 @@ async def test_a_transaction_that_fails_leaves_no_row_and_no_job(
         raise RuntimeError("in the middle")
 
     with monkeypatch.context() as patch:
-        patch.setattr(interactions, "merge_parties", fail)
+        patch.setattr(interactions, "save_parties", fail)
         with pytest.raises(RuntimeError):
             await intake.close_call(_ended(call))
     assert await _rows(store, "SELECT 1 FROM evidence WHERE key = :key", key=call.key) == []

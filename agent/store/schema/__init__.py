@@ -24,10 +24,20 @@ from agent.store.schema.columns import metadata
 from agent.store.schema.hosts import host
 from agent.store.schema.interactions import interaction, party
 from agent.store.schema.mails import attachment, message, thread, thread_reference
-from agent.store.schema.people import account, api_token, audit_entry, employee, employee_identity, login_session, team
+from agent.store.schema.people import (
+    account,
+    api_token,
+    audit_entry,
+    employee,
+    employee_identity,
+    extension_proposal,
+    login_session,
+    team,
+)
 from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
 from agent.store.schema.seals import erasure, seal, seal_copy
 from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
+from agent.store.schema.views import call_number, call_view
 
 __all__ = [
     "account",
@@ -37,6 +47,8 @@ __all__ = [
     "blob",
     "call",
     "call_command",
+    "call_number",
+    "call_view",
     "capture",
     "chain_link",
     "client_card",
@@ -45,6 +57,7 @@ __all__ = [
     "employee_identity",
     "erasure",
     "evidence",
+    "extension_proposal",
     "followed_file",
     "host",
     "interaction",

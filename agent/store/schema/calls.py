@@ -26,6 +26,7 @@ capture = Table(
     Column("state", Text, nullable=False),  # open, closed, assembled
     Column("truncated", Boolean, nullable=False, server_default=text("false")),
     moment("paused_at"),  # set while nothing is recorded on purpose
+    of("evidence", nullable=True),  # by whose account there is something to record
     Index(None, "interaction_id"),
     Index("ix_capture_open", "interaction_id", postgresql_where=text("state = 'open'")),
 )
@@ -60,6 +61,7 @@ recording = Table(
     json("gaps", "[]"),
     Column("truncated", Boolean, nullable=False, server_default=text("false")),
     Column("mixed", Boolean, nullable=False, server_default=text("false")),  # all parties on one channel
+    of("evidence", nullable=True),  # NULL: that of its capture
     Index(None, "interaction_id"),
     UniqueConstraint("interaction_id", "reference"),
     Index("ix_recording_file", "reference", unique=True, postgresql_where=text("reference LIKE 'file:%'")),

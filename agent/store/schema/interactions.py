@@ -39,7 +39,13 @@ party = Table(
     Column("identity_value", Text),
     Column("role", Text),
     of("employee", nullable=True),
+    Column("credited_by", Text),  # who gave it to this employee by hand
     UniqueConstraint("interaction_id", "ordinal"),
     Index(None, "identity_kind", "identity_value"),
     Index("ix_party_employee_id", "employee_id", postgresql_where=text("employee_id IS NOT NULL")),
+    Index(
+        "ix_party_nobodys",
+        "identity_value",
+        postgresql_where=text("identity_kind = 'extension' AND employee_id IS NULL"),
+    ),
 )

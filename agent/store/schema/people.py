@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, LargeBinary, Table, Text, text
+from sqlalchemy import Boolean, Column, Index, LargeBinary, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from agent.store.schema.columns import identity, json, metadata, moment, now, of, words
@@ -22,13 +22,28 @@ employee_identity = Table(
     "employee_identity",
     metadata,
     identity(),
-    of("employee"),
+    of("employee", nullable=True),  # NULL: nobody's on purpose, a shared phone or a fax
     Column("kind", Text, nullable=False),
     Column("value", Text, nullable=False),
+    words("label"),  # what it is, if it is nobody's
     moment("valid_from"),
     moment("valid_to"),
     Index(None, "kind", "value"),
     Index(None, "employee_id"),
+)
+
+extension_proposal = Table(
+    "extension_proposal",
+    metadata,
+    identity(),
+    Column("source", Text, nullable=False),  # asterisk:office, provider:zadarma, pasted
+    Column("extension", Text, nullable=False),
+    words("name"),  # as the source has it
+    Column("state", Text, nullable=False),  # open, taken, dismissed
+    now("first_seen"),
+    now("last_seen"),
+    UniqueConstraint("source", "extension"),
+    Index("ix_extension_proposal_open", "extension", postgresql_where=text("state = 'open'")),
 )
 
 account = Table(
