@@ -16,12 +16,13 @@ from agent.archive.blobs import Archive
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
 from agent.model import CapturedCall, Disposition, LinkState, Utterance
-from agent.store import blobs, conversations, interactions, joining, links, recordings, transcripts
+from agent.store import blobs, corrections, interactions, joining, links, recordings, transcripts
 from agent.store.engine import Store
 from agent.store.links import Link
 from tests.unit.calls_told import at, told
 
 WHO = "+79160000001 > 101"
+AT_ONCE = 16  # as many connections as there are
 
 
 @pytest.fixture(autouse=True)
@@ -151,10 +152,14 @@ async def test_many_sources_at_the_same_moment_make_one_call_each(store: Store, 
         for n in range(20)
         for source in sources
     ]
-    say = [intake.update_call, intake.close_call]
-    for step in say:
-        told_all = [step(one if step == intake.update_call else ended(one)) for one in calls for _ in range(2)]
-        await asyncio.gather(*told_all)
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def tell(call: CapturedCall) -> None:
+        async with at_once:
+            await intake.close_call(call)
+
+    for step in (calls, [ended(one) for one in calls]):
+        await asyncio.gather(*(tell(one) for one in step for _ in range(2)))
     found = await shape(store)
     assert len(found) == 20
     assert all(one[5] == sorted(sources) and len(one[6]) == 2 and one[3] == "answered" for one in found)
@@ -167,15 +172,23 @@ async def test_one_company_number_does_not_make_calls_wait_in_a_circle(store: St
         for n in range(30)
         for source in ("siprec", "provider:uis")
     ]
-    await asyncio.gather(*(intake.update_call(one) for one in calls))
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def tell(call: CapturedCall) -> None:
+        async with at_once:
+            await intake.update_call(call)
+
+    await asyncio.gather(*(tell(one) for one in calls))
     assert len(await shape(store)) == 30
 
 
 async def test_what_changes_between_look_and_lock_is_tried_again(
     store: Store, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = await intake.open_call(told(f"asterisk:office {WHO} @0"))
-    late = told(f"siprec {WHO} @1")
+    ring = told("asterisk:office +79160000001 > - @0")
+    first = await intake.open_call(ring)
+    other = await intake.open_call(told(f"siprec {WHO} @1"))
+    known = replace(told(f"asterisk:office {WHO} @0"), key=ring.key)
 
     async def gone(*arguments: object) -> bool:
         return False
@@ -183,9 +196,10 @@ async def test_what_changes_between_look_and_lock_is_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(joining, "lock_both", gone)
         with pytest.raises(DatabaseUnavailable, match="at this moment"):
-            await intake.open_call(late)
-    assert await rows(store, "SELECT 1 FROM evidence WHERE key = :key", key=late.key) == []
-    assert await intake.open_call(late) == first
+            await intake.update_call(known)
+    assert len(await rows(store, "SELECT 1 FROM party WHERE interaction_id = :id", id=first)) == 1, "nothing was done"
+    assert await intake.update_call(known) == first != other
+    assert len(await shape(store)) == 1
 
 
 # --- What belongs to a call moves along -------------------------------------------------------------------------------
@@ -250,7 +264,7 @@ async def test_a_person_parts_them_and_everything_goes_home(
     number = await both_recorded(store, archive, intake, pair)
     (proof,) = await rows(store, "SELECT id FROM evidence WHERE source = 'siprec'")
     async with store.begin() as connection:
-        parted = await conversations.separate(connection, proof.id)
+        parted = await corrections.separate_call(connection, proof.id)
         assert parted is not None and parted[0] == number
         other = parted[1]
     async with store.begin() as connection:
@@ -265,10 +279,10 @@ async def test_a_person_parts_them_and_everything_goes_home(
         await intake.close_call(replace(again, answered=at(1.9)))
     assert len(await shape(store)) == 2
     async with store.begin() as connection:
-        assert await conversations.separate(connection, proof.id) is None, "nothing else vouches for it now"
-        assert await conversations.separate(connection, 10**9) is None
-        assert list(await conversations.list_near(connection, other)) == [number]
-        assert await conversations.unite(connection, other, number) == number
+        assert await corrections.separate_call(connection, proof.id) is None, "nothing else vouches for it now"
+        assert await corrections.separate_call(connection, 10**9) is None
+        assert list(await corrections.list_near(connection, other)) == [number]
+        assert await corrections.unite_calls(connection, other, number) == number
     assert len(await shape(store)) == 1
     assert len(await rows(store, "SELECT 1 FROM recording WHERE interaction_id = :id", id=number)) == 2
 
@@ -276,10 +290,10 @@ async def test_a_person_parts_them_and_everything_goes_home(
 async def test_calls_of_one_source_or_none_are_not_united_by_hand(store: Store, intake: Intake) -> None:
     first, second = [await intake.open_call(told(f"siprec {WHO} @{n}")) for n in (0, 1)]
     async with store.begin() as connection:
-        assert await conversations.unite(connection, first, second) is None
-        assert await conversations.unite(connection, first, first) is None
+        assert await corrections.unite_calls(connection, first, second) is None
+        assert await corrections.unite_calls(connection, first, first) is None
         with pytest.raises(DatabaseUnavailable):
-            await conversations.unite(connection, first, 10**9)
+            await corrections.unite_calls(connection, first, 10**9)
 
 
 def decision(number: int, state: LinkState) -> Link:
