@@ -138,9 +138,9 @@ async def lock_both(connection: AsyncConnection, first: int, second: int) -> Non
 async def _judge(connection: AsyncConnection, interaction_id: int | None, view: View) -> Judgement:
     """``interaction_id`` None: of a source that tells of a call for the first time."""
     stored = [] if interaction_id is None else await views.list_views(connection, interaction_id)
-    others = await views.list_others(connection, interaction_id or 0, view.told)
-    kept_apart = any(one.kept_apart for one in stored)
-    return sameness.judge([one.view for one in stored] or [view], others, kept_apart=kept_apart)
+    own = [one.view for one in stored] or [view]
+    others = await views.list_others(connection, interaction_id or 0, view.told, {one.source for one in own})
+    return sameness.judge(own, others, kept_apart=any(one.kept_apart for one in stored))
 
 
 async def _flag_near(connection: AsyncConnection, interaction_id: int, judgement: Judgement) -> None:

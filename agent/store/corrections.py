@@ -13,11 +13,12 @@ from agent.store import conversations, interactions, joining, linking, sameness,
 async def list_near(connection: AsyncConnection, interaction_id: int) -> dict[int, str]:
     """Calls that a person may want to unite with this one, with the reason why no rule did; those that a person has
     parted are among them, since he may have erred."""
-    stored = await views.list_views(connection, interaction_id)
+    own = [one.view for one in await views.list_views(connection, interaction_id)]
+    sources = {one.source for one in own}
     near: dict[int, str] = {}
-    for told in (one.view.told for one in stored):
-        others = [replace(one, kept_apart=False) for one in await views.list_others(connection, interaction_id, told)]
-        judgement = sameness.judge([one.view for one in stored], others)
+    for told in (one.told for one in own):
+        found = await views.list_others(connection, interaction_id, told, sources)
+        judgement = sameness.judge(own, [replace(one, kept_apart=False) for one in found])
         near |= judgement.near
         if judgement.same is not None:
             near[judgement.same] = "the numbers agree"

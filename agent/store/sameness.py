@@ -110,7 +110,8 @@ def begin_together(one: Told, other: Told) -> bool:
 def window(told: Told) -> tuple[datetime, datetime]:
     """Between which times a call must have started to be looked at."""
     latest = max(told.started, min(told.answered or told.started, told.started + LONGEST_RINGING))
-    return told.started - LONGEST_RINGING - NEAR, latest + NEAR
+    earliest = told.started if told.saw_ringing else told.started - LONGEST_RINGING
+    return earliest - NEAR, latest + NEAR
 
 
 def tails(told: Told) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -103,15 +104,18 @@ async def lock_view(connection: AsyncConnection, call: CapturedCall) -> StoredVi
     return _known((await connection.execute(_by_key(call).with_for_update(of=evidence))).one())
 
 
-async def list_others(connection: AsyncConnection, interaction_id: int, told: Told) -> list[Other]:
-    """Calls with one of the numbers that began about then: by one index, however many calls there are."""
+async def list_others(
+    connection: AsyncConnection, interaction_id: int, told: Told, sources: Collection[str]
+) -> list[Other]:
+    """Calls of other sources with one of the numbers that began about then: by one index, however many there are."""
     first, last = sameness.window(told)
     nearby = (
         select(evidence.c.interaction_id)
         .join(call_number, call_number.c.evidence_id == evidence.c.id)
         .where(call_number.c.tail.in_(sameness.tails(told)), call_number.c.started_at.between(first, last))
+        .where(evidence.c.source.not_in(sources), evidence.c.interaction_id != interaction_id)
     )
-    query = _views().where(evidence.c.interaction_id.in_(nearby), evidence.c.interaction_id != interaction_id)
+    query = _views().where(evidence.c.interaction_id.in_(nearby))
     groups: dict[int, list[StoredView]] = {}
     for one in await _list(connection, query):
         groups.setdefault(one.interaction_id or 0, []).append(one)
