@@ -143,6 +143,7 @@ class Service:
         for asterisk in self._asterisk:
             asterisk.watch(self._note_source(parts.store))
         await self._start_mailboxes(parts)
+        await self._start_following(url)
         await self._start_workers(url)
         self._background(Chainer(parts.store).run())
         if self._settings.seal.enabled:
@@ -265,6 +266,13 @@ class Service:
             )
             mailbox.start()
             self._stack.push_async_callback(mailbox.stop)
+
+    async def _start_following(self, url: str) -> None:
+        """Folders of recordings, in a process of their own."""
+        if self._settings.recordings:
+            child = ChildProcess("recordings", ["agent.sip.imports.child"], environment=self._environment(url))
+            await child.start()
+            self._stack.push_async_callback(child.stop)
 
     async def _start_workers(self, url: str) -> None:
         """Children that do the durable jobs; first, jobs of workers that died with the last run are taken back."""

@@ -43,6 +43,8 @@ class CdrTail:
             OSError: it cannot be read.
         """
         found: list[Line] = []
+        if self._file is not None:
+            self._begin_anew_if_truncated(self._file)
         while len(found) < most:
             if self._file is None and not self._open():
                 break
@@ -89,13 +91,15 @@ class CdrTail:
             self._place = Place(inode=self._place.inode, offset=offset, head=self._head(offset))
             yield Line(data=data, after=self._place)
 
-    def _moved_on(self, found: list[Line]) -> bool:
-        """At the end: whether another file has taken its place, or this one begins anew."""
-        assert self._file is not None
-        status = os.fstat(self._file.fileno())
+    def _begin_anew_if_truncated(self, file: BinaryIO) -> None:
+        status = os.fstat(file.fileno())
         if status.st_size < self._place.offset or not self._has_head(self._place.head):
             self._begin(status.st_ino, 0)
-            return status.st_size > 0
+
+    def _moved_on(self, found: list[Line]) -> bool:
+        """At the end: whether another file has taken its place."""
+        assert self._file is not None
+        status = os.fstat(self._file.fileno())
         try:
             is_same = self._path.stat().st_ino == status.st_ino
         except FileNotFoundError:
