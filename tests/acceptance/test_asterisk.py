@@ -129,7 +129,7 @@ async def test_a_call_goes_on_through_a_kill_and_stands_as_one_with_both_recordi
     (call,) = await _entries(service)
     assert call.call is not None and call.call.disposition is Disposition.ANSWERED
     assert sorted(one.truncated for one in call.recordings) == [False, True]
-    assert all(one.channels == 2 and one.duration_ms > 900 for one in call.recordings)
+    assert [(one.channels, one.duration_ms > 900) for one in call.recordings] == [(2, True)] * 2
     assert not pbx.leftovers
 
 
