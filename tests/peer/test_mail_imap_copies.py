@@ -1,4 +1,4 @@
-"""What becomes of messages in a live mailbox: moved, deleted, there again, flagged, drafted; and which are read at all."""
+"""What becomes of messages in a live mailbox: moved, deleted, there again, flagged, drafted; and which are read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from agent.mail.imap import reader
+from agent.mail.imap.session import ImapSession, Listed
 from agent.model import SourceState
 from tests.peer.dovecot import Dovecot
 from tests.peer.mailbox_lab import Watched, dovecot, messages, short_pauses, until, until_state, watch
@@ -23,7 +24,7 @@ def command(server: Dovecot, folder: str, *words: str, expunge: bool = False) ->
     """UID command in a folder that is open for writing, as a mail program does."""
     with server.client() as client:
         client.select(folder)
-        status, answer = client.uid(*words)  # type: ignore[arg-type]
+        status, answer = client.uid(*words)
         assert status == "OK", answer
         if expunge:
             client.expunge()
@@ -166,13 +167,13 @@ async def test_a_message_shown_late_is_taken_all_the_same(
     dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that leaves a message out of its answers while the mark passes it."""
-    listing = reader.ImapSession.list_messages
+    listing = ImapSession.list_messages
     hidden = {3}
 
-    def hiding(session: reader.ImapSession, first: int, last: int, since: date | None = None) -> object:
+    def hiding(session: ImapSession, first: int, last: int, since: date | None = None) -> dict[int, Listed]:
         return {uid: one for uid, one in listing(session, first, last, since).items() if uid not in hidden}
 
-    monkeypatch.setattr(reader.ImapSession, "list_messages", hiding)
+    monkeypatch.setattr(ImapSession, "list_messages", hiding)
     received = messages(5)
     await asyncio.to_thread(dovecot.append, "INBOX", received)
     async with watch(poll_seconds=1) as watched:

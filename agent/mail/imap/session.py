@@ -91,6 +91,9 @@ class ImapSession:
                 with self._translated("STARTTLS"):
                     self._client.starttls(ssl.create_default_context())
             self._login(access)
+            if self.has_modseq and self._has("ENABLE"):
+                with self._translated("enable"):  # Dovecot counts changes only for who has said so
+                    self._client.enable("CONDSTORE")
         except BaseException:
             self.close()
             raise
