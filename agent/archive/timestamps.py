@@ -8,12 +8,20 @@ SHA-256(statement ‖ signature) of the seal.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.x509 import Certificate, load_der_x509_certificate, load_pem_x509_certificates
+from cryptography.x509 import (
+    Certificate,
+    ExtendedKeyUsage,
+    ExtensionNotFound,
+    load_der_x509_certificate,
+    load_pem_x509_certificates,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from agent.archive.seals import Seal
 from agent.errors import Misconfigured, Unavailable, Unreadable
@@ -45,24 +53,40 @@ async def fetch_token(url: str, seal: Seal, roots: Sequence[Certificate] = ()) -
         Unavailable: it does not answer, or not now.
         TimestampRefused: it refuses, or what it gives is not for this seal or not signed under ``roots``.
     """
-    from rfc3161_client import TimestampRequestBuilder, decode_timestamp_response
-
-    request = TimestampRequestBuilder().data(seal.statement + seal.signature).build()
-    token = await _post(url, request.as_bytes())
     try:
-        response = decode_timestamp_response(token)
-        if response.status != _GRANTED:
-            raise TimestampRefused(f"The authority refuses: {', '.join(response.status_string) or response.status}.")
-        info = response.tst_info
-        if info.message_imprint.message != seal.digest or info.nonce != request.nonce:
-            raise TimestampRefused("The authority has stamped something else.")
-    except ValueError as error:
-        raise TimestampRefused(f"What the authority sent is no timestamp: {error}.") from None
+        token = await _ask(url, seal, with_certificates=True)
+    except _UnusualOrder:
+        token = await _ask(url, seal, with_certificates=False)
     if roots:
         try:
             check_token(token, seal, roots)
         except Unreadable as error:
             raise TimestampRefused(error.what) from None
+    return token
+
+
+class _UnusualOrder(Exception):
+    """The answer cannot be read, most often since its certificates are not in the order of DER, as OpenSSL has them."""
+
+
+async def _ask(url: str, seal: Seal, *, with_certificates: bool) -> bytes:
+    from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, decode_timestamp_response
+
+    builder = TimestampRequestBuilder(hash_algorithm=HashAlgorithm.SHA256, cert_req=with_certificates)
+    request = builder.data(seal.statement + seal.signature).build()
+    token = await _post(url, request.as_bytes())
+    try:
+        response = decode_timestamp_response(token)
+        status, words = response.status, response.status_string
+        info = response.tst_info if status == _GRANTED else None
+    except ValueError as error:
+        if with_certificates:
+            raise _UnusualOrder from None
+        raise TimestampRefused(f"What the authority sent is no timestamp: {error}.") from None
+    if info is None:
+        raise TimestampRefused(f"The authority refuses: {', '.join(words) or status}.")
+    if info.message_imprint.message != seal.digest or info.nonce != request.nonce:
+        raise TimestampRefused("The authority has stamped something else.")
     return token
 
 
@@ -97,14 +121,25 @@ def check_token(token: bytes, seal: Seal, roots: Sequence[Certificate]) -> Stamp
     """
     from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
-    builder = VerifierBuilder(roots=list(roots))
     try:
         response = decode_timestamp_response(token)
-        builder.build().verify_message(response, seal.statement + seal.signature)
-        info = response.tst_info
-        return Stamp(at=info.gen_time, authority=_authority(response.signed_data.certificates))
+        signer = None if response.signed_data.certificates else _signer(roots)
+        verifier = VerifierBuilder(roots=list(roots), tsa_certificate=signer).build()
+        verifier.verify_message(response, seal.statement + seal.signature)
+        certificates = response.signed_data.certificates
+        authority = _authority(certificates) if signer is None else signer.subject.rfc4514_string()
+        return Stamp(at=response.tst_info.gen_time, authority=authority)
     except (VerificationError, ValueError) as error:
         raise Unreadable(f"The timestamp of seal {seal.number} proves nothing: {error}.") from None
+
+
+def _signer(certificates: Sequence[Certificate]) -> Certificate | None:
+    """The authority's own certificate among those of the reader, for a token that does not bring it."""
+    for one in certificates:
+        with contextlib.suppress(ExtensionNotFound):
+            if ExtendedKeyUsageOID.TIME_STAMPING in one.extensions.get_extension_for_class(ExtendedKeyUsage).value:
+                return one
+    return None
 
 
 def _authority(certificates: set[bytes]) -> str:
@@ -116,7 +151,8 @@ def _authority(certificates: set[bytes]) -> str:
 
 
 def read_roots(path: Path) -> list[Certificate]:
-    """Certificates of authorities to trust, from a PEM file.
+    """Certificates of authorities to trust, from a PEM file: their roots, and best their own beside them, since some
+    tokens come without.
 
     Raises:
         Misconfigured: there is none.
