@@ -114,6 +114,8 @@ class FakeAsterisk:
             if since <= at < until:
                 await asyncio.sleep(max(0.0, began + at / speed - time.monotonic()))
                 await self.happen(moved(event, start=start, speed=speed))
+        if until < events[-1][0]:
+            await asyncio.sleep(max(0.0, began + until / speed - time.monotonic()))
 
     async def happen(self, event: Json) -> None:
         """One event."""
