@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from aiohttp import web
+
+from agent.web.reasons import in_russian
+from agent.web.texts_people import PEOPLE_TEXTS
 
 LANGUAGES = ("ru", "en")
 LANGUAGE_COOKIE = "cardline_language"
@@ -212,28 +213,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "There is no such card, or several: choose it from the list.",
     ),
     "done_decision": ("Решение записано.", "The decision is noted."),
-    # Employees
-    "employees_title": ("Сотрудники", "Employees"),
-    "employees_lead": (
-        "Внутренние номера и адреса действуют с указанного дня: прошлое остаётся за прежним владельцем.",
-        "Extensions and addresses count from the given day: the past stays with the earlier holder.",
-    ),
-    "employees_none": ("Сотрудников пока нет", "No employees yet"),
-    "employee_add": ("Добавить сотрудника", "Add an employee"),
-    "employee_name": ("Имя и фамилия", "Name"),
-    "identity_add": ("Добавить номер или адрес", "Add a number or address"),
-    "identity_value": ("Внутренний номер, телефон или адрес", "Extension, phone or address"),
-    "valid_from": ("Действует с", "Valid from"),
-    "valid_from_hint": ("пусто: всегда", "empty: always"),
-    "valid_range": ("с {start}", "from {start}"),
-    "valid_until": ("до {end}", "until {end}"),
-    "identity_wrong": ("Это не номер и не адрес.", "This is neither a number nor an address."),
-    "date_wrong": ("Дата не читается.", "The date cannot be read."),
-    "name_missing": ("Введите имя.", "Enter a name."),
-    "kind_phone": ("телефон", "phone"),
-    "kind_extension": ("внутренний", "extension"),
-    "kind_address": ("почта", "mail"),
-    "kind_domain": ("домен", "domain"),
     # Sources
     "sources_title": ("Источники", "Sources"),
     "sources_lead": ("Откуда приходят звонки и письма.", "Where calls and mails come from."),
@@ -270,7 +249,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "back_home": ("К списку клиентов", "To the list of clients"),
     "today": ("Сегодня", "Today"),
     "yesterday": ("Вчера", "Yesterday"),
-}
+} | PEOPLE_TEXTS
 
 COUNTS: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
     "entries": (("запись", "записи", "записей"), ("entry", "entries")),
@@ -309,36 +288,6 @@ MONTHS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-_REASONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), russian)
-    for pattern, russian in (
-        (r"phone (.+?) is the card's(.*)", r"телефон \1 есть на карточке\2"),
-        (r"extension (.+?) is the card's(.*)", r"внутренний номер \1 есть на карточке\2"),
-        (r"address (.+?) is the card's(.*)", r"адрес \1 есть на карточке\2"),
-        (r"mail domain (.+?) is the card's(.*)", r"почтовый домен \1 есть на карточке\2"),
-        (r"(.+) is on (\d+) cards: (.+)", r"\1 есть сразу на карточках (\2): \3"),
-        (r"(.+) is on no card", r"\1 нет ни на одной карточке"),
-        (r"the number was hidden", "номер был скрыт"),
-        (r"only employees took part", "участвовали только сотрудники"),
-        (r"the source named nobody", "источник никого не назвал"),
-        (r"(.+) is no usable address", r"\1 — не адрес"),
-        (r"(.+) is no usable number", r"\1 — не номер"),
-        (r"the source named only our side", "источник назвал только нашу сторону"),
-        (r"nobody of ours was recognised", "никто из участников не опознан как сотрудник"),
-        (r"extension (.+) belongs to no employee", r"внутренний номер \1 ничей"),
-        (r"no packets came", "пакеты не приходили"),
-        (r"packets lost on the way", "пакеты потеряны в пути"),
-        (r"recording was paused", "запись была на паузе"),
-        (r"sound that could not be decoded", "звук не удалось декодировать"),
-        (r"sound that could not be decrypted", "звук не удалось расшифровать"),
-        (r"chosen by (.+)", r"так решил(а) \1"),
-        (
-            r"its recorder was not heard for a day; the call ends with the last sign of that",
-            "записывавшая машина молчала сутки; конец звонка — её последний признак жизни",
-        ),
-    )
-)
-
 
 class Texts:
     """The strings of one language."""
@@ -361,11 +310,7 @@ class Texts:
 
     def reason(self, text: str) -> str:
         """A reason of the linker, which speaks English, in the language of the page where we know it."""
-        if self.language == "ru":
-            for pattern, russian in _REASONS:
-                if found := pattern.fullmatch(text):
-                    return found.expand(russian)
-        return text
+        return in_russian(text) if self.language == "ru" else text
 
 
 def _russian_form(number: int) -> int:

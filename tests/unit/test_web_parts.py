@@ -122,7 +122,8 @@ def test_a_success_forgives_the_person_and_not_the_address() -> None:
 
 _WEB = Path(agent.web.__file__).parent
 _TEMPLATES = {path.name: path.read_text() for path in (_WEB / "templates").glob("*.html")}
-_CODE = "\n".join([*_TEMPLATES.values(), *(path.read_text() for path in _WEB.glob("*.py") if path.name != "texts.py")])
+_OTHERS = [path for path in _WEB.glob("*.py") if not path.name.startswith("texts")]
+_CODE = "\n".join([*_TEMPLATES.values(), *(path.read_text() for path in _OTHERS)])
 
 
 def test_every_text_is_said_in_both_languages_with_the_same_places() -> None:

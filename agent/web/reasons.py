@@ -1,0 +1,41 @@
+"""What the linker and the sources say of an entry, which they say in English, in Russian."""
+
+from __future__ import annotations
+
+import re
+
+_RUSSIAN = (
+    (r"phone (.+?) is the card's(.*)", r"телефон \1 есть на карточке\2"),
+    (r"extension (.+?) is the card's(.*)", r"внутренний номер \1 есть на карточке\2"),
+    (r"address (.+?) is the card's(.*)", r"адрес \1 есть на карточке\2"),
+    (r"mail domain (.+?) is the card's(.*)", r"почтовый домен \1 есть на карточке\2"),
+    (r"(.+) is on (\d+) cards: (.+)", r"\1 есть сразу на карточках (\2): \3"),
+    (r"(.+) is on no card", r"\1 нет ни на одной карточке"),
+    (r"the number was hidden", "номер был скрыт"),
+    (r"only employees took part", "участвовали только сотрудники"),
+    (r"the source named nobody", "источник никого не назвал"),
+    (r"(.+) is no usable address", r"\1 — не адрес"),
+    (r"(.+) is no usable number", r"\1 — не номер"),
+    (r"the source named only our side", "источник назвал только нашу сторону"),
+    (r"nobody of ours was recognised", "никто из участников не опознан как сотрудник"),
+    (r"extension (.+) belongs to no employee", r"внутренний номер \1 ничей"),
+    (r"no packets came", "пакеты не приходили"),
+    (r"packets lost on the way", "пакеты потеряны в пути"),
+    (r"recording was paused", "запись была на паузе"),
+    (r"sound that could not be decoded", "звук не удалось декодировать"),
+    (r"sound that could not be decrypted", "звук не удалось расшифровать"),
+    (r"chosen by (.+)", r"так решил(а) \1"),
+    (
+        r"its recorder was not heard for a day; the call ends with the last sign of that",
+        "записывавшая машина молчала сутки; конец звонка — её последний признак жизни",
+    ),
+)
+_PATTERNS = tuple((re.compile(pattern), russian) for pattern, russian in _RUSSIAN)
+
+
+def in_russian(text: str) -> str:
+    """The same in Russian where we know it."""
+    for pattern, russian in _PATTERNS:
+        if found := pattern.fullmatch(text):
+            return found.expand(russian)
+    return text
