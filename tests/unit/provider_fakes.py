@@ -17,7 +17,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
+from sqlalchemy import text
 
+from agent.store.engine import Store
 from tests.unit.provider_stories import KEY, ROWS, SECRET, ZONE, Story, mango_sign
 
 _PAGE = 1000
@@ -189,3 +191,26 @@ class FakeProviders:
 
 def _read(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=ZONE)
+
+
+_TABLES = (
+    "notification",
+    "provider_call",
+    "provider_recording",
+    "provider_status",
+    "source_status",
+    "party",
+    "call",
+    "recording",
+    "evidence",
+    "interaction",
+    "procrastinate_jobs",
+)
+
+
+async def empty(store: Store) -> None:
+    """As if nothing had been told: faster than a database a test."""
+    async with store.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))  # whatever refers to what
+        for table in _TABLES:
+            await connection.execute(text(f"DELETE FROM {table}"))

@@ -31,8 +31,7 @@ from agent.sip.providers.reading import NotificationReader
 from agent.store import notifications, providers, sources
 from agent.store.engine import Store
 from agent.store.notifications import Told
-from tests.postgres import PostgresForTests
-from tests.unit.provider_fakes import FakeProviders
+from tests.unit.provider_fakes import FakeProviders, empty
 from tests.unit.provider_stories import EVENTS, ROWS, START, STORIES, Story, expected_times, provider
 from tests.unit.soundfiles import wav_bytes
 from tests.unit.soundlab import chirps
@@ -103,15 +102,12 @@ class Lab:
 
 
 @pytest.fixture
-async def lab(
-    postgres: PostgresForTests, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Lab]:
-    store = Store(await postgres.new_database())
+async def lab(store: Store, archive: Archive, tmp_path: Path) -> AsyncIterator[Lab]:
+    await empty(store)
     fake = FakeProviders(STORIES, STEREO)
     await fake.start()
     yield Lab(store, archive, fake, tmp_path)
     await fake.stop()
-    await store.close()
 
 
 def digits(values: Sequence[str]) -> list[str]:
