@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from tests.bench.result import Result
 
-BENCHMARKS = ("record", "assemble", "call-setup")
+BENCHMARKS = ("record", "assemble", "call-setup", "mail-first-pass")
 
 
 def main(names: list[str]) -> int:
