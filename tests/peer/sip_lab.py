@@ -77,9 +77,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def kamailio(folder: Path) -> AsyncIterator[str]:
+async def kamailio(folder: Path, port: int = 0) -> AsyncIterator[str]:
     """A registrar that knows everybody whose password is ``secret-<user>``; its address."""
-    program, port = require("kamailio"), free_port()
+    program, port = require("kamailio"), port or free_port()
     config = folder / "kamailio.cfg"
     config.write_text(_KAMAILIO.format(host=HOST, port=port))
     with (folder / "kamailio.log").open("wb") as output:
@@ -242,6 +242,14 @@ def loudness(made: _Made, channel: int, hertz: int, *, start: float = 0.3, end: 
     part = sound[round(start * rate) : len(sound) - round(0.2 * rate) if end is None else round(end * rate)]
     turns = np.exp(-2j * np.pi * hertz * np.arange(len(part)) / rate)
     return float(2 * abs((part * turns).mean()))
+
+
+def tone_in(sound: np.ndarray[Any, np.dtype[np.int16]], rate: int, hertz: int) -> float:
+    """Seconds for which a tone is heard in what somebody heard, by tenths."""
+    step = rate // 10
+    turns = np.exp(-2j * np.pi * hertz * np.arange(step) / rate)
+    parts = sound[: len(sound) // step * step].astype(np.float64).reshape(-1, step)
+    return float((np.abs((parts * turns).mean(axis=1)) > 200).sum()) / 10
 
 
 def onset(made: _Made, channel: int) -> float:

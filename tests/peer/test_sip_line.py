@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import wave
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.model import Disposition, MarkKind, SourceState
@@ -22,17 +24,20 @@ from tests.peer.sip_lab import (
     MANAGER_HZ,
     Telephone,
     exchange,
+    free_port,
     kamailio,
     line_settings,
     loudness,
     onset,
     telephone,
+    tone_in,
     until,
 )
 
 pytest.importorskip("pjsua2", reason="pjsua2 has no wheel for this Python, so there are no lines")
 
 CALLS = 20
+ANNOUNCEMENT_HZ, BEEP_HZ = 2500, 1400
 CLOSE = 0.1  # seconds by which a time may be wrong
 
 
@@ -73,6 +78,16 @@ async def phones(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scen
 async def scene(phones: Scene) -> Scene:
     await phones.fresh()
     return phones
+
+
+def write_tone(path: Path, hertz: int, *, seconds: float) -> None:
+    """What an administrator would have recorded: PCM of 16 bits, one channel."""
+    samples = 8000 * np.sin(2 * np.pi * hertz * np.arange(int(16000 * seconds)) / 16000)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(samples.astype(np.int16).tobytes())
 
 
 def seconds(moment: datetime | None) -> float:
@@ -215,6 +230,53 @@ async def test_a_third_call_while_the_line_is_full(scene: Scene, tmp_path: Path)
     for call, made in calls:
         assert call.disposition is Disposition.ANSWERED
         each_has_his_own_voice(made)
+
+
+async def test_two_lines_at_once(scene: Scene, tmp_path: Path) -> None:
+    other = line_settings(scene.registrar, name="Boris", user="902", secret="secret-902")
+    async with exchange(tmp_path, line_settings(scene.registrar), other) as x:
+        for name in ("Anna", "Boris"):
+            await x.is_up(name)
+        for count, user in enumerate(("901", "902"), 1):
+            scene.dial(user)
+            await scene.client.sees("talking", count=count)
+        await asyncio.sleep(0.8)
+        scene.client.order("hang_up")
+        calls = [await x.call(number) for number in (0, 1)]
+    assert {call.source for call, _ in calls} == {"line:Anna", "line:Boris"}
+    for _, made in calls:
+        each_has_his_own_voice(made)
+
+
+async def test_both_hear_that_they_are_recorded(scene: Scene, tmp_path: Path) -> None:
+    announcement, heard = tmp_path / "recorded.wav", scene.folder / "client.wav"
+    write_tone(announcement, ANNOUNCEMENT_HZ, seconds=0.6)
+    before = heard.stat().st_size
+    async with exchange(tmp_path, line_settings(scene.registrar, announcement=announcement, beep_s=1)) as x:
+        await x.is_up()
+        scene.dial()
+        await scene.client.sees("talking")
+        await asyncio.sleep(2.6)  # with two short tones
+        scene.client.order("hang_up")
+        call, made = await x.call(0)
+    sound = np.frombuffer(heard.read_bytes()[before + before % 2 :], np.int16)
+    assert 0.4 <= tone_in(sound, 8000, ANNOUNCEMENT_HZ) <= 0.8
+    assert 0.3 <= tone_in(sound, 8000, BEEP_HZ) <= 0.7
+    assert call.flags == ()
+    each_has_his_own_voice(made)  # and nothing of ours is in the recording
+
+
+async def test_a_registrar_that_was_started_again(scene: Scene, tmp_path: Path) -> None:
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        registrar = await first.enter_async_context(kamailio(tmp_path, port))
+        x = await stack.enter_async_context(exchange(tmp_path, line_settings(registrar, transport="tcp")))
+        await x.is_up()
+        await first.aclose()
+        await until(lambda: x.states[-1][1] is SourceState.UNREACHABLE, f"the line says so: {x.states}")
+        await stack.enter_async_context(kamailio(tmp_path, port))
+        await x.is_up(times=2)
 
 
 async def test_a_wrong_password_and_a_registrar_that_is_not_there(scene: Scene, tmp_path: Path) -> None:

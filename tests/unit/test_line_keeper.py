@@ -126,6 +126,16 @@ async def test_a_process_that_dies_is_replaced_and_its_calls_are_cut_short(tmp_p
     assert world.call(0).key != world.call(1).key
 
 
+async def test_a_process_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "SILENT_S", 0.3)
+    world = World(tmp_path, line(user="hangs"))
+    world.keeper.start()
+    await world.until(lambda: len(world.ended) >= 1)
+    await world.until(lambda: len(world.taps.open_taps()) == 1)  # of the next one
+    await world.keeper.stop()
+    assert world.call(0).truncated
+
+
 async def test_a_full_disk_costs_the_recording_and_not_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,10 +249,16 @@ def test_an_announcement_that_cannot_be_played_is_told(monkeypatch: pytest.Monke
     caller, call = desk.invited()
     desk.switch.obey(RECORD, {"call": call, "folder": str(tmp_path)})
     callee = desk.phone.legs[0]
-    callee.has_sound = True
-    desk.switch.leg_sounds(callee, 6.0)
     desk.switch.leg_changed(callee, TALKING, 200, "OK", 6.0)
-    assert "announcement" in desk.all(WRONG)[0]["what"] and caller.done[-1] == ("answer", 200)
+    assert desk.all(WRONG) == []  # nobody can hear yet
+    for leg in (callee, caller, callee):
+        leg.has_sound = True
+        desk.switch.leg_sounds(leg, 6.0)
+    assert (
+        len(desk.all(WRONG)) == 1
+        and "announcement" in desk.all(WRONG)[0]["what"]
+        and caller.done[-1] == ("answer", 200)
+    )
 
 
 def test_beeps_come_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -297,3 +303,5 @@ def test_what_concerns_no_call_is_nothing(desk: Desk) -> None:
     desk.switch.obey(RECORD, {"call": "none", "folder": "/x"})
     desk.switch.obey("", {})
     assert desk.facts == []
+    desk.pass_seconds(1)
+    assert desk.facts == [("alive", {})]

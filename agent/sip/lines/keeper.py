@@ -46,6 +46,7 @@ RESTART_S = (0.5, 30.0)  # from the end of the process to the next one, at first
 _MISCONFIGURED_S = 60.0
 _RESOLVE_S = 60.0  # how often the registrar's name is looked up
 _STOP_S = 10.0
+SILENT_S = 30.0  # without a sign of life, after which a process counts as dead
 _REFUSALS_S = 60.0  # strangers try all day long: one line of the log so often
 _PASSED_ON = ("PATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ")  # no settings, no secrets
 
@@ -70,6 +71,7 @@ class LineKeeper:
         self._state: tuple[SourceState, str] | None = None
         self._pause = RESTART_S[0]
         self._refused_at = 0.0
+        self._is_stopping = False
 
     @property
     def pid(self) -> int | None:
@@ -89,10 +91,10 @@ class LineKeeper:
         """End its calls with a goodbye, unregister, and end the process."""
         if self._keeper is None:
             return
-        if (process := self._process) is not None and process.stdin is not None:
+        self._is_stopping = True
+        if (process := self._process) is not None and process.returncode is None and process.stdin is not None:
             process.stdin.close()  # it leaves when its input ends; what it says until then is still heard
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _STOP_S)
+            await asyncio.wait({self._keeper}, timeout=_STOP_S)
         self._keeper.cancel()
         with suppress(asyncio.CancelledError):
             await self._keeper
@@ -114,6 +116,8 @@ class LineKeeper:
             except Exception:
                 log.exception("line_failed", line=self._settings.name)
                 self._report(SourceState.UNREACHABLE, "Keeping this line failed in an unforeseen way; see the log.")
+            if self._is_stopping:
+                return
             await asyncio.sleep(pause)
             self._pause = min(2 * self._pause, RESTART_S[1])
 
@@ -126,7 +130,7 @@ class LineKeeper:
         resolving = asyncio.create_task(self._keep_resolving(sources))
         try:
             assert process.stdout is not None
-            async for line in process.stdout:
+            while line := await self._line(process.stdout):
                 if (fact := read_fact(line)) is not None:
                     self._hear(fact)
         finally:
@@ -136,8 +140,19 @@ class LineKeeper:
                     process.kill()
             code = await process.wait()
             await self._calls.lose_all(datetime.now(UTC))
+        if self._is_stopping:
+            return
         log.error("process_ended", name=source_of(self._settings.name), exit_code=code, restart_in_seconds=self._pause)
         self._report(SourceState.CONNECTING, "The process of this line ended; it is started again.")
+
+    async def _line(self, source: asyncio.StreamReader) -> bytes:
+        """The next one; empty at the end, which is also that of a process without a sign of life."""
+        try:
+            async with asyncio.timeout(SILENT_S):
+                return await source.readline()
+        except TimeoutError:
+            log.error("line_process_hangs", line=self._settings.name)  # noqa: TRY400 - says it all
+            return b""
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         path = {"PYTHONPATH": str(Path(agent.__file__).parents[1])}

@@ -30,7 +30,7 @@ from agent.sip.lines.words import CONFIGURE, READY
 CLOCK_RATE = 16000  # Hz of the bridge and the sound files: a G.722 call is not narrowed on its way through us
 MOST_LEGS = 4  # what the wheel is built for; a higher figure is silently cut
 _CODECS = ("PCMA/8000/1", "PCMU/8000/1", "G722/16000/1", "GSM/8000/1", "iLBC/8000/1")
-_REGISTER_S, _SESSION_S = 120, 900  # how long a registration, and a call without a sign of life, last
+_REGISTER_S, _SESSION_S = 60, 900  # how long a registration, and a call without a sign of life, last
 _BEEP_HZ, _BEEP_MS = 1400, 200
 _CHANGES = {
     pj.PJSIP_INV_STATE_EARLY: EARLY,
@@ -39,6 +39,7 @@ _CHANGES = {
     pj.PJSIP_INV_STATE_DISCONNECTED: GONE,
 }
 _UNREGISTER_S = 2.0
+_CONNECTION_LOST = 503
 _HURRY_S = 15  # after which a process that should have ended is ended by the kernel
 
 
@@ -118,6 +119,16 @@ class PjAccount(pj.Account):  # type: ignore[misc]
         self._phone.later(self._phone.listener.registered, int(prm.code), str(prm.reason), int(prm.expiration))
 
 
+class PjEndpoint(pj.Endpoint):  # type: ignore[misc]
+    """The stack; a connection to the registrar that closed takes the registration with it."""
+
+    phone: PjPhone
+
+    def onTransportState(self, prm: Any) -> None:  # noqa: N802
+        if prm.state == pj.PJSIP_TP_STATE_DISCONNECTED and "tcp" in str(prm.type).lower():
+            self.phone.later(self.phone.listener.registered, _CONNECTION_LOST, "the connection was closed", 0)
+
+
 class PjPhone:
     """The stack; see `agent.sip.lines.phone.Phone`."""
 
@@ -126,7 +137,8 @@ class PjPhone:
     def __init__(self, account: Mapping[str, Any]) -> None:
         self._told = account
         self._todo: deque[Callable[[], None]] = deque()
-        self._endpoint = pj.Endpoint()
+        self._endpoint = PjEndpoint()
+        self._endpoint.phone = self
         self._account = PjAccount(self)
         self._silence = pj.ToneGenerator()
 

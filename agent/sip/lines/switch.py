@@ -14,9 +14,11 @@ from agent.sip.lines.invitation import Invitation, is_trusted, read_invitation
 from agent.sip.lines.phone import EARLY, GONE, Leg, Phone, PhoneFault, Sound
 from agent.sip.lines.state import MOST_CALLS, registration_pause
 from agent.sip.lines.words import (
+    ALIVE,
     ANSWERED,
     CALLEE,
     CALLER,
+    CHANNELS,
     ENDED,
     HELD,
     KEY,
@@ -27,6 +29,7 @@ from agent.sip.lines.words import (
     REGISTERED,
     RESUME,
     RINGING,
+    SIGN_S,
     SOURCES,
     WRONG,
 )
@@ -52,7 +55,7 @@ class _Call:
         self.recorders: dict[str, Sound] = {}
         self.files: list[Path] = []
         self.held: set[str] = set()
-        self.is_paused = self.is_told = False
+        self.is_paused = self.is_announced = self.is_told = False
         self.announcement: Sound = None
         self.beep: Sound = None
         self.next_beep = 0.0
@@ -82,6 +85,7 @@ class Switch:
         self._calls: dict[str, _Call] = {}
         self._refused: list[Leg] = []  # held until the library has told them so
         self._register_at, self._failures, self._number = 0.0, 0, 0
+        self._sign_at = 0.0
         self._stop_at: float | None = None
 
     @property
@@ -113,6 +117,7 @@ class Switch:
             call.folder = Path(values["folder"]) if values["folder"] else None
             for side in tuple(call.legs):
                 self._record(call, side)
+            self._tell_of_recording(call)
             self._perform(call, call.state.dial(), time.time())
         elif order in (PAUSE, RESUME):
             call.is_paused = order == PAUSE
@@ -122,6 +127,9 @@ class Switch:
     def look_at_clocks(self) -> None:
         """Everything that is due by now; many times a second."""
         now = time.monotonic()
+        if now >= self._sign_at:
+            self._sign_at = now + SIGN_S
+            self._say(ALIVE, time.time())
         if self._register_at and now >= self._register_at:
             self._register_at = 0.0 if self._phone.register() else now + 1.0
         for call in tuple(self._calls.values()):
@@ -206,6 +214,7 @@ class Switch:
         if caller is not None and callee is not None:
             self._phone.connect(caller, callee)
             self._phone.connect(callee, caller)
+        self._tell_of_recording(call)
         if side == CALLEE and not call.state.is_answered:
             self._perform(call, call.state.rings(183, with_sound=True), at)
 
@@ -284,16 +293,21 @@ class Switch:
             (self._phone.disconnect if call.is_paused else self._phone.connect)(sound, recorder)
 
     def _tell_of_recording(self, call: _Call) -> None:
-        """Both sides hear that they are recorded, where that is wanted."""
-        if self._account["announcement"] and call.recorders:
-            try:
-                call.announcement = self._phone.announcement(self._account["announcement"])
-                self._play(call, call.announcement)
-            except PhoneFault as error:
-                what = "the announcement could not be played"
-                self._say(WRONG, time.time(), call=call.key, what=what, why=error.what)
+        """Both sides hear that they are recorded, where that is wanted: once, as soon as both can hear."""
+        is_ready = call.state.is_answered and len(call.recorders) == len(CHANNELS)
+        if call.is_announced or not is_ready or call.state.is_over:
+            return
+        call.is_announced = True
         if self._account["beep_s"]:
             call.next_beep = time.monotonic() + self._account["beep_s"]
+        if not self._account["announcement"]:
+            return
+        try:
+            call.announcement = self._phone.announcement(self._account["announcement"])
+            self._play(call, call.announcement)
+        except PhoneFault as error:
+            what = "the announcement could not be played"
+            self._say(WRONG, time.time(), call=call.key, what=what, why=error.what)
 
     def _play(self, call: _Call, source: Sound) -> None:
         for side in call.legs:

@@ -21,6 +21,7 @@ RESUME = "resume"
 
 # Facts
 READY = "ready"  # the SIP stack runs
+ALIVE = "alive"  # nothing else, every `SIGN_S` seconds
 REGISTERED = "registered"  # an answer of the registrar, good or bad
 RINGING = "ringing"  # a call has come
 REFUSED = "refused"  # a call was not taken
@@ -33,6 +34,7 @@ WRONG = "wrong"  # something failed that the call survived
 
 CALLER, CALLEE = "caller", "callee"
 CHANNELS = {CALLER: 0, CALLEE: 1}  # as `agent.model.CapturedParty` has it
+SIGN_S = 5.0
 LONGEST_LINE = 64 * 1024
 
 
