@@ -24,6 +24,8 @@ from agent.errors import CardlineError, Misconfigured
 from agent.model import SourceState
 from agent.parts import prepare_data_dir, reach_database
 from agent.settings import Settings
+from agent.sip.lines.keeper import check_line
+from agent.sip.lines.network import resolve
 from agent.sip.tls import certificates_of
 from agent.store import blobs, sources
 from agent.store.engine import Store
@@ -192,14 +194,18 @@ def _lasting(subject: str, what: str, begin: datetime, end: datetime, remedy: st
 
 
 async def _telephone(settings: Settings) -> AsyncIterator[Finding]:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if importlib.util.find_spec("pjsua2") is None:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        text = (
-            f"pjsua2 has no wheel for Python {version}: SIP lines need Python 3.12 or older. SIPREC works without it."
-        )
-        yield Finding(subject="SIP lines", level="warning", text=text)
-    else:
-        yield Finding(subject="SIP lines", level="ok", text="pjsua2 is installed.")
+        text = f"pjsua2 has no wheel for Python {version}: SIP lines need 3.11 or 3.12. Everything else works without."
+        yield Finding(subject="SIP lines", level="fault" if settings.sip.line else "warning", text=text)
+        return
+    yield Finding(subject="SIP lines", level="ok", text="pjsua2 is installed.")
+    for line in settings.sip.line:
+        try:
+            await asyncio.to_thread(check_line, line)
+            await resolve(line)
+        except CardlineError as error:
+            yield Finding(subject=f"line {line.name}", level="fault", text=str(error))
 
 
 async def _service(settings: Settings) -> AsyncIterator[Finding]:
