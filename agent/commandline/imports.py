@@ -61,14 +61,16 @@ def import_recordings(
     from agent.logs import configure_logging
     from agent.sip.imports.report import Report as Made
 
-    async def work(parts: Parts) -> Report:
+    async def work(parts: Parts) -> None:
         configure_logging("text", level="WARNING")
         chosen = _chosen(parts, folder, cdr, timezone, name, callee_first=callee_first)
         with Made(report) as made:
-            await _import(parts, chosen, made, dry_run=dry_run, again=again, follow=follow)
-        return made
+            try:
+                await _import(parts, chosen, made, dry_run=dry_run, again=again, follow=follow)
+            finally:  # also of one that was broken off with Ctrl-C
+                _show(made, dry_run=dry_run)
 
-    _show(base.with_parts(work), dry_run=dry_run)
+    base.with_parts(work)
 
 
 def _chosen(

@@ -269,6 +269,16 @@ def test_the_place_survives_and_another_file_is_not_taken_for_it(tmp_path: Path)
     assert _read(CdrTail(path, Place(inode=inode + 1, offset=4, head=place.head))) == ["other", "lines"]
 
 
+def test_rotated_while_nobody_looked_the_rest_is_read_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "Master.csv"
+    path.write_text("one\ntwo\n")
+    place = CdrTail(path).read()[0].after
+    path.rename(tmp_path / "Master.csv-20260303")
+    assert _read(CdrTail(path, place)) == ["two"]
+    path.write_text("three\n")
+    assert _read(CdrTail(path, place)) == ["two", "three"]
+
+
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "Master.csv"
     path.write_bytes(b"x" * (3 * 1024 * 1024) + b"\nlast\n")

@@ -231,12 +231,7 @@ def test_implausible_lengths(seconds: float, flag: str | None) -> None:
 
 def _match(stem: str, *lines: str) -> int:
     matcher, name = Matcher(MOSCOW), read_name(stem)
-    matcher.want(stem, name)
-    for _ in range(2):
-        matcher.take(_read(*lines))
-        if not matcher.incomplete:
-            break
-        matcher.again()
+    matcher.search([(stem, name)], lambda: _read(*lines))
     return len(matcher.rows_of(stem, name))
 
 

@@ -6,6 +6,7 @@ from its beginning. Whether it is the same file is told by its inode and by its 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ class CdrTail:
 
     def _open(self) -> bool:
         try:
-            self._file = self._path.open("rb")
+            self._file = (self._rotated() or self._path).open("rb")
         except FileNotFoundError:
             return False
         status = os.fstat(self._file.fileno())
@@ -71,6 +72,19 @@ class CdrTail:
         is_same = known.inode == status.st_ino and known.offset <= status.st_size and self._has_head(known.head)
         self._begin(status.st_ino, known.offset if is_same else 0)
         return True
+
+    def _rotated(self) -> Path | None:
+        """The file that was read before, under the name it has now, should it have been rotated while nobody looked."""
+        known = self._place.inode
+        try:
+            if not known or self._path.stat().st_ino == known:
+                return None
+        except FileNotFoundError:
+            pass
+        for one in self._path.parent.glob(f"{glob.escape(self._path.name)}?*"):
+            if one.stat().st_ino == known:
+                return one
+        return None
 
     def _begin(self, inode: int, offset: int) -> None:
         assert self._file is not None

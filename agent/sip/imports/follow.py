@@ -7,6 +7,7 @@ only a record are taken too, where it is wanted: nobody answered them, and that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import OrderedDict, deque
@@ -26,8 +27,9 @@ from agent.sip.imports.calls import Habits
 from agent.sip.imports.cdr import CdrReader, CdrRow
 from agent.sip.imports.cdrtail import CdrTail, Line
 from agent.sip.imports.folder import Unit
-from agent.sip.imports.importer import GROWING, Importer, Plan, wanted_names
-from agent.sip.imports.matching import Matcher
+from agent.sip.imports.importer import GROWING, Finder, Importer, Plan, no_rows, wanted_names
+from agent.sip.imports.matching import Matcher, match_file
+from agent.sip.imports.names import read_name
 from agent.sip.imports.report import Fate, Outcome
 from agent.sip.imports.watched import WatchedTree
 from agent.store import soundfiles, sources
@@ -42,6 +44,7 @@ _SETTLED_SECONDS = 30.0  # after its last record a conversation is taken to be c
 _MOST_OPEN = 2000  # conversations waiting for that
 _AGAIN_SECONDS = 60.0  # until what could not be read is looked at again
 _PAUSE_SECONDS = 5.0
+_PART = 64  # of what is old, between two looks for what is new
 
 
 def make_importer(
@@ -88,6 +91,9 @@ class Follower:
         self._generation = 0
         self._tail: CdrTail | None = None
         self._place = Place()
+        self._backlog: deque[Unit] | None = None
+        self._backlog_plan = Plan(units=())
+        self._backlog_rows: Finder = no_rows
         self.taken = 0
 
     @property
@@ -101,7 +107,7 @@ class Follower:
         try:
             while True:
                 await self.step()
-                await asyncio.sleep(self._settings.look_seconds)
+                await asyncio.sleep(0 if self._backlog else self._settings.look_seconds)
         finally:
             if self._tail is not None:
                 self._tail.close()
@@ -113,13 +119,17 @@ class Follower:
         except OSError as error:
             log.warning("recordings_unreachable", source=self.source, reason=error.strerror)
             await self._say(SourceState.UNREACHABLE, f"{error.strerror}: {error.filename}")
-            self._tree = WatchedTree(self._settings.folder)
+            self._look_anew()
         except Unavailable as error:
             log.warning("recordings_wait", source=self.source, reason=str(error))
-            self._tree = WatchedTree(self._settings.folder)
+            self._look_anew()
             await asyncio.sleep(_PAUSE_SECONDS)
         else:
-            await self._say(SourceState.RUNNING, "")
+            waiting = len(self._backlog or ())
+            await self._say(SourceState.RUNNING, f"{waiting} older recordings wait" if waiting else "")
+
+    def _look_anew(self) -> None:
+        self._tree, self._backlog = WatchedTree(self._settings.folder), None
 
     async def _look(self) -> None:
         await self._read_records()
@@ -128,30 +138,46 @@ class Follower:
         folders = {*await asyncio.to_thread(self._tree.news), *self._looking, *due}
         for folder in due:
             del self._later[folder]
-        if folders:
+        if self._backlog is None:
+            await self._find_backlog(folders)
+        elif folders:
             plan = await self._importer.plan(sorted(folders, reverse=True))
             self._looking = set()
-            await self._take(plan)
+            matcher = Matcher(ZoneInfo(self._settings.timezone))
+            matcher.search(wanted_names(plan), lambda: self._recent)
+            await self._take(plan, plan.units, matcher.rows_of)
+        await self._take_backlog()
         await self._tell_settled()
 
-    async def _take(self, plan: Plan) -> None:
-        matcher = Matcher(ZoneInfo(self._settings.timezone))
-        for stem, name in wanted_names(plan):
-            matcher.want(stem, name)
-        for _ in range(2):
-            matcher.take(self._recent)
-            if not matcher.incomplete:
-                break
-            matcher.again()
-        names = dict(wanted_names(plan))
+    async def _find_backlog(self, folders: set[Path]) -> None:
+        """What lies there at the start, and its records wherever in the file they stand."""
+        plan = await self._importer.plan(sorted(folders, reverse=True))
+        rows_of: Finder = no_rows
+        if self._settings.cdr is not None and plan.units:
+            with contextlib.suppress(FileNotFoundError):
+                zone = ZoneInfo(self._settings.timezone)
+                matcher, _ = await asyncio.to_thread(match_file, self._settings.cdr, zone, wanted_names(plan))
+                rows_of = matcher.rows_of
+        self._backlog, self._backlog_plan, self._backlog_rows = deque(plan.units), plan, rows_of
+
+    async def _take_backlog(self) -> None:
+        """A part of it, newest first, so that what is new never waits for what is old."""
+        if not self._backlog:
+            return
+        part = [self._backlog.popleft() for _ in range(min(_PART, len(self._backlog)))]
+        await self._take(self._backlog_plan, await self._importer.still_new(part), self._backlog_rows)
+        if not self._backlog:
+            self._backlog_plan, self._backlog_rows = Plan(units=()), no_rows
+
+    async def _take(self, plan: Plan, units: Sequence[Unit], rows_of: Finder) -> None:
         ready = []
-        for unit in plan.units:
-            if self._is_ready(unit, has_rows=bool(matcher.rows_of(unit.stem, names[unit.stem]))):
+        for unit in units:
+            if self._is_ready(unit, has_rows=bool(rows_of(unit.stem, read_name(unit.stem)))):
                 ready.append(unit)
             else:
                 self._looking.add(self._folder_of(unit))
         by_name = {unit.shown: unit for unit in ready}
-        async for outcome in self._importer.take(replace(plan, units=tuple(ready)), matcher.rows_of):
+        async for outcome in self._importer.take(replace(plan, units=tuple(ready)), rows_of):
             self._heard(outcome, by_name[outcome.file])
 
     def _is_ready(self, unit: Unit, *, has_rows: bool) -> bool:

@@ -93,6 +93,7 @@ class Importer:
         self._store, self._archive, self._intake = store, archive, intake
         self._root, self._habits, self._quiet_seconds = root, habits, quiet_seconds
         self.at_once = max(os.cpu_count() or 1, 1)
+        self._done: set[int] = set()
 
     async def plan(self, folders: Sequence[Path] | None = None, *, again: bool = False) -> Plan:
         """Look through the folder, or these folders of it; ``again``: also at what was left out before.
@@ -109,16 +110,24 @@ class Importer:
             except FileNotFoundError:
                 continue
             left += others
-            for batch in _batches(found, _BATCH * 8):
+            fresh = [unit for unit in found if again or hash(_state_of(unit)) not in self._done]
+            known += len(found) - len(fresh)
+            for batch in _batches(fresh, _BATCH * 8):
                 noted = await self._noted(batch)
                 for unit in batch:
                     if _is_done(unit, noted.get(unit.path), again=again):
                         known += 1
+                        self._done.add(hash(_state_of(unit)))  # so that a look at a full folder asks for what is new
                     else:
                         units.append(unit)
                         tries[unit.path] = noted[unit.path].tries if unit.path in noted else 0
         units.sort(key=lambda unit: unit.modified_ns, reverse=True)
         return Plan(units=tuple(units), left=tuple(left), known=known, tries=tries)
+
+    async def still_new(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of which nothing became since they were planned."""
+        noted = await self._noted(units)
+        return [unit for unit in units if not _is_done(unit, noted.get(unit.path), again=False)]
 
     async def _noted(self, units: Sequence[Unit]) -> dict[bytes, NotedFile]:
         async with self._store.begin() as connection:
@@ -283,6 +292,11 @@ class Importer:
 _FATES = {FileState.KEPT: Fate.IMPORTED, FileState.KNOWN: Fate.KNOWN, FileState.LEFT_OUT: Fate.LEFT_OUT}
 
 
+def no_rows(*_: object) -> tuple[()]:
+    """Where there are no call records."""
+    return ()
+
+
 def wanted_names(plan: Plan) -> list[tuple[str, Name]]:
     """What to look for among call records."""
     return [(unit.stem, read_name(unit.stem)) for unit in plan.units]
@@ -297,6 +311,10 @@ def _is_done(unit: Unit, noted: NotedFile | None, *, again: bool) -> bool:
         return False
     is_same = (noted.size, noted.modified_ns) == (unit.size, unit.modified_ns)
     return is_same or (noted.state is not FileState.LEFT_OUT and noted.suffix != _suffix(unit))
+
+
+def _state_of(unit: Unit) -> tuple[bytes, str, int, int]:
+    return unit.path, _suffix(unit), unit.size, unit.modified_ns
 
 
 def _suffix(unit: Unit) -> str:

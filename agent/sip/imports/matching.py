@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
 class Matcher:
     """Finds the records of recordings by unique id, by the file they name, and last by time and number together.
 
-    Say all recordings with `want`, then all rows, twice where `is_complete` is False afterwards.
+    `search` does it all; the other methods are its steps.
     """
 
     def __init__(self, zone: tzinfo) -> None:
@@ -38,6 +38,15 @@ class Matcher:
         self._by_second: dict[int, list[CdrRow]] = defaultdict(list)
         self.shifted: dict[float, int] = defaultdict(int)
         self.rows = 0
+
+    def search(self, wanted: Iterable[tuple[str, Name]], rows: Callable[[], Iterable[CdrRow]]) -> None:
+        """Find the records of these recordings among rows, which are asked for once or twice."""
+        for stem, name in wanted:
+            self.want(stem, name)
+        self.take(rows())
+        if self.incomplete:
+            self.again()
+            self.take(rows())
 
     def want(self, stem: str, name: Name) -> None:
         """Ask for the records of a recording, by the name of its file."""
@@ -113,16 +122,14 @@ def match_file(path: Path, zone: tzinfo, wanted: Iterable[tuple[str, Name]]) -> 
     Raises:
         OSError: it cannot be read.
     """
-    matcher = Matcher(zone)
-    for stem, name in wanted:
-        matcher.want(stem, name)
-    reader = CdrReader(zone)
-    matcher.take(reader.read(lines_of(path)))
-    if matcher.incomplete:
-        matcher.again()
-        reader = CdrReader(zone)
-        matcher.take(reader.read(lines_of(path)))
-    return matcher, reader
+    matcher, readers = Matcher(zone), list[CdrReader]()
+
+    def rows() -> Iterator[CdrRow]:
+        readers.append(CdrReader(zone))
+        return readers[-1].read(lines_of(path))
+
+    matcher.search(wanted, rows)
+    return matcher, readers[-1]
 
 
 def zone_words(matcher: Matcher) -> str:

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from agent.errors import Misconfigured
-from agent.sip.imports.importer import Finder, Importer, Plan, wanted_names
+from agent.sip.imports.importer import Finder, Importer, Plan, no_rows, wanted_names
 from agent.sip.imports.matching import match_file, zone_words
 from agent.sip.imports.report import Fate, Outcome, Report
 
@@ -61,8 +61,3 @@ async def import_folder(
         if on_progress is not None:
             on_progress(done, len(plan.units), outcome)
     return plan
-
-
-def no_rows(*_: object) -> tuple[()]:
-    """Where there are no call records."""
-    return ()
