@@ -232,7 +232,7 @@ class Proof:
         for fault in self._faults:
             if fault.problem != MISSING or not self._is_erased(fault.sequence):
                 yield fault
-        for sequence in self._gone[:_MOST_FAULTS]:
+        for sequence in () if self._broken else self._gone[:_MOST_FAULTS]:  # the act may stand where none can be read
             if not self._is_erased(sequence):
                 yield Fault(sequence=sequence, problem=KEY_GONE, what=self._kinds.get(sequence, ""))
 

@@ -21,6 +21,8 @@ from agent.store.engine import AnyRow
 from agent.store.schema import (
     attachment,
     blob,
+    call_number,
+    call_view,
     capture,
     chain_link,
     client_card,
@@ -32,6 +34,7 @@ from agent.store.schema import (
     link,
     message,
     party,
+    provider_recording,
     recording,
     recording_mark,
     thread,
@@ -40,13 +43,14 @@ from agent.store.schema import (
 )
 
 # Rows that go whole.
-DELETED: tuple[Table, ...] = (utterance, transcript, recording_mark, attachment)
+DELETED: tuple[Table, ...] = (utterance, transcript, recording_mark, attachment, call_view, call_number)
 
 # What is set back in rows that stay.
 WIPED: Mapping[Table, Mapping[str, Any]] = {
     message: {"subject": "", "text": "", "html": "", "message_id": "", "category_reason": ""},
     party: {"value": "", "name": "", "identity_value": None, "identity_kind": None},
     evidence: {"details": {}, "problem": ""},
+    provider_recording: {"url": "", "problem": ""},
     thread: {"subject": ""},
 }
 
@@ -65,6 +69,11 @@ KEPT: Mapping[str, str] = {
     "party.position": "no content",
     "party.kind": "no content",
     "party.role": "no content",
+    "party.credited_by": "one of us",
+    "provider_recording.provider": "a virtual PBX",
+    "provider_recording.call_key": "so that it is not fetched again",
+    "provider_recording.reference": "so that it is not fetched again",
+    "provider_recording.state": "no content",
     "link.reason": "replaced by the words of the erasure",
     "link.state": "no content",
     "link.decided_by": "a rule or an employee",
@@ -164,9 +173,12 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     spoken = select(transcript.c.id).where(transcript.c.interaction_id.in_(interaction_ids))
     await connection.execute(delete(utterance).where(utterance.c.transcript_id.in_(spoken)))
     await connection.execute(delete(recording_mark).where(recording_mark.c.recording_id.in_(sounds)))
+    proofs = select(evidence.c.id).where(evidence.c.interaction_id.in_(interaction_ids))
+    for table in (call_view, call_number):
+        await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))
     for table in (transcript, attachment):
         await connection.execute(delete(table).where(table.c.interaction_id.in_(interaction_ids)))
-    for table in (message, evidence):
+    for table in (message, evidence, provider_recording):
         statement = update(table).where(table.c.interaction_id.in_(interaction_ids))
         await connection.execute(statement.values(**WIPED[table]))
     strangers = party.c.role.is_distinct_from(Role.EMPLOYEE)

@@ -54,7 +54,8 @@ class Lab:
 
     async def add(self, count: int, *, media_type: str = "message/rfc822", source: str = "imap:anna") -> list[int]:
         """Archive and chain a few things."""
-        made = [self.archive.seal(f"{media_type} {number}".encode(), media_type=media_type) for number in range(count)]
+        contents = [f"{media_type} {number}".encode() for number in range(count)]
+        made = self.archive.seal_all(contents, media_type=media_type)
         async with self.store.begin() as connection:
             ids = [await blobs.save_blob(connection, one, source=source) for one in made]
         await Chainer(self.store).chain_batch()
