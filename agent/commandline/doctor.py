@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from agent.commandline.asterisk import examine_asterisk, lines_to_paste
 from agent.commandline.base import console, read_settings, run
 from agent.commandline.provider import examine_providers
 
@@ -33,6 +34,15 @@ def everything(context: typer.Context) -> None:
 def provider() -> None:
     """Check every virtual PBX: its address, what it told last, its statistics, its recordings."""
     show(run(examine_providers(read_settings())))
+
+
+@doctor.command()
+def asterisk() -> None:
+    """Check every Asterisk down to sound that arrives, and print the lines that its configuration needs."""
+    settings = read_settings()
+    findings = run(examine_asterisk(settings))
+    console.print(lines_to_paste(settings), highlight=False, markup=False)
+    show(findings)
 
 
 def show(findings: Sequence[Finding]) -> None:

@@ -48,7 +48,7 @@ class FakeAsterisk:
         self.configured: dict[str, str] = {}
         self.clock_ahead = 0.0
         self.port = 0
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._sockets: dict[web.WebSocketResponse, str] = {}
         self._taps: dict[str, str] = {}  # snoop to the channel it hears
         self._media: dict[str, str] = {}  # channel to host
         self._senders: dict[str, asyncio.Task[None]] = {}
@@ -136,15 +136,15 @@ class FakeAsterisk:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if not self._knows(request):
             return _no(401, "Authentication required")
-        assert dict(request.query) == {"app": APP, "subscribeAll": "true"}
+        assert request.query["subscribeAll"] == "true"
         one = web.WebSocketResponse()
         await one.prepare(request)
-        self._sockets.add(one)
+        self._sockets[one] = request.query["app"]
         try:
             async for _ in one:
                 pass
         finally:
-            self._sockets.discard(one)
+            del self._sockets[one]
         return one
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -203,13 +203,14 @@ class FakeAsterisk:
         return _no(404, "Provided channel was not found" if path[0] == "channels" else "Bridge not found")
 
     async def _add_snoop(self, channel: str, query: Mapping[str, str]) -> web.StreamResponse:
-        assert (query["spy"], query["app"]) == ("in", APP) and query.get("whisper", "none") == "none"
+        assert query["spy"] == "in" and query.get("whisper", "none") == "none"
+        assert query["app"] in self._sockets.values()  # else Asterisk has nobody to hand the channel to
         name = f"Snoop/{channel}-{next(self._numbers):08x}"
         self._taps[query["snoopId"]] = channel
         return await self._add_channel(query["snoopId"], name)
 
     async def _add_media(self, query: Mapping[str, str]) -> web.StreamResponse:
-        assert query["app"] == APP and query["format"] == "alaw"
+        assert query["format"] == "alaw" and query["app"] in self._sockets.values()
         self._media[query["channelId"]] = query["external_host"]
         return await self._add_channel(query["channelId"], f"UnicastRTP/{query['external_host']}-0x7ff57c1183b0")
 

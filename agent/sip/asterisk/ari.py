@@ -96,9 +96,9 @@ class Ari:
         found = await self.get("/asterisk/info")
         return found if isinstance(found, dict) else {}
 
-    async def clock(self) -> datetime | None:
-        """What time it is at the PBX, to the second: the Date of its answers (RFC 9110, 6.6.1)."""
-        await self.info()
+    @property
+    def date(self) -> datetime | None:
+        """What time it was at the PBX at its last answer, to the second (Date, RFC 9110, 6.6.1)."""
         return self._date
 
     async def list(self, what: str) -> list[Any]:

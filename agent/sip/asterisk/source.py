@@ -121,8 +121,8 @@ class AsteriskSource:
         async with open_ari(self._settings) as ari, ari.events() as events:
             own = self._settings.advertise or events.own_address
             self._connection = Connection(ari=ari, own_address=own)
-            self._mind_the_clock(await ari.clock())
             trouble = await self._may_act(ari)
+            self._mind_the_clock(ari.date)
             await self._look(ari, is_first=True)
             self._show(*trouble or (SourceState.RUNNING, self._clock_note()))
             looking = asyncio.create_task(self._look_often(ari))
