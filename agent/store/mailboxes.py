@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import MailboxPosition
@@ -104,27 +103,23 @@ async def save_copies(connection: AsyncConnection, position: MailboxPosition, co
     """Note that these messages lie in the folder; one that was gone is back."""
     if not copies or not position.uidvalidity:
         return  # without UIDVALIDITY a UID means nothing for longer than a connection
-    rows = [_copy_values(position, one) for one in copies]
-    statement = insert(mailbox_copy).values(rows)
-    new = statement.excluded
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[mailbox_copy.c[name] for name in ("mailbox", "folder", "uidvalidity", "uid")],
-            set_={"evidence_id": new.evidence_id, "flags": new.flags, "skipped": new.skipped, "gone_at": None},
-        )
-    )
+    rows = [
+        {"uid": one.uid, "evidence_id": one.evidence_id, "flags": list(one.flags), "skipped": one.skipped}
+        for one in copies
+    ]
+    where = {"mailbox": position.mailbox, "folder": position.folder, "uidvalidity": position.uidvalidity}
+    await connection.execute(_SAVE_COPIES, {"rows": rows, **where})
 
 
-def _copy_values(position: MailboxPosition, one: FolderCopy) -> dict[str, Any]:
-    return {
-        "mailbox": position.mailbox,
-        "folder": position.folder,
-        "uidvalidity": position.uidvalidity,
-        "uid": one.uid,
-        "evidence_id": one.evidence_id,
-        "flags": list(one.flags),
-        "skipped": one.skipped,
-    }
+_SAVE_COPIES = text(
+    """
+    INSERT INTO mailbox_copy (mailbox, folder, uidvalidity, uid, evidence_id, flags, skipped)
+    SELECT :mailbox, :folder, :uidvalidity, uid, evidence_id, ARRAY(SELECT jsonb_array_elements_text(flags)), skipped
+    FROM jsonb_to_recordset(:rows) AS r(uid bigint, evidence_id bigint, flags jsonb, skipped text)
+    ON CONFLICT (mailbox, folder, uidvalidity, uid) DO UPDATE
+    SET evidence_id = excluded.evidence_id, flags = excluded.flags, skipped = excluded.skipped, gone_at = NULL
+    """
+).bindparams(bindparam("rows", type_=JSONB))
 
 
 async def list_uids(

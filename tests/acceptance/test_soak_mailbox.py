@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 SECONDS = float(os.environ.get("CARDLINE_SOAK_SECONDS", "90"))
 SEED = int(os.environ.get("CARDLINE_SOAK_SEED", "1"))
 AWAY_SECONDS = 30
+_FLAGS = {"flag": r"(\Flagged)", "draft": r"(\Draft)"}
 _EVIDENCE = text("SELECT m.message_id, e.id FROM evidence e JOIN message m USING (interaction_id)")
 _MARKS = text("SELECT uidvalidity, low_uid, high_uid FROM mailbox_folder WHERE folder = 'INBOX'")
 _COPIES = text("SELECT uid FROM mailbox_copy WHERE folder = 'INBOX' AND uidvalidity = :validity AND evidence_id > 0")
@@ -77,7 +78,7 @@ class Box:
                 client.uid("STORE", uid, "+FLAGS", r"(\Deleted)")
                 client.expunge()
             else:
-                client.uid("STORE", uid, "+FLAGS" if chance.random() < 0.5 else "-FLAGS", rf"(\{act.title()})")
+                client.uid("STORE", uid, "+FLAGS" if chance.random() < 0.5 else "-FLAGS", _FLAGS[act])
         return act
 
 
@@ -141,8 +142,7 @@ async def _hurt(service: ServiceUnderTest, box: Box, chance: random.Random) -> s
         await service.kill()
         await service.start()
     elif what == "postgres":
-        for number in _postgres_of(service)[:1]:
-            os.kill(number, signal.SIGKILL)
+        await service.kill_postgres()
     else:
         box.server.kill()
         if what == "uidvalidity":

@@ -87,7 +87,7 @@ class Fetchers:
         waiting = deque(batches)
         try:
             while waiting or coming:
-                while waiting and len(coming) <= len(self._others) + 1:
+                while waiting and len(coming) <= len(self._others):
                     coming.append(self._pool.submit(self._fetch_on_any, folder, status, waiting.popleft()))
                 yield coming.popleft().result()
         finally:

@@ -14,7 +14,7 @@ from datetime import date
 from agent.model import MailboxPosition
 
 BATCH_MAILS = 200
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 3 * 1024 * 1024  # several batches are in memory at once
 FIRST_CHUNK = 500  # UIDs asked for at once, at first
 _LARGEST_CHUNK = 65536
 _TOO_FEW, _TOO_MANY = 1000, 4000
