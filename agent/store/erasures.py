@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import AsyncConnection as DriverConnection
 from psycopg import Error, sql
-from sqlalchemy import Column, Select, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Select, Table, delete, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import DatabaseUnavailable
@@ -33,6 +33,7 @@ from agent.store.schema import (
     kept_log,
     link,
     message,
+    notification,
     party,
     provider_recording,
     recording,
@@ -188,6 +189,7 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     mine = update(interaction).where(interaction.c.id.in_(interaction_ids))
     await connection.execute(mine.values(erasure_id=erasure_id, flags=[words]))
     await _wipe_threads(connection, interaction_ids)
+    await _wipe_notifications(connection, interaction_ids)
 
 
 async def _wipe_threads(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
@@ -200,6 +202,16 @@ async def _wipe_threads(connection: AsyncConnection, interaction_ids: Sequence[i
     )
     statement = update(thread).where(thread.c.id.in_(threads), thread.c.id.not_in(alive))
     await connection.execute(statement.values(**WIPED[thread]))
+
+
+async def _wipe_notifications(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
+    """What virtual PBXs told of these calls, in their own words. The digest stays: said again it is no news."""
+    calls = select(evidence.c.key).where(
+        evidence.c.interaction_id.in_(interaction_ids),
+        evidence.c.source == literal("provider:") + notification.c.provider,
+    )
+    statement = update(notification).where(notification.c.call_key.in_(calls))
+    await connection.execute(statement.values(query="", body=b"", tail=""))
 
 
 async def wipe_card(connection: AsyncConnection, card_id: int) -> None:
