@@ -7,7 +7,7 @@ import json
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,13 @@ request_route {{
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind((HOST, 0))
-        return int(one.getsockname()[1])
+    """A port that nobody has now, neither for UDP nor for TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as other:
+            one.bind((HOST, 0))
+            with suppress(OSError):
+                other.bind(one.getsockname())
+                return int(one.getsockname()[1])
 
 
 @asynccontextmanager
@@ -93,7 +96,8 @@ async def kamailio(folder: Path, port: int = 0) -> AsyncIterator[str]:
         await until(lambda: _answers(port), f"kamailio: {(folder / 'kamailio.log').read_text()}")
         yield f"{HOST}:{port}"
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 

@@ -28,6 +28,7 @@ from agent.sip.lines.state import occupancy, registration_state, source_of
 from agent.sip.lines.words import (
     CONFIGURE,
     LONGEST_LINE,
+    READY,
     REFUSED,
     REGISTERED,
     SOURCES,
@@ -72,6 +73,7 @@ class LineKeeper:
         self._pause = RESTART_S[0]
         self._refused_at = 0.0
         self._is_stopping = False
+        self._port = 0  # of the process; the next one gets the same, if it can
 
     @property
     def pid(self) -> int | None:
@@ -176,6 +178,7 @@ class LineKeeper:
             "announcement": str(self._settings.announcement.absolute()) if self._settings.announcement else "",
             "beep_s": self._settings.beep_s if self._settings.record else 0,
             "listen": self._sip.listen,
+            "port": self._port,
             "rtp_ports": self._sip.rtp_ports,
             "sources": sources,
         }
@@ -202,6 +205,8 @@ class LineKeeper:
             else:
                 log.warning("line_not_registered", line=self._settings.name, reason=detail)
             self._report(state, detail or occupancy(self._calls.count))
+        elif fact.kind == READY:
+            self._port = fact.number("port")
         elif fact.kind == REFUSED:
             self._note_refusal(fact)
         else:

@@ -146,8 +146,8 @@ class PjPhone:
         """For callbacks: do it when the library has returned."""
         self._todo.append(partial(work, *values))
 
-    def start(self) -> None:
-        """Bring up the stack and register."""
+    def start(self) -> int:
+        """Bring up the stack and register; the port where it listens."""
         config = pj.EpConfig()
         config.uaConfig.threadCnt, config.uaConfig.mainThreadOnly = 0, True
         config.uaConfig.maxCalls, config.uaConfig.userAgent = MOST_LEGS, "Cardline"
@@ -157,10 +157,7 @@ class PjPhone:
         with _hushed():
             self._endpoint.libCreate()
             self._endpoint.libInit(config)
-        transport = pj.TransportConfig()
-        transport.boundAddress = self._told["listen"]
-        is_tcp = self._told["transport"] == "tcp"
-        self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_TCP if is_tcp else pj.PJSIP_TRANSPORT_UDP, transport)
+        number = self._listen(self._told["port"])
         self._endpoint.libStart()
         self._endpoint.audDevManager().setNullDev()
         for codec in self._endpoint.codecEnum2():
@@ -169,6 +166,21 @@ class PjPhone:
             self._endpoint.codecSetPriority(name, rank)
         self._silence.createToneGenerator(CLOCK_RATE)
         self._account.create(self._account_config())
+        return number
+
+    def _listen(self, port: int) -> int:
+        """On the port of the process before us, if it is free: the registrar then has one contact of ours and not two,
+        and whoever is still in a call with that process hears from us that it is over."""
+        transport, is_tcp = pj.TransportConfig(), self._told["transport"] == "tcp"
+        kind = pj.PJSIP_TRANSPORT_TCP if is_tcp else pj.PJSIP_TRANSPORT_UDP
+        transport.boundAddress, transport.port = self._told["listen"], port
+        try:
+            known = self._endpoint.transportCreate(kind, transport)
+        except pj.Error:
+            transport.port = 0
+            known = self._endpoint.transportCreate(kind, transport)
+        address = str(self._endpoint.transportGetInfo(known).localAddress)
+        return int(address.rpartition(":")[2])
 
     def _account_config(self) -> pj.AccountConfig:
         told, config = self._told, pj.AccountConfig()
@@ -307,8 +319,7 @@ def main() -> None:
         return
     phone = PjPhone(account)
     switch = phone.listener = Switch(phone, account, pipes.say)
-    phone.start()
-    pipes.say(READY, time.time())
+    pipes.say(READY, time.time(), port=phone.start())
     while not switch.is_stopped:
         phone.handle()
         for order, values in pipes.orders():

@@ -20,7 +20,7 @@ PAUSE = "pause"
 RESUME = "resume"
 
 # Facts
-READY = "ready"  # the SIP stack runs
+READY = "ready"  # the SIP stack runs, on this port
 ALIVE = "alive"  # nothing else, every `SIGN_S` seconds
 REGISTERED = "registered"  # an answer of the registrar, good or bad
 RINGING = "ringing"  # a call has come
