@@ -184,6 +184,14 @@ async def retire_copies(connection: AsyncConnection, position: MailboxPosition) 
     )
 
 
+async def retire_missing_folders(connection: AsyncConnection, mailbox: str, folders: Sequence[str]) -> int:
+    """Copies in folders other than these are gone; how many. The marks stay, for a folder that comes back."""
+    query = update(mailbox_copy).where(
+        mailbox_copy.c.mailbox == mailbox, mailbox_copy.c.gone_at.is_(None), mailbox_copy.c.folder.not_in(folders)
+    )
+    return len((await connection.execute(query.values(gone_at=func.now()).returning(mailbox_copy.c.uid))).all())
+
+
 async def list_copies(
     connection: AsyncConnection, evidence_ids: Sequence[int]
 ) -> dict[int, list[tuple[str, FolderCopy]]]:

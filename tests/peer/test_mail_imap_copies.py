@@ -56,11 +56,31 @@ async def test_a_moved_message_is_gone_here_and_there_elsewhere_and_is_no_second
         await asyncio.to_thread(command, dovecot, "INBOX", "MOVE", "2", "Clients")
         await watched.until_copies(
             lambda found: (
-                [(folder, bool(one.gone)) for folder, one in sorted(found["1"])]
+                [(folder, bool(one.gone)) for folder, one in sorted(found["1"], key=lambda pair: pair[0])]
                 == [("Clients", False), ("INBOX", True)]
             )
         )
         assert await watched.archived() == sorted(received)
+
+
+async def test_a_renamed_folder_is_no_second_one(
+    dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.mail.imap.mailbox._LIST_SECONDS", 1.0)
+    filed = messages(2)
+    await asyncio.to_thread(create, dovecot, "Kazan")
+    await asyncio.to_thread(dovecot.append, "Kazan", filed)
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(filed)
+        with dovecot.client() as client:
+            client.rename("Kazan", "Tver")
+        await watched.until_copies(
+            lambda found: (
+                [(folder, bool(one.gone)) for folder, one in sorted(found["0"], key=lambda pair: pair[0])]
+                == [("Kazan", True), ("Tver", False)]
+            )
+        )
+        assert await watched.archived() == sorted(filed)
 
 
 async def test_a_message_that_is_taken_out_of_the_trash_loses_its_mark(

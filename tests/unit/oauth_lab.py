@@ -60,7 +60,8 @@ class OAuthServer:
 
 class _Response:
     def __init__(self, status: int, text: str) -> None:
-        self.status_code, self.text, self.headers = status, text, {}
+        self.status_code, self.text = status, text
+        self.headers: dict[str, str] = {}
 
     def raise_for_status(self) -> None:
         if self.status_code >= 400:

@@ -164,7 +164,13 @@ def _granted(access: str, refresh: str) -> tuple[int, dict[str, Any]]:
     def part(value: object) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
-    claims = {"aud": "client", "iss": "https://login.microsoftonline.com/t/v2.0", "sub": "s", "oid": "o", "tid": "t"}
+    claims: dict[str, object] = {
+        "aud": "client",
+        "iss": "https://login.microsoftonline.com/t/v2.0",
+        "sub": "s",
+        "oid": "o",
+        "tid": "t",
+    }
     claims |= {"preferred_username": "anna@example.com", "exp": 4102444800, "iat": 1, "nbf": 1}
     info = part({"uid": "o", "utid": "t"})
     return 200, {

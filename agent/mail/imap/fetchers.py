@@ -7,7 +7,7 @@ fetched again. Connections beyond the first are a favour of the server: one that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -71,8 +71,12 @@ class Fetchers:
         self._idle.put(session)
         self._pool: ThreadPoolExecutor | None = None
 
-    def fetch(self, folder: str, status: FolderStatus, batches: Sequence[Batch], *, much: bool) -> Iterator[Fetched]:
-        """Each batch with its messages, in order. ``much``: it is worth further connections.
+    def fetch(
+        self, folder: str, status: FolderStatus, batches: Sequence[Batch], *, much: bool
+    ) -> Generator[Fetched, None, None]:
+        """Each batch with its messages, in order; to be closed, so that no connection is in use afterwards.
+
+        ``much``: it is worth further connections.
 
         Raises:
             MailboxUnreachable: the mailbox's own connection broke.

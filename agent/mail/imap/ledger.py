@@ -80,6 +80,10 @@ class Ledger:
         """See `agent.store.mailboxes`."""
         self._do(lambda connection: mailboxes.retire_copies(connection, position))
 
+    def retire_missing_folders(self, mailbox: str, folders: Sequence[str]) -> int:
+        """See `agent.store.mailboxes`."""
+        return self._do(lambda connection: mailboxes.retire_missing_folders(connection, mailbox, folders))
+
     def count_copies(self, mailbox: str) -> dict[str, int]:
         """See `agent.store.mailboxes`."""
         return self._do(lambda connection: mailboxes.count_copies(connection, mailbox))

@@ -215,9 +215,11 @@ class _Visit:
         if self.listed and not self.choice.missing and time.monotonic() - self.listed < _LIST_SECONDS:
             return
         before = self.choice
-        self.choice = choosing.choose(self.session.list_folders(), settings.folders, settings.skip_folders)
+        found = self.session.list_folders()
+        self.choice = choosing.choose(found, settings.folders, settings.skip_folders)
         self.listed = time.monotonic()
         if self.choice != before:
+            self.presence.forget_missing_folders(settings.name, [one.name for one in found])
             log.info(
                 "mailbox_folders_chosen",
                 mailbox=settings.name,

@@ -7,6 +7,8 @@ when HIGHESTMODSEQ has moved (RFC 7162), so a quiet folder costs one EXAMINE.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from agent.mail.imap.ledger import Ledger
@@ -43,6 +45,11 @@ class Presence:
         self._look_at_flags(folder, position, status)
         self._look_at_drafts(folder, position, status)
 
+    def forget_missing_folders(self, mailbox: str, folders: Sequence[str]) -> None:
+        """What lay in a folder that is deleted or renamed lies there no more; ``folders`` are those there are."""
+        if count := self._ledger.retire_missing_folders(mailbox, folders):
+            log.info("mailbox_folders_gone", mailbox=mailbox, copies=count)
+
     def _compare(self, folder: str, position: MailboxPosition, status: FolderStatus) -> int:
         """Mark what is gone, unmark what is back, take what was never taken; how many messages there are."""
         there = self._session.find_all_uids(position.high_uid)
@@ -60,7 +67,7 @@ class Presence:
     def _take_unseen(self, folder: str, uids: set[int], status: FolderStatus) -> None:
         """Messages that a server showed only after a mark had passed them; not those beyond the horizon."""
         if uids and self._reader.horizon is not None:
-            uids &= set(self._session.find_uids(min(uids), max(uids), self._reader.horizon))
+            uids &= self._session.find_all_uids(max(uids), self._reader.horizon)
         if uids:
             log.warning("mailbox_messages_shown_late", folder=folder, count=len(uids))
             self._reader.take_late(folder, sorted(uids, reverse=True), status)
@@ -73,7 +80,7 @@ class Presence:
             state = self._ledger.find_folder(position.mailbox, folder)
             known = state.modseq if state is not None else 0
         if known and status.modseq > known:
-            self._ledger.save_flags(position, self._session.list_changed_flags(known))
+            self._ledger.save_flags(position, self._session.list_changed_flags(position.high_uid, known))
         if status.modseq != known:
             self._ledger.save_modseq(position, status.modseq)
         self._modseqs[folder] = status.modseq

@@ -6,6 +6,7 @@ The event loop commits a batch while the next ones are fetched; at most one comm
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -173,16 +174,18 @@ class FolderReader:
         sizes = {uid: one.size for uid, one in listed.items() if uid not in drafts}
         batches = list(plan.plan_batches(self._positions[folder], stretch, sizes, status))
         much = not stretch.upwards and status.exists >= _MUCH
-        for fetched in self._fetchers.fetch(folder, status, batches, much=much):
-            self._commit(folder, fetched, fetched.batch.position)
+        with contextlib.closing(self._fetchers.fetch(folder, status, batches, much=much)) as coming:
+            for fetched in coming:
+                self._commit(folder, fetched, fetched.batch.position)
 
     def take_late(self, folder: str, uids: Sequence[int], status: plan.FolderStatus) -> None:
         """Messages below the upper mark that were not taken: drafts that were sent, mails a server showed late."""
         position = self._positions[folder]
         for start in range(0, len(uids), plan.BATCH_MAILS):
             batch = plan.Batch(uids=tuple(uids[start : start + plan.BATCH_MAILS]), position=position)
-            for fetched in self._fetchers.fetch(folder, status, [batch], much=False):
-                self._commit(folder, fetched, position)
+            with contextlib.closing(self._fetchers.fetch(folder, status, [batch], much=False)) as coming:
+                for fetched in coming:
+                    self._commit(folder, fetched, position)
         self.settle()
 
     def _commit(self, folder: str, fetched: Fetched, position: MailboxPosition) -> None:

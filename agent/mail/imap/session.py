@@ -192,11 +192,11 @@ class ImapSession:
             found = self._client.search(criteria)
         return sorted(uid for uid in found if first <= uid <= last)  # n:* gives the last message even past the end
 
-    def find_all_uids(self, last: int) -> set[int]:
+    def find_all_uids(self, last: int, since: date | None = None) -> set[int]:
         """All UIDs up to ``last``, asked for in pieces: one answer for a huge folder would break imaplib."""
         found: set[int] = set()
         for first in range(1, last + 1, UIDS_AN_ANSWER):
-            found.update(self.find_uids(first, min(first + UIDS_AN_ANSWER - 1, last)))
+            found.update(self.find_uids(first, min(first + UIDS_AN_ANSWER - 1, last), since))
         return found
 
     def list_messages(self, first: int, last: int, since: date | None = None) -> dict[int, Listed]:
@@ -221,10 +221,13 @@ class ImapSession:
             found |= {uid: _flags(items[b"FLAGS"]) for uid, items in answer.items() if b"FLAGS" in items}
         return found
 
-    def list_changed_flags(self, modseq: int) -> dict[int, tuple[str, ...]]:
-        """UID → flags of all messages whose flags changed after ``modseq`` (RFC 7162, 3.1.5)."""
-        with self._translated("flags"):
-            uids = list(self._client.search(["MODSEQ", str(modseq + 1)]))
+    def list_changed_flags(self, last: int, modseq: int) -> dict[int, tuple[str, ...]]:
+        """UID → flags of all messages up to UID ``last`` whose flags changed after ``modseq`` (RFC 7162, 3.1.5)."""
+        uids: list[int] = []
+        for first in range(1, last + 1, UIDS_AN_ANSWER):
+            stretch = f"{first}:{min(first + UIDS_AN_ANSWER - 1, last)}"
+            with self._translated("flags"):
+                uids += self._client.search(["UID", stretch, "MODSEQ", str(modseq + 1)])
         return self.list_flags(uids)
 
     def _fetch(self, uids: Sequence[int], items: list[str]) -> Mapping[int, Mapping[bytes, Any]]:
