@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent import jobs
 from agent.model import Identity, IdentityKind, InteractionKind, MessageCategory
 from agent.settings import Settings
-from agent.store import cards, employees, interactions, linking, links, messages, notices
+from agent.store import cards, employees, interactions, linking, links, messages, notices, proposals
+from agent.store.employees import EmployeeIdentity
 from agent.store.engine import Store
 from agent.store.interactions import Interaction, Party
 from linker.match import FLAG_PATTERNS, Decision, Knowledge, decide
@@ -25,7 +26,7 @@ from linker.normalize import company_domain, normalize_address, normalize_phone
 log = structlog.get_logger()
 
 _RELINK_BATCH = 200
-T = TypeVar("T", bound="cards.Candidate | employees.EmployeeIdentity")
+T = TypeVar("T", bound="cards.Candidate | EmployeeIdentity")
 
 
 class Linker:
@@ -93,16 +94,36 @@ class Linker:
     async def add_employee_identity(
         self,
         connection: AsyncConnection,
-        employee_id: int,
+        employee_id: int | None,
         identity: Identity,
         *,
         valid_from: datetime | None = None,
+        label: str = "",
     ) -> None:
         """Say that an extension or address is an employee's from a time on (None: from ever on), in the caller's
-        transaction; the entries it took part in are decided anew."""
+        transaction; the entries it took part in are decided anew. ``employee_id`` None: nobody's on purpose."""
         await linking.lock_knowledge(connection)
-        await employees.insert_identity(connection, employee_id, identity, valid_from=valid_from)
+        await employees.insert_identity(connection, employee_id, identity, valid_from=valid_from, label=label)
+        await proposals.settle(connection, identity.value)
         await self._relink(connection, identity)
+
+    async def end_employee_identity(
+        self, connection: AsyncConnection, held: EmployeeIdentity, valid_to: datetime
+    ) -> None:
+        """It was the employee's until then; what came after is decided anew."""
+        await linking.lock_knowledge(connection)
+        await employees.end_identity(connection, held.id, valid_to)
+        await self._relink(connection, held.identity)
+
+    async def remove_employee_identity(self, connection: AsyncConnection, held: EmployeeIdentity) -> None:
+        """It was never the employee's: the entries it took part in are decided anew."""
+        await linking.lock_knowledge(connection)
+        await employees.remove_identity(connection, held.id)
+        await self._relink(connection, held.identity)
+
+    async def relink(self, connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
+        """Decide about these anew."""
+        await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args={"interaction_ids": list(interaction_ids)})])
 
     async def _learn(self, connection: AsyncConnection, card_id: int, identity: Identity, *, label: str) -> None:
         await linking.lock_knowledge(connection)

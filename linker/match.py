@@ -24,7 +24,11 @@ _CONTACT_WORDS = {
     IdentityKind.DOMAIN: "mail domain",
 }
 _ASIDE = ("envelope", "reply_to")  # whom only the envelope or Reply-To names may be a door: journal@, noreply@
-FLAG_PATTERNS = ("extension % belongs to no employee", "nobody of ours was recognised")
+FLAG_PATTERNS = (
+    "extension % belongs to no employee",
+    "% is shared%: nobody is credited",
+    "nobody of ours was recognised",
+)
 """What the flags made here look like (LIKE), so that each decision takes back those of the one before."""
 
 _LONGEST_QUOTED = 80
@@ -65,7 +69,7 @@ def decide(
         direction=_direction(sides),
         parties=resolved,
         links=_links(interaction, sides, knowledge),
-        flags=tuple(_flags(sides)),
+        flags=tuple(_flags(sides, interaction.started, knowledge)),
     )
 
 
@@ -76,8 +80,16 @@ def _resolve(party: Party, at: datetime, knowledge: Knowledge, identity: Identit
         party,
         identity=identity,
         role=Role.EMPLOYEE if is_inside else Role.CLIENT,
-        employee_id=held[-1].employee_id if held else None,  # of a shared extension, whoever was given it last
+        employee_id=party.employee_id if party.credited_by else _credited(held),
     )
+
+
+def _credited(held: Sequence[EmployeeIdentity]) -> int | None:
+    """Whoever holds it alone. A call of a shared phone is nobody's until a person says whose it was; of a shared
+    address it is whoever was given it last."""
+    holders = {one.employee_id for one in held}
+    is_certain = len(holders) == 1 or (held and held[-1].identity.kind is IdentityKind.ADDRESS)
+    return held[-1].employee_id if is_certain else None
 
 
 def _set_doors_aside(parties: Sequence[Party], knowledge: Knowledge) -> tuple[Party, ...]:
@@ -111,16 +123,27 @@ def _is_internal(parties: Sequence[Party]) -> bool:
     return len(parties) > 1 and all(one.role is Role.EMPLOYEE for one in parties)
 
 
-def _flags(parties: Sequence[Party]) -> list[str]:
-    """What a person should put right; each looks like one of `FLAG_PATTERNS`."""
+def _flags(parties: Sequence[Party], at: datetime, knowledge: Knowledge) -> list[str]:
+    """What a person should put right, or would wonder at; each looks like one of `FLAG_PATTERNS`."""
     flags = [
-        f"extension {one.identity.value} belongs to no employee"
+        flag
         for one in parties
-        if one.identity and one.identity.kind is IdentityKind.EXTENSION and one.employee_id is None
+        if one.identity and one.employee_id is None and (flag := _why_uncredited(one.identity, at, knowledge))
     ]
     if parties and not any(one.role is Role.EMPLOYEE for one in parties):
         flags.append("nobody of ours was recognised")
     return flags
+
+
+def _why_uncredited(identity: Identity, at: datetime, knowledge: Knowledge) -> str:
+    held = [one for one in knowledge.holders.get(identity, ()) if one.is_valid(at)]
+    if not held:
+        is_ours = identity.kind is IdentityKind.EXTENSION
+        return f"extension {identity.value} belongs to no employee" if is_ours else ""
+    names = sorted({one.name for one in held if one.name})
+    labels = sorted({one.label for one in held if one.label})
+    who = f" by {', '.join(names[:_MOST_NAMES])}" if names else f" ({', '.join(labels)})" if labels else ""
+    return f"{_CONTACT_WORDS[identity.kind]} {identity.value} is shared{who}: nobody is credited"
 
 
 def _links(interaction: Interaction, parties: Sequence[Party], knowledge: Knowledge) -> tuple[Link, ...]:

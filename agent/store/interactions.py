@@ -224,6 +224,22 @@ async def save_resolution(connection: AsyncConnection, parties: Sequence[Party])
         await connection.execute(statement, rows)
 
 
+async def credit_party(connection: AsyncConnection, party_id: int, employee_id: int | None, by: str) -> int | None:
+    """A person says whose call on a shared phone it was, or takes that back (None). Returns the interaction's id; None
+    where the party is not one of ours, or no person's to decide about."""
+    statement = (
+        update(party)
+        .where(
+            party.c.id == party_id,
+            party.c.role == Role.EMPLOYEE,
+            or_(party.c.employee_id.is_(None), party.c.credited_by.is_not(None)),
+        )
+        .values(employee_id=employee_id, credited_by=by if employee_id is not None else None)
+    )
+    found: int | None = (await connection.execute(statement.returning(party.c.interaction_id))).scalar_one_or_none()
+    return found
+
+
 async def list_ids(connection: AsyncConnection, *, limit: int = 1000) -> list[int]:
     """The newest interactions' ids, newest first."""
     query = select(interaction.c.id).order_by(interaction.c.started_at.desc(), interaction.c.id.desc()).limit(limit)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, true
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity, IdentityKind, LinkState, Role
 from agent.store.rights import Viewer, took_part
-from agent.store.schema import evidence, link, party
+from agent.store.schema import employee_identity, evidence, interaction, link, party
 
 _SHOWN_OF_A_GROUP = 5
 
@@ -26,6 +26,19 @@ class UnsortedGroup:
     count: int
     newest: datetime
     reason: str
+    interaction_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NobodysExtension:
+    """Calls of an extension that nobody holds: an administrator says whose it is. ``name`` is what a source calls it;
+    ``interaction_ids`` are the newest."""
+
+    extension: str
+    name: str
+    count: int
+    since: datetime
+    newest: datetime
     interaction_ids: tuple[int, ...]
 
 
@@ -93,6 +106,54 @@ async def list_unsorted(connection: AsyncConnection, viewer: Viewer, *, limit: i
     ]
 
 
+def _nobodys() -> Select[*tuple[object, ...]]:
+    """Parties of ours at an extension that nobody held then, and that nobody had marked as shared."""
+    held, at = employee_identity.c, interaction.c.started_at
+    is_held = exists(
+        select(held.id).where(
+            held.kind == IdentityKind.EXTENSION,
+            held.value == party.c.identity_value,
+            or_(held.valid_from.is_(None), held.valid_from <= at),
+            or_(held.valid_to.is_(None), at < held.valid_to),
+        )
+    )
+    is_nobodys = and_(
+        party.c.identity_kind == "extension", party.c.employee_id.is_(None), party.c.role == Role.EMPLOYEE, ~is_held
+    )
+    columns = (party.c.identity_value, party.c.interaction_id, party.c.name, interaction.c.started_at)
+    return select(*columns).join(interaction, interaction.c.id == party.c.interaction_id).where(is_nobodys)
+
+
+async def list_nobodys(connection: AsyncConnection, *, limit: int = 100) -> list[NobodysExtension]:
+    """Extensions with calls that nobody is credited with, the one with the newest call first."""
+    one = _nobodys().subquery()
+    newest_first = one.c.started_at.desc()
+    query = (
+        select(
+            one.c.identity_value,
+            func.count(one.c.interaction_id.distinct()).label("calls"),
+            func.min(one.c.started_at).label("since"),
+            func.max(one.c.started_at).label("newest"),
+            func.max(one.c.name).label("name"),
+            func.array_agg(aggregate_order_by(one.c.interaction_id, newest_first)).label("ids"),
+        )
+        .group_by(one.c.identity_value)
+        .order_by(func.max(one.c.started_at).desc())
+        .limit(limit)
+    )
+    return [
+        NobodysExtension(
+            extension=row.identity_value,
+            name=row.name or "",
+            count=row.calls,
+            since=row.since,
+            newest=row.newest,
+            interaction_ids=tuple(dict.fromkeys(row.ids))[:_SHOWN_OF_A_GROUP],
+        )
+        for row in await connection.execute(query)
+    ]
+
+
 async def list_waiting_of(
     connection: AsyncConnection, viewer: Viewer, identity: Identity
 ) -> list[tuple[int, datetime, LinkState]]:
@@ -107,14 +168,17 @@ async def list_waiting_of(
 
 
 async def count_unsorted(connection: AsyncConnection, viewer: Viewer) -> int:
-    """How many interactions wait, and for those who see all also unreadable evidence."""
+    """How many wait, and for those who see all also unreadable evidence and extensions that are nobody's."""
     waiting = int(
         (await connection.execute(select(func.count()).select_from(link).where(_waiting(viewer)))).scalar_one()
     )
     if not viewer.sees_all:
         return waiting
     unreadable = select(func.count()).select_from(evidence).where(evidence.c.state == "unreadable")
-    return waiting + int((await connection.execute(unreadable)).scalar_one())
+    nobodys = select(func.count(_nobodys().subquery().c.identity_value.distinct()))
+    for query in (unreadable, nobodys):
+        waiting += int((await connection.execute(query)).scalar_one())
+    return waiting
 
 
 def _identity(kind: str | None, value: str | None) -> Identity | None:

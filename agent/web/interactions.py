@@ -15,6 +15,7 @@ from agent.model import SealedBlob
 from agent.store import audit, cards, evidence, history, messages, rights
 from agent.store.messages import Attachment
 from agent.web.cards import views
+from agent.web.corrections import list_correctable
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
 
@@ -46,7 +47,8 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         linked = [one.card_id for one in entry.reasons if one.card_id is not None]
         found = [await cards.find_card(connection, one) for one in linked]
         visible = [one for one in found if one and await rights.may_see_card(connection, viewer, one.id)]
-    return page(request, "interaction.html", entry=entry, proofs=proofs, chain=chain, cards=visible)
+        correct = await list_correctable(connection, number) if viewer.sees_all and entry.kind == "call" else None
+    return page(request, "interaction.html", entry=entry, proofs=proofs, chain=chain, cards=visible, correct=correct)
 
 
 async def show_mail_html(request: web.Request) -> web.StreamResponse:

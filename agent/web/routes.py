@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from agent.store.tokens import CALLS_PAUSE
 from agent.web.cards import list_cards, show_card
-from agent.web.employees import add_employee, add_identity, list_employees
+from agent.web.corrections import credit_call, separate_call, unite_calls
+from agent.web.employees import (
+    add_employee,
+    add_identity,
+    end_identity,
+    list_employees,
+    remove_identity,
+    rename_employee,
+)
 from agent.web.events import stream_events
+from agent.web.extensions import decide_extension, paste_extensions
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.health import healthz, metrics, static_file
 from agent.web.interactions import download_attachment, download_original, show_interaction, show_mail_html
@@ -59,4 +68,12 @@ TABLE = (
     Route("GET", "/employees", list_employees, ADMINISTRATORS),
     Route("POST", "/employees", add_employee, ADMINISTRATORS),
     Route("POST", f"/employees/{_ID}/identities", add_identity, ADMINISTRATORS),
+    Route("POST", f"/employees/{_ID}/name", rename_employee, ADMINISTRATORS),
+    Route("POST", f"/identities/{_ID}/end", end_identity, ADMINISTRATORS),
+    Route("POST", f"/identities/{_ID}/remove", remove_identity, ADMINISTRATORS),
+    Route("POST", "/extensions", decide_extension, ADMINISTRATORS),
+    Route("POST", "/extensions/list", paste_extensions, ADMINISTRATORS),
+    Route("POST", f"/evidence/{_ID}/separate", separate_call, SUPERVISORS),
+    Route("POST", f"/interactions/{_ID}/unite", unite_calls, SUPERVISORS),
+    Route("POST", f"/interactions/{_ID}/credit", credit_call, SUPERVISORS),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.archive.blobs import Archive
 from agent.model import Identity
 from agent.settings import Settings
+from agent.store.employees import EmployeeIdentity
 from agent.store.engine import Store
 from agent.store.logins import Login
 from agent.store.notices import Notices
@@ -35,12 +36,27 @@ class Linker(Protocol):
     async def add_employee_identity(
         self,
         connection: AsyncConnection,
-        employee_id: int,
+        employee_id: int | None,
         identity: Identity,
         *,
         valid_from: datetime | None = None,
+        label: str = "",
     ) -> None:
-        """Say that an identity is an employee's from a time on; its past is decided anew."""
+        """Say that an identity is an employee's, or nobody's on purpose, from a time on; its past is decided anew."""
+        ...
+
+    async def end_employee_identity(
+        self, connection: AsyncConnection, held: EmployeeIdentity, valid_to: datetime
+    ) -> None:
+        """It was the employee's until then; what came after is decided anew."""
+        ...
+
+    async def remove_employee_identity(self, connection: AsyncConnection, held: EmployeeIdentity) -> None:
+        """It was never the employee's; its past is decided anew."""
+        ...
+
+    async def relink(self, connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
+        """Decide about these anew."""
         ...
 
     def phone(self, raw: str) -> Identity | None:

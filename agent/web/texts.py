@@ -254,6 +254,7 @@ TEXTS: dict[str, tuple[str, str]] = {
 COUNTS: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
     "entries": (("запись", "записи", "записей"), ("entry", "entries")),
     "mails": (("письмо", "письма", "писем"), ("mail", "mails")),
+    "calls": (("звонок", "звонка", "звонков"), ("call", "calls")),
     "copies": (("копия", "копии", "копий"), ("copy", "copies")),
 }
 

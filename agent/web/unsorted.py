@@ -6,15 +6,16 @@ import re
 
 from aiohttp import web
 
-from agent.model import Identity, IdentityKind, LinkState
-from agent.store import audit, cards, clients, evidence, links, rights, unsorted
+from agent.model import Identity, IdentityKind, LinkState, UserRole
+from agent.store import audit, cards, clients, employees, evidence, links, proposals, rights, unsorted
 from agent.store.cards import Candidate
 from agent.store.unsorted import UnsortedGroup
 from agent.web.cards import views
+from agent.web.employees import suggested
 from agent.web.pages import page
 from agent.web.services import login_of, services
 
-_DONE = ("done_card", "done_contact", "done_decision", "card_not_found")
+_DONE = ("done_card", "done_contact", "done_decision", "done_extension", "card_not_found")
 _CARD_NUMBER = re.compile(r"№ ?(\d{1,18})\s*$")
 _UNREADABLE_SHOWN = 50
 _LONGEST_NAME = 200
@@ -30,6 +31,9 @@ async def show_unsorted(request: web.Request) -> web.StreamResponse:
         candidates = await cards.find_candidates(connection, [*ambiguous, *_domains(ambiguous)])
         visible = {one.card_id for one in candidates if await rights.may_see_card(connection, viewer, one.card_id)}
         choices = await clients.list_card_choices(connection, viewer)
+        nobodys = await unsorted.list_nobodys(connection) if viewer.role is UserRole.ADMINISTRATOR else []
+        names = await proposals.list_names(connection, [one.extension for one in nobodys])
+        colleagues = await employees.list_employees(connection) if nobodys else []
         unreadable = await evidence.list_unreadable(connection, _UNREADABLE_SHOWN) if viewer.sees_all else []
     done = request.query.get("done", "")
     return page(
@@ -39,6 +43,9 @@ async def show_unsorted(request: web.Request) -> web.StreamResponse:
         entries={one.id: one for one in shown},
         choices=choices,
         unreadable=unreadable,
+        nobodys=[(one, one.name or names.get(one.extension, "")) for one in nobodys],
+        employees=colleagues,
+        suggested={one.extension: suggested((one.name, names.get(one.extension, "")), colleagues) for one in nobodys},
         done=done if done in _DONE else "",
     )
 

@@ -65,6 +65,14 @@ ROLES = {
     ("GET", "/employees"): {A},
     ("POST", "/employees"): {A},
     ("POST", "/employees/{id}/identities"): {A},
+    ("POST", "/employees/{id}/name"): {A},
+    ("POST", "/identities/{id}/end"): {A},
+    ("POST", "/identities/{id}/remove"): {A},
+    ("POST", "/extensions"): {A},
+    ("POST", "/extensions/list"): {A},
+    ("POST", "/evidence/{id}/separate"): {A, S},
+    ("POST", "/interactions/{id}/unite"): {A, S},
+    ("POST", "/interactions/{id}/credit"): {A, S},
 }
 
 
