@@ -25,7 +25,7 @@ async def test_inbox_and_sent_are_archived_byte_by_byte(dovecot: Dovecot, watch:
     await asyncio.to_thread(dovecot.append, dovecot.sent, sent)
     async with watch() as watched:
         await watched.until_archived(received + sent)
-        assert watched.state() is SourceState.RUNNING
+        await until_state(watched, SourceState.RUNNING)
         inbox = await watched.position("INBOX")
         assert (inbox.low_uid, inbox.high_uid) == (1, 120)
     assert watched.state() is SourceState.STOPPED
@@ -105,7 +105,7 @@ async def test_a_killed_server_is_come_back_to(dovecot: Dovecot, watch: Callable
         await dovecot.start()
         await asyncio.to_thread(dovecot.append, "INBOX", second)
         await watched.until_archived(first + second)
-        assert watched.state() is SourceState.RUNNING
+        await until_state(watched, SourceState.RUNNING)
 
 
 async def test_an_archive_that_is_away_costs_nothing(

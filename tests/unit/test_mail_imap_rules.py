@@ -127,6 +127,15 @@ def test_progress_in_words() -> None:
     assert told[-1] == "21,300 of 48,000, back to March 2024; it ends at 01 January 2024."
 
 
+def test_new_mail_in_a_mailbox_that_is_read_is_no_first_pass() -> None:
+    told: list[str] = []
+    progress = Progress({"INBOX": 10}, told.append)
+    progress.saw("INBOX", 11)
+    progress.is_under_way = False
+    progress.took("INBOX", 1, datetime(2024, 3, 9, tzinfo=UTC))
+    assert told == []
+
+
 @pytest.mark.parametrize("secret", ['a"b\\c', "ключ\t#", "\x7f\x01", "'''"])
 def test_what_is_printed_is_read_back_by_the_settings(secret: str) -> None:
     printed = table({"name": "Анна", "host": "imap.example.com", "user": "anna", "password": secret, "connections": 2})

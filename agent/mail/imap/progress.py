@@ -12,6 +12,7 @@ class Progress:
     def __init__(self, done: dict[str, int], tell: Callable[[str], None] = lambda words: None) -> None:
         self._tell = tell
         self._done = dict(done)
+        self.is_under_way = True  # False while only new mail is taken, of which there is nothing to tell
         self._there: dict[str, int] = {}
         self.horizon: date | None = None
         self._oldest: datetime | None = None
@@ -25,7 +26,8 @@ class Progress:
         self._done[folder] = self._done.get(folder, 0) + count
         if oldest is not None and (self._oldest is None or oldest < self._oldest):
             self._oldest = oldest
-        self._tell(str(self))
+        if self.is_under_way:
+            self._tell(str(self))
 
     def __str__(self) -> str:
         total = sum(self._there.values())

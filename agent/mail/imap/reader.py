@@ -76,6 +76,7 @@ class FolderReader:
         position = self._position(folder, status)
         self._progress.saw(folder, status.exists)
         self._progress.horizon = self._horizon
+        self._progress.is_under_way = position.low_uid > 1
         archived = 0
         first = position.high_uid + 1
         while (newer := plan.newer_range(first, status, self._chunk(folder))) is not None:
