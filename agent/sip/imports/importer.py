@@ -46,6 +46,7 @@ _SHORTEST = 0.1  # second
 _MOST_BYTES = 4 * 1024**3
 _ALONE_AFTER, _MOST_TRIES = 3, 8  # tries after which a file is read with no other beside it, and not at all
 _BATCH = 64
+_NOTES = 16  # files of which is noted at once what became of them
 _READ = 1024 * 1024
 
 Finder = Callable[[str, Name], Sequence[CdrRow]]
@@ -92,7 +93,8 @@ class Importer:
     ) -> None:
         self._store, self._archive, self._intake = store, archive, intake
         self._root, self._habits, self._quiet_seconds = root, habits, quiet_seconds
-        self.at_once = max(os.cpu_count() or 1, 1)
+        self.at_once = 2 * (os.cpu_count() or 1) + 2  # half of the time a file waits for disks
+        self._ended: list[NotedFile] = []
         self._done: set[int] = set()
 
     async def plan(self, folders: Sequence[Path] | None = None, *, again: bool = False) -> Plan:
@@ -162,11 +164,15 @@ class Importer:
         tasks = [asyncio.create_task(one(unit)) for unit in batch]
         try:
             for task in asyncio.as_completed(tasks):
-                yield await task
+                outcome = await task
+                if len(self._ended) >= _NOTES:
+                    await self._note_ended()
+                yield outcome
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._note_ended()
 
     async def _take_one(self, unit: Unit, rows_of: Finder, *, dry_run: bool) -> Outcome:
         if 0 <= time.time() - unit.modified_ns / 1e9 < self._quiet_seconds:
@@ -281,8 +287,13 @@ class Importer:
         dry_run: bool = False,
     ) -> Outcome:
         if not dry_run:
-            await self._note([replace(_noted_as(unit, state), reason=reason, interaction_id=interaction_id)])
+            self._ended.append(replace(_noted_as(unit, state), reason=reason, interaction_id=interaction_id))
         return replace(outcome, fate=_FATES[state], reason=reason)
+
+    async def _note_ended(self) -> None:
+        """What became of some files at once; of whatever is not noted when the power fails, its content tells."""
+        ended, self._ended = self._ended, []
+        await self._note(ended)
 
     async def _note(self, files: Sequence[NotedFile]) -> None:
         async with self._store.begin() as connection:
