@@ -171,6 +171,12 @@ def test_a_parked_client_talks_with_nobody_and_then_with_whoever_takes_him_back(
     assert [one.left and (one.left - BEGIN).seconds for one in parties] == [30, 10, 30]
 
 
+def test_two_who_wait_in_one_place_do_not_talk_with_each_other() -> None:
+    story = inbound().up(1).enters("queue", 1, kind="holding")
+    story.at(2).arrives(2, "PJSIP/trunk", "79160000002").up(2).enters("queue", 2).at(9).ends(1, 2)
+    assert story.lines() == [f"no_answer {CLIENT} 0 - 9", "no_answer 79160000002 2 - 9"]
+
+
 def test_a_conference_is_one_conversation_with_everybody_on_a_channel_of_his_own() -> None:
     story = inbound().at(1).up(1).enters("conference", 1)
     story.at(3).arrives(2, "PJSIP/101", "101", exten="800").up(2).enters("conference", 2)

@@ -47,7 +47,8 @@ class AsteriskReadOnly(Misconfigured):
 
 
 class AsteriskRefused(CardlineError):
-    """A single request was refused: the channel is gone, or not in a state for it. ``status`` is that of HTTP."""
+    """A single request was refused: the channel is gone, or not in a state for it (also told by 500). ``status`` is
+    that of HTTP."""
 
     remedy = "The call itself is not affected."
 
@@ -181,7 +182,7 @@ class Ari:
         if status == 403:
             return AsteriskReadOnly(f"{self._name} does not allow {what}.")
         told = f"{self._name} answers {what} with {status}{f', {message}' if message else ''}."
-        if status >= 500 or what.startswith("the websocket") or status // 100 != 4:
+        if what.startswith("the websocket") or status in (502, 503, 504) or status < 400:
             return AsteriskUnreachable(told)
         return AsteriskRefused(told, status=status)
 

@@ -38,7 +38,7 @@ _BREATH = 50  # events after which others get their turn
 class AsteriskReplaced(Misconfigured):
     """Another program has registered under our name, and gets the events now."""
 
-    remedy = "Give each Cardline at one PBX an `app` of its own in its [[asterisk]] table."
+    remedy = "Let no two Cardlines use one `app` at one PBX; it is a setting of the [[asterisk]] table."
 
 
 class AsteriskSource:

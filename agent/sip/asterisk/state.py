@@ -20,6 +20,11 @@ from agent.sip.asterisk.scene import Scene
 from agent.sip.asterisk.talks import list_talks
 
 _MOST_TRUNKS = 1000
+_ASIDE = frozenset(  # most of what is said, and none of it makes a call another one
+    {"ChannelVarset", "DeviceStateChanged", "ChannelConnectedLine", "ChannelHangupRequest", "BridgeCreated"}
+    | {"ChannelUserevent", "ChannelTalkingStarted", "ChannelTalkingFinished", "ChannelDtmfReceived", "PeerStatusChange"}
+    | {"EndpointStateChange", "ContactStatusChange", "StasisStart", "StasisEnd", "ChannelToneDetected"}
+)
 
 
 class CallState:
@@ -35,7 +40,7 @@ class CallState:
         touched = self._facts.take(event)
         if event.kind == "Dial":
             self._learn_trunk(event)
-        return self._conversations(touched)
+        return [] if event.kind in _ASIDE else self._conversations(touched)
 
     def find(
         self,

@@ -6,7 +6,7 @@ there is talk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,14 +32,28 @@ class _Stretch:
     start: datetime
     end: datetime | None
 
-    def covers(self, start: datetime, end: datetime | None) -> bool:
-        return self.start <= start and (self.end is None or (end is not None and end <= self.end))
-
 
 def list_talks(facts: Facts, channels: Sequence[str]) -> list[Talk]:
     """All talk among these channels, in order of time. Stays without any length are none."""
     known = {one: facts.channels[one] for one in channels}
-    stretches = [
+    wires = {one.id: halves for one in known.values() if (halves := one.halves)}
+    real = {one.id for one in known.values() if one.is_real}
+    talks: list[Talk] = []
+    last: dict[frozenset[str], Talk] = {}
+    for start, end, present in _moments(_stretches(facts, known)):
+        for phones in _rooms(present, wires, real):
+            before = last.get(phones)
+            if before is not None and before.end == start:  # nothing has changed for these
+                talks.remove(before)
+                last[phones] = Talk(start=before.start, end=end, phones=phones)
+            else:
+                last[phones] = Talk(start=start, end=end, phones=phones)
+            talks.append(last[phones])
+    return sorted(talks, key=lambda one: (one.start, sorted(one.phones)))
+
+
+def _stretches(facts: Facts, known: Mapping[str, Channel]) -> list[_Stretch]:
+    return [
         _Stretch(channel=one.id, bridge=bridge, start=start, end=end)
         for one in known.values()
         for bridge, stay in one.stays.items()
@@ -47,36 +61,40 @@ def list_talks(facts: Facts, channels: Sequence[str]) -> list[Talk]:
         for start, end in stay.intervals(one.ended)
         if end is None or end > start
     ]
-    moments = sorted({one.start for one in stretches} | {one.end for one in stretches if one.end is not None})
-    ends: list[datetime | None] = [*moments[1:], None] if moments else []
-    found: list[Talk] = []
-    for start, end in zip(moments, ends, strict=True):
-        present = [one for one in stretches if one.covers(start, end)]
-        for room in _rooms(present, known):
-            found.append(Talk(start=start, end=end, phones=room))
-    return _joined(found)
 
 
-def _rooms(present: Sequence[_Stretch], known: Mapping[str, Channel]) -> Iterator[frozenset[str]]:
+def _moments(stretches: Sequence[_Stretch]) -> Iterator[tuple[datetime, datetime | None, Collection[_Stretch]]]:
+    """The times between any two changes, each with who was where; the last one has no end."""
+    changes: dict[datetime, tuple[list[_Stretch], list[_Stretch]]] = {}
+    for one in stretches:
+        changes.setdefault(one.start, ([], []))[0].append(one)
+        if one.end is not None:
+            changes.setdefault(one.end, ([], []))[1].append(one)
+    moments = sorted(changes)
+    present: dict[_Stretch, None] = {}
+    for at, until in zip(moments, [*moments[1:], None], strict=False):
+        came, went = changes[at]
+        for one in went:
+            present.pop(one, None)
+        present |= dict.fromkeys(came)
+        yield at, until, present
+
+
+def _rooms(
+    present: Collection[_Stretch], wires: Mapping[str, Collection[str]], real: Collection[str]
+) -> Iterator[frozenset[str]]:
     """The phones in each room; rooms with fewer than two are silent."""
-    wires = [{one.bridge, f";{half}"} for one in present for half in known[one.channel].halves]
-    rooms: list[set[str]] = []
-    for group in [*({one.bridge} for one in present), *wires]:
-        touching = [room for room in rooms if room & group]
-        rooms = [room for room in rooms if not room & group] + [set(group).union(*touching)]
+    phones: dict[str, set[str]] = {}
+    joints: dict[str, set[str]] = {}  # pair of local channels to the bridges that its halves are in
+    for one in present:
+        phones.setdefault(one.bridge, set()).update([one.channel] if one.channel in real else [])
+        for pair in wires.get(one.channel, ()):
+            joints.setdefault(pair, set()).add(one.bridge)
+    rooms = [{bridge} for bridge in phones]
+    for joint in joints.values():
+        touching = [room for room in rooms if room & joint]
+        rooms = [room for room in rooms if not room & joint] + [set[str]().union(*touching)]
     for room in rooms:
-        phones = frozenset(one.channel for one in present if one.bridge in room and known[one.channel].is_real)
-        if len(phones) > 1:
-            yield phones
-
-
-def _joined(talks: Sequence[Talk]) -> list[Talk]:
-    """Stretches with the same phones that follow each other are one."""
-    found: list[Talk] = []
-    for talk in talks:
-        before = next((one for one in found if one.end == talk.start and one.phones == talk.phones), None)
-        if before is None:
-            found.append(talk)
-        else:
-            found[found.index(before)] = Talk(start=before.start, end=talk.end, phones=talk.phones)
-    return sorted(found, key=lambda one: (one.start, sorted(one.phones)))
+        inside = frozenset(phone for bridge in room for phone in phones[bridge])
+        if len(inside) > 1:
+            yield inside
