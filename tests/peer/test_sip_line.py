@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import wave
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -38,6 +39,7 @@ from tests.peers import require
 pytest.importorskip("pjsua2", reason="pjsua2 has no wheel for this Python, so there are no lines")
 
 CALLS = 20
+TORTURE = Path(__file__).parents[1] / "data" / "rfc4475"
 ANNOUNCEMENT_HZ, BEEP_HZ = 2500, 1400
 CLOSE = 0.1  # seconds by which a time may be wrong
 
@@ -316,6 +318,32 @@ async def test_the_process_is_killed_in_the_middle_of_a_call(scene: Scene, tmp_p
     each_has_his_own_voice(made)
     assert not again.truncated
     each_has_his_own_voice(made_again)
+
+
+async def test_no_datagram_ends_the_process(scene: Scene, tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    torture = [path.read_bytes() for path in sorted(TORTURE.glob("*.dat"))]
+    assert torture
+    async with exchange(tmp_path, line_settings(scene.registrar)) as x:
+        await x.is_up()
+        keeper = x.lines.keepers["line:Anna"]
+        pid = keeper.pid
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind(("127.0.0.2", 0))  # from here nobody may call
+            for one in torture:
+                stranger.sendto(one, ("127.0.0.1", keeper.port))
+                cut = bytearray(one[: int(random.integers(1, len(one) + 1))])
+                cut[int(random.integers(len(cut)))] ^= 0x55
+                stranger.sendto(cut, ("127.0.0.1", keeper.port))
+                await asyncio.sleep(0.005)
+        scene.dial()
+        await scene.client.sees("talking")
+        await asyncio.sleep(0.7)
+        scene.client.order("hang_up")
+        call, made = await x.call(0)
+        assert keeper.pid == pid and len(x.ended) == 1  # nothing of all that was a call
+    assert call.disposition is Disposition.ANSWERED
+    each_has_his_own_voice(made)
 
 
 async def test_a_stop_says_goodbye(scene: Scene, tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ class LineKeeper:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
+    def port(self) -> int:
+        """Where it listens for SIP; 0 before it first did."""
+        return self._port
+
+    @property
     def state(self) -> tuple[SourceState, str] | None:
         """What a person sees of it, and why."""
         return self._state
