@@ -69,7 +69,7 @@ def verify_manifest(path: Path, trust: Trust) -> HandoutVerdict:
             problem = _problem(folder, item, place)
             if place is None and item["sequence"] is not None and int(item["sequence"]) <= book.reach:
                 problem = problem or "its link is not shown, though a seal covers it"
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OSError):
             problem, place = "its entry in the manifest is broken", None
         if problem:
             faults.append(f"{label}: {problem}")
