@@ -24,6 +24,7 @@ from agent.errors import CardlineError, Misconfigured
 from agent.model import SourceState
 from agent.parts import prepare_data_dir, reach_database
 from agent.settings import Settings
+from agent.sip.imports.check import check_folder
 from agent.sip.lines.keeper import check_line
 from agent.sip.lines.network import resolve
 from agent.sip.tls import certificates_of
@@ -50,7 +51,7 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything, in the order in which a person would put it right."""
     findings: list[Finding] = []
-    for part in (_data_directory, _keys, _database, _speech, _pages, _certificates, _telephone, _service):
+    for part in (_data_directory, _keys, _database, _speech, _pages, _certificates, _telephone, _recordings, _service):
         subject = part.__name__.strip("_").replace("_", " ")
         try:
             findings += [finding async for finding in part(settings)]
@@ -206,6 +207,12 @@ async def _telephone(settings: Settings) -> AsyncIterator[Finding]:
             await resolve(line)
         except CardlineError as error:
             yield Finding(subject=f"line {line.name}", level="fault", text=str(error))
+
+
+async def _recordings(settings: Settings) -> AsyncIterator[Finding]:
+    for one in settings.recordings:
+        for is_good, text in check_folder(one):
+            yield Finding(subject=f"recordings:{one.name}", level="ok" if is_good else "fault", text=text)
 
 
 async def _service(settings: Settings) -> AsyncIterator[Finding]:

@@ -48,6 +48,29 @@ _RUSSIAN = (
     (r"recording was paused", "запись была на паузе"),
     (r"sound that could not be decoded", "звук не удалось декодировать"),
     (r"sound that could not be decrypted", "звук не удалось расшифровать"),
+    (
+        r"the header of a sound file does not fit its length, as where its writer was cut off; it was read to its end",
+        "заголовок файла записи не подходит к его длине, как при обрыве; файл прочитан до конца",
+    ),
+    (r"a sound file cannot be read past a damaged place", "файл записи повреждён и дальше не читается"),
+    (r"(\d+) pieces of a sound file could not be decoded", r"фрагментов файла не удалось декодировать: \1"),
+    (r"a sound file is missing", "одного из файлов записи нет"),
+    (r"nothing was recorded", "ничего не записано"),
+    (
+        r"all channels of the sound file are the same, so they are kept as one",
+        "все каналы файла одинаковы и сохранены как один",
+    ),
+    (
+        r"who and when are taken from the name of the recording, since there is no call record of it",
+        "кто и когда — из имени файла: записи о звонке (CDR) нет",
+    ),
+    (r"who called whom is guessed from the name of the recording", "кто кому звонил — догадка по имени файла"),
+    (
+        r"the recording does not tell when it was made; the time is that of its file",
+        "время звонка неизвестно, взято время файла",
+    ),
+    (r"the recording is longer than its call", "запись длиннее звонка"),
+    (r"the recording is much shorter than its call", "запись намного короче звонка"),
     (r"chosen by (.+)", r"так решил(а) \1"),
     (
         r"its recorder was not heard for a day; the call ends with the last sign of that",

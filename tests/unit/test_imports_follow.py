@@ -16,6 +16,7 @@ from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
 from agent.settings_recordings import RecordingsSettings
 from agent.sip.imports.cdrtail import CdrTail
+from agent.sip.imports.check import check_folder
 from agent.sip.imports.follow import Follower, make_importer
 from agent.sip.imports.importer import Importer
 from agent.sip.imports.watched import WatchedTree
@@ -302,3 +303,16 @@ def test_only_folders_with_news_are_looked_at(tmp_path: Path) -> None:
         os.utime(folder, (1e9, 1e9))
     assert set(tree.news()) == {tmp_path / "2026/03", new}
     assert tree.news() == []
+
+
+def test_what_the_doctor_says(tmp_path: Path) -> None:
+    (tmp_path / "monitor").mkdir()
+    (tmp_path / "Master.csv").write_text("")
+    facts = {"name": "office", "timezone": "Europe/Moscow", "folder": tmp_path / "monitor"}
+    (good, without) = check_folder(RecordingsSettings.model_validate(facts))
+    assert (good[0], without[0]) == (True, True)
+    assert "missed calls do not come" in without[1]
+    with_records = RecordingsSettings.model_validate({**facts, "cdr": tmp_path / "Master.csv"})
+    assert [one[0] for one in check_folder(with_records)] == [True]
+    bad = list(check_folder(RecordingsSettings.model_validate({**facts, "folder": "/none", "cdr": "/none.csv"})))
+    assert [one[0] for one in bad] == [False, False]

@@ -24,6 +24,9 @@ from agent.sip.imports.calls import (
 from agent.sip.imports.cdr import CdrReader, CdrRow
 from agent.sip.imports.matching import Matcher, zone_words
 from agent.sip.imports.names import Name, read_name, split_side
+from agent.sound.containers import CUT_OFF
+from agent.sound.files import NOTHING_RECORDED, SAME_ON_BOTH
+from agent.web.reasons import in_russian
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 HABITS = Habits(source="recordings:office", zone=MOSCOW)
@@ -227,6 +230,12 @@ def test_without_records_the_name_must_do_and_says_so() -> None:
 def test_implausible_lengths(seconds: float, flag: str | None) -> None:
     call = captured_call(_told(_master(), seconds=seconds), HABITS, is_mixed=False)
     assert call.flags == ((flag,) if flag else ())
+
+
+def test_what_is_said_on_pages_is_said_in_russian_too() -> None:
+    flags = [NO_RECORD, GUESSED, NO_TIME, TOO_LONG, TOO_SHORT, CUT_OFF, SAME_ON_BOTH, NOTHING_RECORDED]
+    flags += ["3 pieces of a sound file could not be decoded", "a sound file cannot be read past a damaged place"]
+    assert [flag for flag in flags if in_russian(flag) == flag] == []
 
 
 def _match(stem: str, *lines: str) -> int:
