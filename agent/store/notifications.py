@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select, update
+from sqlalchemy import BigInteger, Text, and_, case, column, func, select, tuple_, update, values
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,10 @@ from agent.store.schema import notification, provider_call
 HOOK, POLL = "hook", "poll"
 STORED, READ, IGNORED, UNREADABLE = "stored", "read", "ignored", "unreadable"
 WAITING, OPEN, ENDED = "waiting", "open", "ended"
+
+
+CallKey = tuple[str, str]
+"""A provider's name, and its name of the call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,51 +78,78 @@ async def insert_notifications(connection: AsyncConnection, told: Sequence[Told]
     return sorted((await connection.execute(statement)).scalars())
 
 
-async def list_notifications(connection: AsyncConnection, ids: Sequence[int]) -> list[StoredNotification]:
-    """These."""
-    query = select(notification).where(notification.c.id.in_(ids)).order_by(notification.c.id)
-    return [_stored(row) for row in await connection.execute(query)]
+async def claim_stored(connection: AsyncConnection, ids: Sequence[int], *, most: int) -> list[StoredNotification]:
+    """Those of these that nobody has read yet, and others that wait and that nobody reads now, up to ``most``; they
+    are held until the end of the transaction."""
+    mine = select(notification).where(notification.c.id.in_(ids), notification.c.state == STORED)
+    found = [_stored(row) for row in await connection.execute(mine.order_by(notification.c.id).with_for_update())]
+    if len(found) < most:
+        others = select(notification).where(notification.c.state == STORED, notification.c.id.not_in(ids))
+        free = others.order_by(notification.c.id).limit(most - len(found)).with_for_update(skip_locked=True)
+        found += [_stored(row) for row in await connection.execute(free)]
+    return found
 
 
-async def list_of_call(connection: AsyncConnection, provider: str, call_key: str) -> list[StoredNotification]:
-    """Everything that was told of a call."""
+async def list_interrupted(connection: AsyncConnection, ids: Sequence[int]) -> list[CallKey]:
+    """Calls of those of these that were read, and whose job ended before the call was made with them."""
     query = (
-        select(notification)
-        .where(notification.c.provider == provider, notification.c.call_key == call_key)
-        .order_by(notification.c.id)
+        select(notification.c.provider, notification.c.call_key)
+        .distinct()
+        .join(
+            provider_call,
+            and_(
+                provider_call.c.provider == notification.c.provider,
+                provider_call.c.call_key == notification.c.call_key,
+            ),
+        )
+        .where(notification.c.id.in_(ids), provider_call.c.read_upto < notification.c.id)
     )
-    return [_stored(row) for row in await connection.execute(query)]
+    return [(row.provider, row.call_key) for row in await connection.execute(query)]
+
+
+async def list_of_calls(
+    connection: AsyncConnection, keys: Sequence[CallKey]
+) -> dict[CallKey, list[StoredNotification]]:
+    """Everything that was told of these calls."""
+    found: dict[CallKey, list[StoredNotification]] = {key: [] for key in keys}
+    is_one = tuple_(notification.c.provider, notification.c.call_key).in_(list(keys))
+    for row in await connection.execute(select(notification).where(is_one).order_by(notification.c.id)):
+        found[row.provider, row.call_key].append(_stored(row))
+    return found
 
 
 async def mark_notifications(connection: AsyncConnection, marks: Sequence[tuple[int, str, str | None]]) -> None:
     """Note state and call of each: (id, state, call key)."""
-    statement = (
-        update(notification)
-        .where(notification.c.id == bindparam("b_id"))
-        .values(state=bindparam("b_state"), call_key=bindparam("b_key"))
+    rows = values(column("id", BigInteger), column("state", Text), column("call_key", Text), name="mark").data(
+        list(marks)
     )
     if marks:
-        rows = [{"b_id": number, "b_state": state, "b_key": key} for number, state, key in sorted(marks)]
-        await connection.execute(statement, rows)
+        statement = update(notification).where(notification.c.id == rows.c.id)
+        await connection.execute(statement.values(state=rows.c.state, call_key=rows.c.call_key))
 
 
-async def note_call(connection: AsyncConnection, provider: str, call_key: str, *, told_at: datetime) -> None:
-    """Something was told of this call; one that has ended stays so."""
-    statement = insert(provider_call).values(provider=provider, call_key=call_key, state=WAITING, told_at=told_at)
-    columns = provider_call.c
+async def note_calls(connection: AsyncConnection, told: Mapping[CallKey, datetime]) -> None:
+    """Something was told of these calls, and when; those that have ended stay so."""
+    if not told:
+        return
+    rows = [
+        {"provider": name, "call_key": key, "state": WAITING, "told_at": at} for (name, key), at in sorted(told.items())
+    ]
+    statement, columns = insert(provider_call).values(rows), provider_call.c
     latest = func.greatest(columns.told_at, statement.excluded.told_at)
     await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[columns.provider, columns.call_key], set_={"told_at": latest}, where=columns.state != ENDED
-        )
+        statement.on_conflict_do_update(index_elements=[columns.provider, columns.call_key], set_={"told_at": latest})
     )
 
 
-async def settle_call(connection: AsyncConnection, provider: str, call_key: str, state: str) -> None:
-    """The call stands in the history: OPEN, or ENDED for good."""
+async def settle_call(connection: AsyncConnection, key: CallKey, *, state: str | None, upto: int) -> None:
+    """The call was made with all notifications up to this id, and is OPEN, ENDED for good, or still none (None)."""
     columns = provider_call.c
-    is_it = and_(columns.provider == provider, columns.call_key == call_key, columns.state != ENDED)
-    await connection.execute(update(provider_call).where(is_it).values(state=state))
+    statement = update(provider_call).where(columns.provider == key[0], columns.call_key == key[1])
+    changes: dict[str, Any] = {"read_upto": func.greatest(columns.read_upto, upto)}
+    if state is not None:
+        changes["state"] = case((columns.state == ENDED, columns.state), else_=state)
+    await connection.execute(statement.values(**changes))
 
 
 async def list_silent(

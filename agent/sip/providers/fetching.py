@@ -117,7 +117,8 @@ class RecordingFetcher:
 
     async def _call(self, provider: Provider, call_key: str) -> CapturedCall | None:
         async with self._store.begin() as connection:
-            stored = await notifications.list_of_call(connection, provider.name, call_key)
+            key = (provider.name, call_key)
+            stored = (await notifications.list_of_calls(connection, [key]))[key]
         return build_call(provider.source, tell_all(provider, stored), swap_channels=provider.settings.swap_channels)
 
     async def _settle(self, one: ProviderRecording, number: int | None) -> None:

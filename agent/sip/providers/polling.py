@@ -158,4 +158,4 @@ class Poller:
             async with self._store.begin() as connection:
                 silent = await notifications.list_silent(connection, provider.name, before=now - _SILENT)
             for call_key, told in silent:
-                await self._reader.make_call(provider, call_key, abandoned_at=told)
+                await self._reader.make_calls([(provider.name, call_key)], abandoned_at=told)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Protocol
 
@@ -25,13 +26,14 @@ from agent.sip.providers.notification import Hook, Notification, UnreadableNotif
 from agent.sip.providers.preset import Provider
 from agent.store import blobs, evidence, notifications, providers
 from agent.store.engine import Store
-from agent.store.notifications import StoredNotification
+from agent.store.notifications import CallKey, StoredNotification
 from agent.store.providers import ProviderRecording
 
 log = structlog.get_logger()
 
 # How often a call is made anew where notifications of it keep coming; the next job goes on.
 _MOST_ROUNDS = 20
+_MOST_AT_ONCE = 200
 _READY_SECONDS = 20.0  # a provider needs a little until a recording can be had
 
 
@@ -54,90 +56,94 @@ class NotificationReader:
         self._store, self._archive, self._intake, self._known = store, archive, intake, known
 
     async def read(self, notification_ids: list[int]) -> None:
-        """The job: these notifications, and the calls they are of.
+        """The job: these notifications, whatever else waits, and the calls they are of.
 
         Raises:
-            Misconfigured: a provider stands no more in the settings; the notification waits for it.
+            Misconfigured: a provider stands no more in the settings; its notifications wait for it.
         """
         async with self._store.begin() as connection:
-            stored = await notifications.list_notifications(connection, notification_ids)
-        missing = {one.told.provider for one in stored} - self._known.keys()
-        calls: dict[tuple[str, str], datetime] = {}
-        marks: list[tuple[int, str, str | None]] = []
-        for one in stored:
-            call_key = one.call_key  # of one that was read by a job that was killed then
-            if one.state == notifications.STORED and one.told.provider not in missing:
-                state, call_key = await self._read_one(one)
-                marks.append((one.id, state, call_key))
-            if call_key is not None and one.told.provider not in missing:
-                key = (one.told.provider, call_key)
-                calls[key] = max(one.received, calls.get(key, one.received))
-        async with self._store.begin() as connection:
-            await notifications.mark_notifications(connection, marks)
-            for (name, call_key), told in sorted(calls.items()):
-                await notifications.note_call(connection, name, call_key, told_at=told)
-        for name, call_key in sorted(calls):
-            await self.make_call(self._known[name], call_key)
-        if missing:
+            stored = await notifications.claim_stored(connection, notification_ids, most=_MOST_AT_ONCE)
+            found = [self._look_into(one) for one in stored if one.told.provider in self._known]
+            told = _latest(found)
+            readable = [(one.stored.id, one.state, one.call_key) for one in found if not one.problem]
+            await notifications.mark_notifications(connection, readable)
+            await notifications.note_calls(connection, told)
+            left = await notifications.list_interrupted(connection, notification_ids)
+        for one in found:
+            if one.problem:
+                await self._keep_unreadable(one)
+        await self.make_calls(sorted({*told, *(key for key in left if key[0] in self._known)}))
+        mine = [one for one in stored if one.id in set(notification_ids)]
+        if missing := {one.told.provider for one in mine} - self._known.keys():
             raise Misconfigured(
                 f"There are notifications of {', '.join(sorted(missing))}, which is in no [[provider]] table.",
                 remedy="Put it back into cardline.toml; they are kept as they came.",
             )
 
-    async def _read_one(self, one: StoredNotification) -> tuple[str, str | None]:
-        """What became of it, and the call it is of."""
+    def _look_into(self, one: StoredNotification) -> _Found:
+        """What it is of. A preset that stumbles over what nobody foresaw loses nothing either: it is kept and shown."""
         try:
-            found = understand(self._known[one.told.provider], one)
+            notification = understand(self._known[one.told.provider], one)
         except UnreadableNotification as error:
-            await self._keep_unreadable(one, error.what)
-            return notifications.UNREADABLE, None
-        except Exception as error:  # a preset that stumbles over what nobody foresaw: kept and shown all the same
+            return _Found(stored=one, problem=error.what)
+        except Exception as error:
             log.exception("notification_not_read", provider=one.told.provider, notification_id=one.id)
-            await self._keep_unreadable(one, f"The notification cannot be read: {type(error).__name__}.")
-            return notifications.UNREADABLE, None
-        if found is None:
-            return notifications.IGNORED, None
-        return notifications.READ, found.call_key
+            return _Found(stored=one, problem=f"The notification cannot be read: {type(error).__name__}.")
+        if notification is None:
+            return _Found(stored=one, state=notifications.IGNORED)
+        return _Found(stored=one, state=notifications.READ, call_key=notification.call_key)
 
-    async def _keep_unreadable(self, one: StoredNotification, problem: str) -> None:
-        raw = f"{one.told.tail}?{one.told.query}\r\n\r\n".encode(errors="replace") + one.told.body
-        source, key = self._known[one.told.provider].source, f"notification:{one.id}"
-        await keep_unreadable(self._store, self._archive, source, key, raw, received=one.received, problem=problem)
-        log.warning("notification_unreadable", provider=one.told.provider, notification_id=one.id, problem=problem)
+    async def _keep_unreadable(self, one: _Found) -> None:
+        """Sealed first, marked then: killed in between it is only sealed again."""
+        told, number = one.stored.told, one.stored.id
+        raw = f"{told.tail}?{told.query}\r\n\r\n".encode(errors="replace") + told.body
+        source, key = self._known[told.provider].source, f"notification:{number}"
+        received, problem = one.stored.received, one.problem
+        await keep_unreadable(self._store, self._archive, source, key, raw, received=received, problem=problem)
+        async with self._store.begin() as connection:
+            await notifications.mark_notifications(connection, [(number, notifications.UNREADABLE, None)])
+        log.warning("notification_unreadable", provider=told.provider, notification_id=number, problem=problem)
 
-    async def make_call(self, provider: Provider, call_key: str, *, abandoned_at: datetime | None = None) -> None:
-        """The call as everything told of it makes it, told to the intake, and its recordings ordered."""
-        seen: list[int] = []
+    async def make_calls(self, keys: Sequence[CallKey], *, abandoned_at: datetime | None = None) -> None:
+        """These calls as everything told of them makes them, told to the intake, and their recordings ordered.
+
+        ``abandoned_at``: nothing more is expected of them.
+        """
+        upto: dict[CallKey, int] = {}
         for _ in range(_MOST_ROUNDS):
             async with self._store.begin() as connection:
-                stored = await notifications.list_of_call(connection, provider.name, call_key)
-            if (numbers := [one.id for one in stored]) == seen:
+                told = await notifications.list_of_calls(connection, keys)
+            news = {key: stored for key, stored in told.items() if stored and stored[-1].id > upto.get(key, 0)}
+            if not news:
                 return
-            seen = numbers
-            told = tell_all(provider, stored)
-            call = build_call(
-                provider.source, told, swap_channels=provider.settings.swap_channels, abandoned_at=abandoned_at
-            )
-            if call is not None:
-                await self._tell(provider, call, told)
+            for key, stored in news.items():
+                await self._make_call(key, stored, abandoned_at)
+                upto[key] = stored[-1].id
+            keys = list(news)
 
-    async def _tell(self, provider: Provider, call: CapturedCall, told: Sequence[Notification]) -> None:
-        has_ended = call.disposition is not Disposition.IN_PROGRESS
-        interaction_id = await (self._intake.close_call(call) if has_ended else self._intake.update_call(call))
-        async with self._store.begin() as connection:
+    async def _make_call(
+        self, key: CallKey, stored: Sequence[StoredNotification], abandoned_at: datetime | None
+    ) -> None:
+        provider = self._known[key[0]]
+        told = tell_all(provider, stored)
+        swap = provider.settings.swap_channels
+        call = build_call(provider.source, told, swap_channels=swap, abandoned_at=abandoned_at)
+        state = None
+        if call is not None:
+            has_ended = call.disposition is not Disposition.IN_PROGRESS
             state = notifications.ENDED if has_ended else notifications.OPEN
-            await notifications.settle_call(connection, provider.name, call.key, state)
-            if has_ended and provider.settings.recordings:
+            number = await (self._intake.close_call(call) if has_ended else self._intake.update_call(call))
+            log.info("provider_call_told", provider=provider.name, interaction_id=number, ended=has_ended)
+        async with self._store.begin() as connection:
+            await notifications.settle_call(connection, key, state=state, upto=stored[-1].id)
+            if call is not None and state == notifications.ENDED and provider.settings.recordings:
                 await self._order(connection, provider, call, told)
-        log.info("provider_call_told", provider=provider.name, interaction_id=interaction_id, ended=has_ended)
 
     async def _order(
         self, connection: AsyncConnection, provider: Provider, call: CapturedCall, told: Sequence[Notification]
     ) -> None:
-        now = datetime.now(UTC)
-        expires = now + timedelta(days=provider.settings.recording_days)
-        due = max(now, (call.ended or call.started) + timedelta(seconds=_READY_SECONDS))
-        due = min(due, now + timedelta(seconds=_READY_SECONDS))
+        now, ready = datetime.now(UTC), timedelta(seconds=_READY_SECONDS)
+        due = min(max(now, (call.ended or call.started) + ready), now + ready)
         is_news = False
         for one in recordings_of(told):
             wanted = ProviderRecording(
@@ -146,11 +152,31 @@ class NotificationReader:
                 reference=one.reference,
                 url=one.url,
                 attempts=0,
-                expires=expires,
+                expires=now + timedelta(days=provider.settings.recording_days),
             )
             is_news |= await providers.add_recording(connection, wanted, due=due)
         if is_news and due <= now:  # the others are ordered when they are due
             await jobs.defer(connection, [fetch_job()])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a look into a notification has shown; ``problem`` where it cannot be read."""
+
+    stored: StoredNotification
+    state: str = ""
+    call_key: str | None = None
+    problem: str = ""
+
+
+def _latest(found: Sequence[_Found]) -> dict[CallKey, datetime]:
+    """The calls these are of, and when the last of them came."""
+    latest: dict[CallKey, datetime] = {}
+    for one in found:
+        if one.call_key is not None:
+            key = (one.stored.told.provider, one.call_key)
+            latest[key] = max(one.stored.received, latest.get(key, one.stored.received))
+    return latest
 
 
 async def keep_unreadable(

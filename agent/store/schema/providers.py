@@ -32,6 +32,7 @@ provider_call = Table(  # calls that a provider has told of
     Column("call_key", Text, primary_key=True),
     Column("state", Text, nullable=False),  # waiting (nobody has said who and when), open, ended
     moment("told_at", nullable=False),
+    Column("read_upto", BigInteger, nullable=False, server_default=text("0")),  # id of the last notification in it
     Index("ix_provider_call_unsettled", "provider", "told_at", postgresql_where=text("state <> 'ended'")),
 )
 
