@@ -108,8 +108,6 @@ async def test_recovery_brings_in_what_a_crash_left(tmp_path: Path) -> None:
     os.utime(with_sound.folder / "0.rtpdump", (last.timestamp(), last.timestamp()))
     finished.write(CLOSED, at=BEGAN + timedelta(seconds=9), by="client")
     (tmp_path / "empty").mkdir()
-    other = Journal.create(tmp_path)
-    other.write(OPENED, source="asterisk", key="not-ours")
     lost = tmp_path / "lost"
     lost.mkdir()
     (lost / FILE_NAME).write_bytes(b"\0\0\0")
