@@ -38,6 +38,7 @@ from agent.sip.lines.supervisor import Lines
 from agent.sip.listening import ListeningPost
 from agent.sip.pauser import Pauser
 from agent.sip.presence import Presence
+from agent.sip.proposing import Proposer, listers_of
 from agent.sip.providers.notification import Hook
 from agent.sip.providers.preset import Reply
 from agent.sip.providers.service import Providers
@@ -138,6 +139,7 @@ class Service:
             await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
         if self._providers is not None:
             self._background(self._providers.poller.run())
+        self._background(Proposer(parts.store, listers_of(self._settings)).run())
         if self._lines is not None:
             self._lines.watch(self._note_source(parts.store))
         for asterisk in self._asterisk:

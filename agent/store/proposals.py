@@ -67,7 +67,7 @@ def _cleaned(offered: Iterable[tuple[str, str]]) -> dict[str, str]:
     for extension, name in offered:
         short = extension.strip()
         if len(names) < MOST and _EXTENSION.fullmatch(short):
-            names[short] = " ".join(name.split())[:_LONGEST_NAME]
+            names[short] = " ".join(name.split())[:_LONGEST_NAME] or names.get(short, "")
     return names
 
 
