@@ -204,7 +204,7 @@ async def _rows(store: Store, query: str, **values: Any) -> list[Any]:
 async def test_what_was_taken_for_one_call_is_parted_and_united_again(
     people: dict[str, Browser], store: Store, intake: Intake
 ) -> None:
-    ended = {"ended": datetime(2026, 3, 2, 10, tzinfo=UTC), "disposition": Disposition.ANSWERED}
+    ended: dict[str, Any] = {"ended": datetime(2026, 3, 2, 10, tzinfo=UTC), "disposition": Disposition.ANSWERED}
     first = await intake.open_call(replace(told("asterisk:office +74950000099 > 101 @0 ^5"), **ended))
     assert await intake.open_call(replace(told("provider:uis +74950000099 > 101 @1 ^5"), **ended)) == first
     boss = people["boss"]
