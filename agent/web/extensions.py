@@ -38,7 +38,7 @@ async def decide_extension(request: web.Request) -> web.StreamResponse:
         if not is_held:
             since = valid_from or max((one.valid_to for one in held if one.valid_to), default=None)
             employee_id = await _holder(request, connection, holder)
-            label = "" if employee_id else await _label(request)
+            label = "" if employee_id else await name_in(request)  # what a source calls it: fax
             linker = services(request).linker
             await linker.add_employee_identity(connection, employee_id, identity, valid_from=since, label=label)
             action = audit.EMPLOYEE_IDENTITY_ADDED if employee_id else audit.EXTENSION_SHARED
@@ -55,10 +55,6 @@ async def _extension(request: web.Request) -> Identity:
     if identity is None or "\0" in text:
         raise web.HTTPBadRequest
     return identity
-
-
-async def _label(request: web.Request) -> str:
-    return " ".join(str((await request.post()).get("label", "")).replace("\0", "").split())[:LONGEST]
 
 
 async def _holder(request: web.Request, connection: AsyncConnection, holder: str) -> int | None:

@@ -57,7 +57,7 @@ PEOPLE_TEXTS: dict[str, tuple[str, str]] = {
     "list_wrong": ("В списке нет ни одного номера.", "There is no extension in the list."),
     "extension_of": ("Чей это номер", "Whose extension"),
     "extension_is_his": ("Это он", "It is his"),
-    "extension_new": ("Новый сотрудник", "New employee"),
+    "extension_new": ("Имя или название", "Name"),
     "extension_is_new": ("Создать сотрудника", "Make an employee"),
     "extension_is_nobodys": ("Ничей", "Nobody's"),
     "extension_nobodys_hint": (

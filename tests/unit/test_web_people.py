@@ -124,7 +124,7 @@ async def test_after_a_gap_the_next_one_begins_where_the_last_ended(people: dict
 
 async def test_a_fax_is_nobodys(people: dict[str, Browser], store: Store) -> None:
     admin = people["admin"]
-    assert await admin.post("/extensions", extension="315", holder="nobody", label=" Факс  офиса ") == 303
+    assert await admin.post("/extensions", extension="315", holder="nobody", name=" Факс  офиса ") == 303
     assert await holders(store, "315") == [("", "Факс офиса", None, None)]
     _, page = await admin.get("/employees")
     assert "Факс офиса" in page.partition('id="shared"')[2]
@@ -232,7 +232,7 @@ async def test_what_was_taken_for_one_call_is_parted_and_united_again(
 async def test_a_call_of_a_shared_phone_is_credited_by_hand(
     people: dict[str, Browser], store: Store, archive: Archive, intake: Intake, linker: Linker, world: World
 ) -> None:
-    assert await people["admin"].post("/extensions", extension="319", holder="nobody", label="Приёмная") == 303
+    assert await people["admin"].post("/extensions", extension="319", holder="nobody", name="Приёмная") == 303
     builder = Builder(store, archive, intake, settings_for("."))
     builder._number = 8000
     number = await builder.call("+74950000011", "319", NOW)
