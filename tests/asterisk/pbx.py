@@ -41,7 +41,7 @@ class FakeAsterisk:
         self.sounded: dict[str, float] = {}  # channel to when its first packet was sent, seconds since the epoch
         self.requests: list[tuple[str, str, Mapping[str, str]]] = []
         self.refusals: dict[str, int] = {}  # "POST snoop" to a status; see `_refusal`
-        self.read_only = self.is_mute = False
+        self.read_only = self.is_mute = self.is_closed = False
         self.modules: list[str] = list(MODULES)
         self.version = "20.9.3"
         self.endpoints: list[Json] = []
@@ -134,6 +134,8 @@ class FakeAsterisk:
     # --- The interface ----------------------------------------------------------------------------------------------
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
+        if self.is_closed:
+            return _no(503, "Shutting down")
         if not self._knows(request):
             return _no(401, "Authentication required")
         assert request.query["subscribeAll"] == "true"

@@ -317,6 +317,38 @@ async def test_a_call_that_ended_while_we_were_away_ends_with_the_last_sign_of_l
     assert call.ended is not None and abs(call.ended - seen) < timedelta(seconds=1.5)
 
 
+async def test_a_transfer_while_we_were_away_is_found_out(bench: Bench) -> None:
+    async with running(bench.source()):
+        await bench.is_running()
+        await bench.pbx.play("attended_transfer", until=3, speed=FAST)
+        await until(lambda: len(bench.pbx.tapped) == 2)
+        bench.pbx.is_closed = True
+        await bench.pbx.hang_up_sockets()
+        away = datetime.now(UTC)
+        await bench.pbx.play("attended_transfer", since=3, until=10, speed=FAST)
+        bench.pbx.is_closed = False
+        back = datetime.now(UTC)
+        await until(lambda: bench.pbx.tapped == {"1795317651.9", "1795317655.12"})
+        await bench.pbx.play("attended_transfer", since=10, speed=FAST)
+        (call,) = await bench.all_ended()
+    client, anna, boris = call.parties
+    assert call.key == "1795317651.9" and call.flags == () and call.disposition is Disposition.ANSWERED
+    assert [one.value for one in call.parties] == ["79161234567", "101", "102"]
+    assert anna.left is not None and anna.left <= away + timedelta(seconds=0.1)
+    assert boris.joined is not None and boris.joined >= back - timedelta(seconds=0.1)
+    assert client.joined == anna.joined and len(bench.packets(call)) == 3
+
+
+async def test_a_stop_in_the_moment_after_a_call_leaves_it_whole(bench: Bench) -> None:
+    async with running(bench.source(Patience(linger=30, first_pause=0.05))):
+        await bench.is_running()
+        await bench.pbx.play("inbound_missed", speed=FAST)
+        await until(lambda: bool(bench.calls()) and bench.calls()[0].ended is not None)
+    await bench.taps.stop()
+    (call,) = bench.calls()
+    assert not call.truncated and call.disposition is Disposition.NO_ANSWER
+
+
 async def test_taps_lost_with_the_connection_are_made_again(bench: Bench) -> None:
     async with running(bench.source()):
         await bench.is_running()

@@ -141,8 +141,8 @@ def _call(
     taken = scene.owned[1].get(key)
     answered = talks[0].start if talks else taken[1] if taken else None
     conversation = scene.conversation_of(key)
-    flags = [FOUND] if any(one.found for one in tree if one.is_real) else []
-    flags += [LOST] if ended and not taken and any(one.lost and not one.destroyed for one in channels) else []
+    flags = [FOUND] if tree[0].found else []
+    flags += [LOST] if ended and not taken and _is_lost(channels) else []
     flags += [JOINED] if taken and not talks else []
     flags += [CROWDED] if len(seats) > MOST_CHANNELS else []
     is_inbound = not is_extension(seats[0].value, scene.digits)
@@ -160,6 +160,12 @@ def _call(
         flags=tuple(flags),
         details=_details(scene, key, seats, talks),
     )
+
+
+def _is_lost(channels: Sequence[Channel]) -> bool:
+    """Whether the last of them to go went unseen."""
+    gone = [(one.ended, one.destroyed is None) for one in channels if one.ended is not None]
+    return bool(gone) and max(gone)[1]
 
 
 def _party(seat: _Seat, number: int, talked: bool) -> CapturedParty:

@@ -6,7 +6,7 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from agent.sip.asterisk.events import BridgeView, ChannelView, Event
 HOLDING = "holding"  # the kind of bridge in which nobody hears anybody: parking, waiting
 _MOST_TIMES = 2000  # of one kind a channel: beyond this nobody reads it
 _MOST_CHANNELS = 20_000
-_SETTLED = timedelta(seconds=1)  # who came to a bridge later than this before a list was made may be missing in it
+_AFTER = timedelta(milliseconds=1)  # what began at the very last moment did begin
 
 
 class Facts:
@@ -49,27 +49,35 @@ class Facts:
             self.holding.add(event.bridge.id)
         return {view.id for view in event.views if view.id in self.channels}
 
-    def find(self, views: Iterable[ChannelView], bridges: Sequence[BridgeView], at: datetime) -> None:
-        """Add what lists of everything say that were asked for at ``at``.
+    def inside(self) -> frozenset[tuple[str, str]]:
+        """Who is believed to be in which bridge: channel and bridge."""
+        return frozenset(
+            (channel.id, bridge_id)
+            for channel in self.channels.values()
+            for bridge_id, stay in channel.stays.items()
+            if channel.ended is None and stay.since is not None
+        )
 
-        What was not known had begun before. Who is not in a bridge any more left it when last heard of.
-        """
-        listed = list(views)
-        for view in listed:
+    def find(self, views: Iterable[ChannelView], bridges: Iterable[BridgeView], at: datetime) -> None:
+        """Add what lists of everything say that were asked for at ``at``; what was not known had begun before."""
+        for view in views:
             is_new = view.id not in self.channels
             self._see(view, at)
             if is_new and view.id in self.channels:
                 self.channels[view.id].found = at
-        members = {bridge.id: set(bridge.members) for bridge in bridges}
-        self.holding |= {bridge.id for bridge in bridges if bridge.kind == HOLDING}
-        for channel in (self.channels[view.id] for view in listed if view.id in self.channels):
-            for bridge_id, inside in members.items():
-                if channel.id in inside:
-                    self._stay(channel, bridge_id).entered.add(at)
-            for bridge_id, stay in channel.stays.items():
-                since = stay.since
-                if since is not None and since < at - _SETTLED and channel.id not in members.get(bridge_id, ()):
-                    stay.left.add(max(since, channel.last if channel.last < at else since))
+        for bridge in bridges:
+            self.holding |= {bridge.id} if bridge.kind == HOLDING else set()
+            for channel_id in bridge.members:
+                if channel_id in self.channels:
+                    self._stay(self.channels[channel_id], bridge.id).entered.add(at)
+
+    def miss(self, channel_id: str, bridge_id: str, heard: datetime) -> None:
+        """A channel is not in a bridge any more, and nobody saw it leave; until ``heard`` it would have been seen."""
+        channel = self.channels.get(channel_id)
+        if channel is not None and bridge_id in channel.stays:
+            stay = channel.stays[bridge_id]
+            if stay.since is not None:
+                stay.left.add(max(stay.since, heard) + _AFTER)
 
     def link(self, channel_id: str, linkedid: str) -> None:
         """What Asterisk calls the conversation of a channel that was found."""
@@ -81,7 +89,7 @@ class Facts:
         """A channel is not there any more, and its end was not seen; until ``heard`` it would have been."""
         channel = self.channels.get(channel_id)
         if channel is not None and channel.destroyed is None:
-            channel.lost = max(channel.last, heard) + timedelta(milliseconds=1)  # what began just then did begin
+            channel.lost = max(channel.last, heard) + _AFTER
 
     def drop(self, channel_ids: Iterable[str]) -> None:
         """Forget channels that are over, and what only they were part of."""

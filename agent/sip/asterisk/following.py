@@ -192,7 +192,10 @@ class FollowedCall:
     def _leave(self, stream: _Stream) -> asyncio.Task[None] | None:
         if stream.task is not None:
             stream.task.cancel()
-        return self._background(stream.link.remove()) if stream.link is not None else None
+        connection = self._connection()
+        if stream.link is None or connection is None:
+            return None  # without a connection it is found at the next one
+        return self._background(stream.link.remove(connection.ari))
 
     def _flag(self, flag: str) -> None:
         log.error("asterisk_leg_not_recorded", capture_id=self._tap.capture_id, reason=flag)

@@ -75,14 +75,14 @@ class AsteriskSource:
 
     async def stop(self) -> None:
         """Take the taps away and leave; calls that go on are left to `Taps.stop`."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            leaving = [task for call in self._calls.values() for task in call.leave()]
-            if leaving:
-                await asyncio.wait(leaving, timeout=self._patience.farewell)
+        leaving = [task for call in self._calls.values() for task in call.leave()]
+        self._connection = None
+        if leaving:
+            await asyncio.wait(leaving, timeout=self._patience.farewell)
         for task in (*self._tasks, *filter(None, [self._main])):
             task.cancel()
         await asyncio.gather(*self._tasks, *filter(None, [self._main]), return_exceptions=True)
+        await asyncio.gather(*(self._finish(key) for key in tuple(self._ending)), return_exceptions=True)
 
     def watch(self, on_state: OnState) -> None:
         """Hear how the source is, now and whenever that changes: its name, the state, and in words why."""
@@ -174,22 +174,29 @@ class AsteriskSource:
 
     async def _look(self, ari: Ari, *, is_first: bool) -> None:
         """Bring what is known in line with what is there; what was left behind by a killed run is removed."""
-        believed, asked = self._state.alive(), datetime.now(UTC)
+        alive, inside, open_before = self._state.alive(), self._state.inside(), set(self._calls)
+        asked, heard = datetime.now(UTC), self._heard
         channels, bridges = await self._lists(ari, asked)
         there = {one.id for one in channels}
         new = [one.id for one in channels if one.id not in self._state.known() and not self._is_ours(one.id)]
         linkedids = await self._linkedids(ari, new)
         self._state.find(channels, bridges, linkedids, at=asked)
-        self._state.lose(believed - there, heard=self._heard)
+        members = {(member, one.id) for one in bridges for member in one.members}
+        self._state.lose(alive - there, heard=heard, left=inside - members)
         for call in self._calls.values() if is_first else ():
             call.check(there)
-        for conversation in self._state.everything():
-            self._follow(conversation)
-        for key in [key for key in self._calls if self._state.current(key) is None]:
+        seen = set[str]()
+        for count, channel_id in enumerate(self._state.clusters()):
+            for conversation in self._state.around(channel_id):
+                seen.add(conversation.call.key)
+                self._follow(conversation)
+            if count % _BREATH == 0:
+                await asyncio.sleep(0)
+        for key in (open_before - seen) & self._calls.keys():
             self._end_soon(key)
         before = asked - timedelta(seconds=2 * self._patience.linger)
         self._state.sweep(before=before, keep=self._calls.keys())
-        await self._clean(ari, there, {one.id for one in bridges}, is_first=is_first)
+        await self._clean(ari, there, {one.id for one in bridges})
 
     async def _lists(self, ari: Ari, asked: datetime) -> tuple[list[ChannelView], list[BridgeView]]:
         channels = [read_channel(one, at=asked, shift=self._shift) for one in await ari.list("channels")]
@@ -208,11 +215,11 @@ class AsteriskSource:
 
         return dict(await asyncio.gather(*map(ask, channel_ids)))
 
-    async def _clean(self, ari: Ari, channels: set[str], bridges: set[str], *, is_first: bool) -> None:
-        """Only at a connection: later there are taps that are just being made."""
+    async def _clean(self, ari: Ari, channels: set[str], bridges: set[str]) -> None:
+        """Taps that are no call's: names of those that are just being made are known before they are."""
         ours = {name for call in self._calls.values() for name in call.taps()}
         left = [[one for one in found if self._is_ours(one) and one not in ours] for found in (channels, bridges)]
-        if is_first and any(left):
+        if any(left):
             log.info("asterisk_leftovers_removed", pbx=self._settings.name, channels=len(left[0]), bridges=len(left[1]))
             await remove_all(ari, left[0], left[1])
 
@@ -256,8 +263,11 @@ class AsteriskSource:
             self._background(self._end(key))
 
     async def _end(self, key: str) -> None:
-        """Wait for events that come late; a call that turns out to go on goes on."""
-        await asyncio.sleep(self._patience.linger)
+        await asyncio.sleep(self._patience.linger)  # for events that come late
+        await self._finish(key)
+
+    async def _finish(self, key: str) -> None:
+        """Close a call, unless it turned out to go on."""
         self._ending.discard(key)
         conversation = self._state.current(key)
         call = self._calls.get(key)

@@ -56,10 +56,17 @@ class CallState:
         for channel_id, linkedid in linkedids.items():
             self._facts.link(channel_id, linkedid)
 
-    def lose(self, channel_ids: Iterable[str], *, heard: datetime) -> None:
-        """These channels are not there any more, and nobody saw them end, as would have been until ``heard``."""
+    def lose(self, channel_ids: Iterable[str], *, heard: datetime, left: Iterable[tuple[str, str]] = ()) -> None:
+        """These channels are not there any more, and those that ``left`` (channel, bridge) not in that bridge. Nobody
+        saw it, as would have been until ``heard``."""
+        for channel_id, bridge_id in left:
+            self._facts.miss(channel_id, bridge_id, heard)
         for channel_id in channel_ids:
             self._facts.lose(channel_id, heard)
+
+    def inside(self) -> frozenset[tuple[str, str]]:
+        """Who is believed to be in which bridge: channel and bridge."""
+        return self._facts.inside()
 
     def known(self) -> frozenset[str]:
         """Ids of all channels anything is known of."""
@@ -69,14 +76,21 @@ class CallState:
         """Ids of the channels that are believed to be there."""
         return frozenset(one.id for one in self._facts.channels.values() if one.ended is None)
 
+    def clusters(self) -> list[str]:
+        """A channel of each group of calls that have to do with each other."""
+        left, found = set(self._facts.channels), list[str]()
+        while left:
+            found.append(min(left))
+            left -= self._cluster({found[-1]})
+        return found
+
+    def around(self, channel_id: str) -> list[Conversation]:
+        """The calls that have to do with a channel, as they are now."""
+        return self._conversations({channel_id})
+
     def everything(self) -> list[Conversation]:
         """All calls as they are now."""
-        left, found = set(self._facts.channels), list[Conversation]()
-        while left:
-            cluster = self._cluster({min(left)})
-            left -= cluster
-            found += self._conversations(cluster)
-        return found
+        return [conversation for one in self.clusters() for conversation in self.around(one)]
 
     def forget(self, key: str) -> frozenset[str]:
         """Let go of what has to do with this call, once all of it is over; the names of the calls that are forgotten.

@@ -50,12 +50,12 @@ class LegTap:
             )
             await self._join()
         except BaseException:
-            await asyncio.shield(self.remove())
+            await asyncio.shield(self.remove(self._ari))
             raise
 
-    async def remove(self) -> None:
-        """Take everything away again, as far as it is there."""
-        await remove_all(self._ari, [self.snoop, self.media], [self.bridge])
+    async def remove(self, ari: Ari) -> None:
+        """Take everything away again, as far as it is there; the connection may be another one by now."""
+        await remove_all(ari, [self.snoop, self.media], [self.bridge])
 
     async def _join(self) -> None:
         for left in reversed(range(_JOIN_TRIES)):
@@ -68,7 +68,7 @@ class LegTap:
 
 
 async def remove_all(ari: Ari, channels: list[str], bridges: list[str]) -> None:
-    """Remove channels and bridges of ours; what cannot be reached now is removed at the next connection."""
+    """Remove channels and bridges of ours; what cannot be reached now is removed later (`AsteriskSource`)."""
     results = await asyncio.gather(*map(ari.delete_channel, channels), return_exceptions=True)
     results += await asyncio.gather(*map(ari.delete_bridge, bridges), return_exceptions=True)
     for result in results:
