@@ -47,9 +47,9 @@ class Bench:
         return [event for event in self.events if event.kind is kind]
 
     def records(self, capture: str, stream: int = 0) -> list[tuple[int, bytes]]:
-        """All of a log: the length it says a packet has, 0 for RTCP, and the bytes."""
+        """All of a log: the length it says a packet has, 0 for RTCP, and the bytes. One just made may be empty yet."""
         path = self.folder / capture / f"{stream}.rtpdump"
-        data = path.read_bytes() if path.exists() else b"\n"
+        data = (path.read_bytes() if path.exists() else b"") or b"\n"
         position, found = data.index(b"\n") + 17, []
         while position < len(data):
             length, size, _ = RECORD.unpack_from(data, position)
