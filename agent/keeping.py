@@ -7,10 +7,11 @@ evidence: what is played is made from them, and nothing of them is altered.
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MEDIA_TYPE = "audio/flac"
-ORIGINAL_TYPE = "audio/x-original"  # as it came; the name beside it says what it is
+_OLD = timedelta(days=1)
+_LEAST_PRIORITY = -10_000
 _WORTH_A_MARK = 0.2  # seconds of sound before the answer
 
 
@@ -96,7 +98,7 @@ class Keeper:
             if not assembled.packets:
                 raise UnreadableSound(f"There is no sound: {'; '.join(assembled.flags) or 'it is empty'}.")
             sealed = self._seal(out, MEDIA_TYPE)
-        originals = tuple((file.path.name, self._seal(file.path, ORIGINAL_TYPE)) for file in files)
+        originals = tuple((file.path.name, self._seal(file.path, _media_type(file.path))) for file in files)
         is_cut = CUT_OFF in assembled.flags
         return _Made(assembled=assembled, started=started, sealed=sealed, originals=originals, is_cut=is_cut)
 
@@ -145,9 +147,22 @@ class Keeper:
             )
         await interactions.add_flags(connection, interaction_id, assembled.flags)
         await recordings.save_marks(connection, recording_id, _lead(call, made))
-        await jobs.defer(connection, [jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": recording_id})])
+        work = jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": recording_id}, priority=_priority(call))
+        await jobs.defer(connection, [work])
         await notices.notify(connection, notices.INTERACTIONS, interaction_id)
         return recording_id
+
+
+def _media_type(path: Path) -> str:
+    """By its ending, which is all that is told of a file without a head; never that of a mail."""
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return kind if kind.startswith("audio/") else "application/octet-stream"
+
+
+def _priority(call: CapturedCall) -> int:
+    """Ten thousand old recordings keep no call of today waiting for its transcript; of theirs the newer come first."""
+    age = datetime.now(UTC) - call.started
+    return max(-age.days, _LEAST_PRIORITY) if age > _OLD else 0
 
 
 def _lead(call: CapturedCall, made: _Made) -> list[Mark]:

@@ -110,6 +110,7 @@ async def _import(
     from agent.sip.imports.run import import_folder
 
     importer = make_importer(parts.store, parts.archive, parts.intake, chosen, parts.settings.extension_digits)
+    sys.stderr.write(f"Looking through {chosen.folder} …\n")
     with _Shower() as shower:
         await import_folder(
             importer,

@@ -27,7 +27,7 @@ from agent.sound.flac import MOST_CHANNELS
 CUT_OFF = "the header of a sound file does not fit its length, as where its writer was cut off; it was read to its end"
 _HEAD = 4096
 _LOWEST_RATE, _HIGHEST_RATE = 4000, 384_000
-_LONGEST_BROKEN = 1  # second of silence in place of a packet, whatever it says of itself
+_LONGEST_BROKEN = 1.0  # second of silence in place of a packet, whatever it says of itself
 _MOST_CHUNKS = 64
 _GSM_MAGIC = 0xD  # the first four bits of each frame (RFC 3551, 4.5.8.1)
 _UNKNOWN_LENGTHS = (0, 0xFFFFFFFF)  # what stands in a header until it is completed, or where it cannot be
@@ -100,13 +100,13 @@ class OpenSound:
     def blocks(self, rate: int) -> Iterator[Samples]:
         """All of its sound at ``rate`` Hz, of shape (samples, channels); what cannot be decoded is silence."""
         broken = 0
-        resampler: av.AudioResampler | None = None
+        resampler, last = None, None
         for packet in self._demux():
             try:
                 frames = packet.decode()
             except (av.FFmpegError, ValueError):
                 broken += 1
-                yield np.zeros((round(min(_lasting(packet), _LONGEST_BROKEN) * rate), self.channels), np.int16)
+                yield np.zeros((round(min(float(_lasting(packet)), _LONGEST_BROKEN) * rate), self.channels), np.int16)
                 continue
             self.packets += bool(packet.size)
             for frame in frames:
@@ -114,17 +114,12 @@ class OpenSound:
                     broken += 1
                     continue
                 frame.pts = None
-                try:
-                    resampler = resampler or self._resampler(frame, rate)
-                    made = resampler.resample(frame)
-                except ValueError:  # another rate from here on
-                    made = [*cast(av.AudioResampler, resampler).resample(None)]
-                    resampler = self._resampler(frame, rate)
-                    made += resampler.resample(frame)
-                for one in made:
-                    yield self._samples(one)
-        for one in resampler.resample(None) if resampler is not None else ():
-            yield self._samples(one)
+                kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+                if kind != last:  # the first, or another rate from here on
+                    yield from self._resampled(resampler, None)
+                    last, resampler = kind, av.AudioResampler(format="s16", layout=frame.layout, rate=rate)
+                yield from self._resampled(resampler, frame)
+        yield from self._resampled(resampler, None)
         if broken:
             self.flags.append(f"{broken} pieces of a sound file could not be decoded")
 
@@ -140,11 +135,10 @@ class OpenSound:
                 return
             yield packet
 
-    def _resampler(self, frame: av.AudioFrame, rate: int) -> av.AudioResampler:
-        return av.AudioResampler(format="s16", layout=frame.layout, rate=rate)
-
-    def _samples(self, frame: av.AudioFrame) -> Samples:
-        return cast(Samples, frame.to_ndarray().reshape(-1, self.channels))
+    def _resampled(self, resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[Samples]:
+        """What comes out for a frame; for None, what is still held back."""
+        for one in resampler.resample(frame) if resampler is not None else ():
+            yield cast(Samples, one.to_ndarray().reshape(-1, self.channels))
 
 
 @contextmanager

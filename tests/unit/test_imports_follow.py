@@ -118,6 +118,20 @@ async def test_a_file_that_grows_while_it_is_followed(store: Store, make: Make, 
     assert row.duration_ms == 2000
 
 
+async def test_records_told_later_leave_the_channels_of_the_recording(
+    store: Store, make: Make, name: str, tmp_path: Path
+) -> None:
+    follower = make()
+    made = make_call(tmp_path / "monitor", next(_numbers))
+    _append(tmp_path / "Master.csv", made.record)
+    await follower.step()
+    _settle(follower)
+    await follower.step()
+    query = "SELECT channel FROM party JOIN evidence USING (interaction_id) WHERE key = :key ORDER BY ordinal"
+    assert [row.channel for row in await rows(store, query, key=made.unique_id)] == [0, 1]
+    assert await calls_of(store, f"recordings:{name}") == [(made.unique_id, 1)]
+
+
 async def test_missed_calls_come_from_their_records_alone(store: Store, make: Make, name: str, tmp_path: Path) -> None:
     follower, number = make(), next(_numbers)
     _append(tmp_path / "Master.csv", record_of(number, answered=False))

@@ -186,7 +186,7 @@ def test_records_go_before_the_name() -> None:
 
 def test_mono_and_callee_first_change_the_channels() -> None:
     mixed = captured_call(_told(_master()), HABITS, is_mixed=True)
-    assert [one.channel for one in mixed.parties] == [0, 0]
+    assert [one.channel for one in mixed.parties] == [None, None]
     turned = Habits(source="recordings:office", zone=MOSCOW, callee_first=True)
     assert [one.channel for one in captured_call(_told(_master()), turned, is_mixed=False).parties] == [1, 0]
 
@@ -201,6 +201,7 @@ def test_a_queue_is_one_call_of_who_answered() -> None:
     call = captured_call(_told(*lines, seconds=40), HABITS, is_mixed=False)
     assert [one.value for one in call.parties] == ["74950000001", "103"]
     assert call.disposition is Disposition.ANSWERED
+    assert call.flags == (), "the caller waited, and was not recorded while he did"
     missed = unrecorded_call(_read(lines[0], lines[2]), HABITS)
     assert (missed.disposition, missed.answered, missed.key) == (Disposition.NO_ANSWER, None, "1772442000.11")
 

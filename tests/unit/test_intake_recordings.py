@@ -192,6 +192,18 @@ async def test_a_full_archive_or_a_failing_commit_leaves_nothing_and_is_made_goo
     assert await intake.keep_recording(call, path, reference="r") is not None
 
 
+async def test_old_recordings_keep_no_call_of_today_waiting(store: Store, intake: Intake, tmp_path: Path) -> None:
+    path, now = _stereo(tmp_path / "call.wav"), datetime.now(UTC)
+    found = []
+    for days in (0, 10, 400):
+        start = now - timedelta(days=days, minutes=5)
+        call = _call(started=start, answered=start, ended=start + timedelta(seconds=3))
+        recording_id = await intake.keep_recording(call, path, reference="r")
+        query = "SELECT priority FROM procrastinate_jobs WHERE (args->>'recording_id')::bigint = :id"
+        found.append((await _rows(store, query, id=recording_id))[0].priority)
+    assert found == [0, -10, -400]
+
+
 def test_where_a_recording_lies_in_its_call() -> None:
     call = _call(ended=_START + timedelta(seconds=60))
     start = _START.timestamp()

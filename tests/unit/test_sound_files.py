@@ -231,6 +231,18 @@ def test_mutilated_files_give_what_can_be_had(tmp_path: Path, name: str, codec: 
     assert len(heard) == made.samples < 60 * made.rate
 
 
+def test_a_stream_that_changes_its_rate_in_the_middle(tmp_path: Path) -> None:
+    parts = [
+        write_encoded(tmp_path / f"{rate}.mp3", chirps(1.0, rate=rate), "libmp3lame", rate=rate)
+        for rate in (16000, 48000)
+    ]
+    both = _written(tmp_path / "both.mp3", b"".join(part.read_bytes() for part in parts))
+    made, heard = _joined(tmp_path, (both, 0, 0.0))
+    assert made.rate in (16000, 48000)  # whichever FFmpeg takes for that of the file
+    assert 1.9 < made.seconds < 2.4
+    assert abs(heard[-8000:].astype(np.int32)).max() > 1000
+
+
 def test_a_name_in_another_charset(tmp_path: Path) -> None:
     name = os.fsdecode(str(tmp_path).encode() + b"/" + "запись.wav".encode("cp1251"))
     made, _ = _joined(tmp_path, (_written(Path(name), wav_bytes(_VOICE)), 0, 0.0))

@@ -24,7 +24,7 @@ TOO_SHORT = "the recording is much shorter than its call"
 _DEVICE = re.compile(r"(?:(?:PJSIP|SIP|IAX2|SCCP|Skinny)/|Local/(?:[A-Za-z]+-)?)(\d+)(?=[-@]|$)")
 _SLOP = 5.0  # seconds by which a length may be off before it is worth a word
 _SHORT = 0.5  # of the talk
-_MOST_ROWS = 50
+_MOST_IDS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def key_of(rows: Sequence[CdrRow]) -> str:
 
 
 def _from_rows(told: Told, rows: Sequence[CdrRow], habits: Habits, *, is_mixed: bool) -> CapturedCall:
-    ordered = sorted(rows, key=lambda row: (row.started, row.unique_id))[:_MOST_ROWS]
+    ordered = sorted(rows, key=lambda row: (row.started, row.unique_id))
     first, best = ordered[0], _best(ordered)
     started = min(row.started for row in ordered)
     ended = max(row.ended for row in ordered)
@@ -88,10 +88,10 @@ def _from_rows(told: Told, rows: Sequence[CdrRow], habits: Habits, *, is_mixed: 
         disposition=best.disposition if told.seconds == 0 or best.answered else Disposition.ANSWERED,
         parties=_parties(caller, callee, habits, is_mixed=is_mixed, caller_name=first.caller_name),
         conversation_key=key_of(ordered) or None,
-        flags=tuple(_implausible(told.seconds, started, best.answered, ended)),
+        flags=tuple(_implausible(told.seconds, started, None if _waited(ordered) else best.answered, ended)),
         details={
             "records": len(rows),
-            "unique_ids": sorted({row.unique_id for row in ordered if row.unique_id}),
+            "unique_ids": sorted({row.unique_id for row in ordered if row.unique_id})[:_MOST_IDS],
             "zone_off_seconds": first.shift,
         },
     )
@@ -100,6 +100,11 @@ def _from_rows(told: Told, rows: Sequence[CdrRow], habits: Habits, *, is_mixed: 
 def _best(rows: Sequence[CdrRow]) -> CdrRow:
     """The attempt that became the conversation: the longest talk; of several in vain the last."""
     return max(rows, key=lambda row: (row.answered is not None, _talk(row), row.started))
+
+
+def _waited(rows: Sequence[CdrRow]) -> bool:
+    """Whether the answer may have been that of a queue or a menu, so that the talk began later."""
+    return any(row.application.lower() in ("queue", "background", "playback", "ivr") for row in rows)
 
 
 def _talk(row: CdrRow) -> timedelta:
@@ -132,8 +137,9 @@ def _from_name(told: Told, habits: Habits, *, is_mixed: bool) -> CapturedCall:
 def _parties(
     caller: str, callee: str, habits: Habits, *, is_mixed: bool, caller_name: str = ""
 ) -> tuple[CapturedParty, ...]:
-    """Both, also where one is not known: the other keeps its channel."""
-    channels = (0, 0) if is_mixed else (1, 0) if habits.callee_first else (0, 1)
+    """Both, also where one is not known: the other keeps its channel. Without a channel each they have none, and
+    what another source knows of that stays."""
+    channels = (None, None) if is_mixed else (1, 0) if habits.callee_first else (0, 1)
     named = (("caller", caller, caller_name, channels[0]), ("callee", callee, "", channels[1]))
     return tuple(
         CapturedParty(position=position, kind=IdentityKind.PHONE, value=value, name=title, channel=channel)
@@ -151,7 +157,7 @@ def _implausible(seconds: float, started: datetime, answered: datetime | None, e
     if seconds <= 0:
         return
     whole = (ended - started).total_seconds()
-    talk = (ended - answered).total_seconds() if answered is not None else whole
+    talk = (ended - answered).total_seconds() if answered is not None else 0.0
     if seconds > whole + max(_SLOP, whole * 0.05):
         yield TOO_LONG
     elif seconds < talk * _SHORT - _SLOP:

@@ -118,7 +118,9 @@ class Follower:
             await self._look()
         except OSError as error:
             log.warning("recordings_unreachable", source=self.source, reason=error.strerror)
-            await self._say(SourceState.UNREACHABLE, f"{error.strerror}: {error.filename}")
+            await self._say(
+                SourceState.UNREACHABLE, ": ".join(str(one) for one in (error.strerror, error.filename) if one)
+            )
             self._look_anew()
         except Unavailable as error:
             log.warning("recordings_wait", source=self.source, reason=str(error))
