@@ -62,12 +62,8 @@ class Notary:
                     await self.seal()
             except Unavailable as error:
                 log.warning("seal_waits", reason=str(error))
-            except SealKeyMissing as error:
-                if not await self._is_sealed_elsewhere():
-                    await self._note(SourceState.STOPPED, str(error))
-            except CardlineError as error:
-                log.error("seal_refused", reason=str(error))  # noqa: TRY400 - a person must act, no trace helps
-                await self._note(SourceState.STOPPED, str(error))
+            except (CardlineError, OSError) as error:  # nothing of it is a reason to stop recording
+                await self._refuse(error)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def is_due(self) -> bool:
@@ -115,9 +111,18 @@ class Notary:
         )
         await self._announce(connection, made.number, self._targets)
 
+    async def _refuse(self, error: Exception) -> None:
+        if isinstance(error, SealKeyMissing) and await self._is_sealed_elsewhere():
+            return
+        log.error("seal_refused", reason=str(error))
+        await self._note(SourceState.STOPPED, str(error))
+
     async def _is_sealed_elsewhere(self) -> bool:
-        async with self._store.begin() as connection:
-            last: StoredSeal | None = await seals.find_last_seal(connection)
+        try:
+            async with self._store.begin() as connection:
+                last: StoredSeal | None = await seals.find_last_seal(connection)
+        except Unavailable:
+            return True  # asked again in a minute
         return last is not None and datetime.now(UTC) - last.sealed < _OTHERS_SEAL
 
     async def _note(self, state: SourceState, detail: str) -> None:

@@ -61,9 +61,9 @@ class Rereader:
                     pass
             except Unavailable as error:
                 log.warning("rereading_waits", reason=str(error))
-            except CardlineError as error:
+            except (CardlineError, OSError) as error:  # nothing of it is a reason to stop recording
                 log.error("rereading_stopped", reason=str(error))  # noqa: TRY400 - a person must act
-                await self._note(SourceState.STOPPED, str(error))
+                await self._note_calmly(SourceState.STOPPED, str(error))
             await asyncio.sleep(_IDLE_SECONDS)
 
     async def walk(self) -> None:
@@ -120,6 +120,12 @@ class Rereader:
             await self._note(SourceState.DAMAGED, _words(faulty))
         elif links is not None:
             await self._note(SourceState.RUNNING, f"the chain holds, {links} links; every blob is as it was stored")
+
+    async def _note_calmly(self, state: SourceState, detail: str) -> None:
+        try:
+            await self._note(state, detail)
+        except Unavailable as error:
+            log.warning("source_state_not_noted", reason=str(error))
 
     async def _note(self, state: SourceState, detail: str) -> None:
         async with self._store.begin() as connection:

@@ -153,8 +153,7 @@ async def test_a_token_proves_the_seal_here_and_for_openssl(authority: Authority
     assert stamp.authority == "CN=Example Stamp 1"
     (authority.folder / "token.tsr").write_bytes(token)
     proof = ("ts", "-verify", "-digest", seal.digest.hex(), "-in", "token.tsr", "-CAfile", "ca.pem")
-    proof = (*proof, "-untrusted", "tsa.pem")
-    done = await asyncio.to_thread(authority.openssl, *proof)
+    done = await asyncio.to_thread(authority.openssl, *proof, "-untrusted", "tsa.pem")
     assert "Verification: OK" in done.stdout + done.stderr
 
 

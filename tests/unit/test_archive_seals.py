@@ -263,6 +263,30 @@ async def test_a_broken_chain_is_said_by_the_daily_walk(lab: Lab) -> None:
     assert "link 2" in words
 
 
+async def test_trouble_with_the_key_or_the_database_is_said_and_stops_nothing(lab: Lab) -> None:
+    """A task that ended would end the service, and with it the recording."""
+    await lab.add(1)
+    await lab.seal()
+    await lab.add(1)
+    await lab.execute("UPDATE seal SET sealed_at = now() - interval '3 days'")
+    next(lab.keys.glob("seal-*.key")).chmod(0o644)
+    notary = asyncio.create_task(_notary(lab).run())
+    reader = asyncio.create_task(Rereader(lab.store, lab.archive, days=30, megabytes_a_second=1000).run())
+    async with asyncio.timeout(30):
+        while (await _state(lab.store, SEALS))[0] is not SourceState.STOPPED:
+            pass
+    assert "can be read by others" in (await _state(lab.store, SEALS))[1]
+    away = Store("postgresql:///nothing?host=/nonexistent&user=cardline")
+    lost = asyncio.create_task(Notary(away, lab.keys, targets=(), announce=jobs.carry_seal).run())
+    blind = asyncio.create_task(Rereader(away, lab.archive, days=30, megabytes_a_second=1000).run())
+    done, _ = await asyncio.wait((notary, reader, lost, blind), timeout=1)
+    assert done == set()
+    for task in (notary, reader, lost, blind):
+        task.cancel()
+    await asyncio.gather(notary, reader, lost, blind, return_exceptions=True)
+    await away.close()
+
+
 def test_settings_name_the_places() -> None:
     assert SealSettings(mail_to="a@example.com", bucket="s3://seals/x").targets == ("mail", "bucket")
     with pytest.raises(ValueError, match="one address"):
