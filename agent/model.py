@@ -189,21 +189,105 @@ class CapturedMail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedAttachment:
-    """A part of a mail that is not its text. ``part`` is its number in walking order; bytes stay in the sealed mail."""
+    """A part of a mail that is not its text. ``part`` is its number in walking order; bytes stay in the sealed mail.
+
+    ``media_type`` is what the sender says, ``sniffed_type`` what its bytes look like (empty: no idea). ``content_id``
+    is the name by which the mail's HTML shows it (RFC 2392), without angle brackets.
+    """
 
     part: int
     name: str
     media_type: str
     size: int
     sha256: str
+    sniffed_type: str = ""
+    content_id: str = ""
+
+
+class SpanKind(StrEnum):
+    """What a stretch of a mail's text is; what lies in no span is the sender's own new words."""
+
+    QUOTED = "quoted"  # what was answered or forwarded within the text
+    SIGNATURE = "signature"
+    ORIGINAL = "original"  # the words of a mail that is attached as a mail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSpan:
+    """A stretch of `ParsedMessage.text`, in characters, the end excluded. Spans are in order and do not overlap."""
+
+    kind: SpanKind
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedOriginal:
+    """A mail that came attached to this one (``message/rfc822``): forwarded, returned or journaled."""
+
+    part: int
+    message_id: str
+    subject: str
+    sent: datetime | None
+    parties: tuple[CapturedParty, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedAttendee:
+    """Somebody invited. ``status`` is PARTSTAT (RFC 5545, 3.2.12) in lower case: needs-action, accepted, declined …"""
+
+    address: str
+    name: str = ""
+    status: str = "needs-action"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedInvitation:
+    """What a calendar part says of one event (RFC 5545, 5546), in UTC.
+
+    ``method`` is REQUEST, REPLY, CANCEL, COUNTER or PUBLISH. ``recurrence_id`` names the one occurrence that is meant;
+    a series is ``is_recurring`` and starts at its first. An all-day event starts and ends at midnight UTC of its days.
+    """
+
+    part: int
+    method: str
+    uid: str
+    sequence: int
+    recurrence_id: datetime | None
+    start: datetime | None
+    end: datetime | None
+    is_all_day: bool
+    is_recurring: bool
+    status: str
+    organizer: ParsedAttendee | None
+    attendees: tuple[ParsedAttendee, ...]
+    summary: str
+    location: str
+
+
+class ProtectionKind(StrEnum):
+    """How a mail is protected by cryptography."""
+
+    SIGNED = "signed"
+    ENCRYPTED = "encrypted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """``method`` is S/MIME or OpenPGP. ``signer`` is who the certificate says has signed; nobody has verified it."""
+
+    kind: ProtectionKind
+    method: str
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedMessage:
     """What could be read of a mail. Lists of message ids are without angle brackets.
 
-    ``text`` is plain text made for reading; ``html`` is safe HTML (nh3) or empty. ``problems`` say in words what was
-    broken. ``logical_key`` is equal for all copies of the same mail.
+    ``text`` is plain text made for reading, of which ``spans`` say what is quoted and what is the signature; ``html`` is
+    safe HTML (nh3) or empty. ``problems`` say in words what was broken. ``logical_key`` is equal for all copies of the
+    same mail.
     """
 
     logical_key: str
@@ -219,6 +303,10 @@ class ParsedMessage:
     html: str
     attachments: tuple[ParsedAttachment, ...] = ()
     problems: tuple[str, ...] = ()
+    spans: tuple[TextSpan, ...] = ()
+    originals: tuple[ParsedOriginal, ...] = ()
+    invitations: tuple[ParsedInvitation, ...] = ()
+    protection: Protection | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import Unreadable
 from agent.mail import headers as header
-from agent.mail.body import Part, part_bytes, part_name, read_attachments, read_body, read_message, walk
+from agent.mail.body import LONGEST_TEXT, Body, read_attachments, read_lines, tidy
 from agent.mail.classify import classify
+from agent.mail.invitations import read_invitations
+from agent.mail.layout import Line
+from agent.mail.originals import read_originals
+from agent.mail.parts import Part, part_bytes, part_name, read_message, walk
+from agent.mail.protocol import Effort
+from agent.mail.protection import read_protection
+from agent.mail.quotes import find_spans
+from agent.mail.sniffing import PROGRAM
 from agent.mail.text import one_line
-from agent.model import CapturedParty, ParsedAttachment, ParsedMessage
+from agent.mail.wrappings import open_wrappings
+from agent.model import (
+    CapturedParty,
+    ParsedAttachment,
+    ParsedInvitation,
+    ParsedMessage,
+    ParsedOriginal,
+    Protection,
+    SpanKind,
+    TextSpan,
+)
 
 _HEADER_BYTES = 512 * 1024
-
-
-class Effort(StrEnum):
-    """How much of a mail is read: less after the reading of all of it ended in a crash or took too long."""
-
-    FULL = "full"
-    NO_HTML = "no_html"
-    HEADER = "header"
 
 
 _NOT_READ = {
@@ -48,24 +58,24 @@ def parse(raw: bytes, envelope: Mapping[str, Any], *, effort: Effort = Effort.FU
     parts = walk(message)
     headers = header.read_headers(message)
     parties, party_problems = header.read_parties(headers, envelope)
-    body = read_body(parts, with_html=effort is Effort.FULL)
-    attachments = read_attachments(parts)
+    sender = _sender(parties)
+    content = _read_content(parts, sender, effort)
     sent, date_problem = header.read_date(headers)
     message_id, id_problem = header.read_message_id(headers)
     category, reason = classify(
         headers,
         media_type=parts[0].media_type,
-        sender=_sender(parties),
+        sender=sender,
         null_return_path=_has_null_return_path(headers, envelope),
         has_invitation=any(part.media_type in ("text/calendar", "application/ics") for part in parts),
     )
     return ParsedMessage(
         logical_key=_logical_key(
-            [message_id, _sender(parties).lower(), sent.isoformat() if sent else header.first(headers, "date")],
+            [message_id, sender.lower(), sent.isoformat() if sent else header.first(headers, "date")],
             headers,
             parties,
-            body.text,
-            attachments,
+            content.own_text,
+            content.attachments,
         ),
         message_id=message_id,
         in_reply_to=header.read_ids(headers.get("in-reply-to", ())),
@@ -75,15 +85,83 @@ def parse(raw: bytes, envelope: Mapping[str, Any], *, effort: Effort = Effort.FU
         parties=parties,
         category=category,
         category_reason=reason,
-        text=body.text,
-        html=body.html,
-        attachments=attachments,
+        text=content.text,
+        html=content.html,
+        attachments=content.attachments,
         problems=tuple(
             one_line(problem, 300)
-            for problem in (*_NOT_READ[effort], cut, *party_problems, date_problem, id_problem, *body.problems)
+            for problem in (*_NOT_READ[effort], cut, *party_problems, date_problem, id_problem, *content.problems)
             if problem
         ),
+        spans=content.spans,
+        originals=content.originals,
+        invitations=content.invitations,
+        protection=content.protection,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """Everything below the header. ``own_text`` is the text without the words of attached mails."""
+
+    own_text: str
+    text: str
+    spans: tuple[TextSpan, ...]
+    html: str
+    attachments: tuple[ParsedAttachment, ...]
+    originals: tuple[ParsedOriginal, ...]
+    invitations: tuple[ParsedInvitation, ...]
+    protection: Protection | None
+    problems: tuple[str, ...]
+
+
+def _read_content(parts: Sequence[Part], sender: str, effort: Effort) -> _Content:
+    problems: dict[str, None] = {}
+    is_full = effort is Effort.FULL
+    found = open_wrappings(parts) if is_full else list(parts)
+    body: Body = read_lines(found, problems, with_html=is_full)
+    own_text = "\n".join(line.text for line in body.lines)
+    originals, original_lines = read_originals(found) if is_full else ((), [])
+    text, spans = _with_originals(own_text, find_spans(body.lines), original_lines)
+    invitations, calendar_problem = read_invitations(found) if is_full else ((), None)
+    protection, protection_problem = read_protection(found, sender) if is_full else (None, None)
+    attachments = read_attachments(found)
+    return _Content(
+        own_text=own_text,
+        text=text,
+        spans=spans,
+        html=body.html,
+        attachments=attachments,
+        originals=originals,
+        invitations=invitations,
+        protection=protection,
+        problems=(
+            *problems,
+            *filter(None, (calendar_problem, protection_problem)),
+            *(_disguise(one) for one in attachments if one.sniffed_type == PROGRAM and not _admits(one)),
+        ),
+    )
+
+
+def _with_originals(
+    own_text: str, spans: tuple[TextSpan, ...], lines: Sequence[Line]
+) -> tuple[str, tuple[TextSpan, ...]]:
+    """The text with the words of attached mails after it, as a span of their own."""
+    appended = "\n".join(line.text for line in tidy(lines))
+    start = len(own_text) + 2 * bool(own_text)
+    if not appended or start >= LONGEST_TEXT:
+        return own_text, spans
+    text = (f"{own_text}\n\n{appended}" if own_text else appended)[:LONGEST_TEXT]
+    return text, (*spans, TextSpan(kind=SpanKind.ORIGINAL, start=start, end=len(text)))
+
+
+def _admits(one: ParsedAttachment) -> bool:
+    is_named_so = one.name.lower().endswith((".exe", ".dll", ".scr", ".com", ".cpl", ".ocx", ".sys"))
+    return is_named_so and not one.media_type.startswith(("image/", "text/", "audio/", "video/", "application/pdf"))
+
+
+def _disguise(one: ParsedAttachment) -> str:
+    return f"the attachment {one.name} is a Windows program, whatever its name or type says"
 
 
 def extract_part(raw: bytes, part: int) -> tuple[bytes, str, str]:
@@ -92,10 +170,12 @@ def extract_part(raw: bytes, part: int) -> tuple[bytes, str, str]:
     Raises:
         Unreadable: the mail has no such part.
     """
-    parts = walk(read_message(raw)[0])
+    parts: Sequence[Part] = walk(read_message(raw)[0])
+    if part >= len(parts):
+        parts = open_wrappings(parts)
     if not 0 <= part < len(parts):
         raise Unreadable(f"The mail has no part {part}.")
-    found: Part = parts[part]
+    found = parts[part]
     return part_bytes(found), part_name(found), one_line(found.media_type, 100)
 
 

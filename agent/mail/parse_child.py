@@ -18,26 +18,30 @@ import mimetypes
 import pkgutil
 import resource
 import sys
+import zoneinfo
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from pydantic import TypeAdapter
-
 from agent.errors import Unreadable
-from agent.mail.parse import Effort, extract_part, parse
-from agent.model import ParsedMessage
+from agent.mail.parse import extract_part, parse
+from agent.mail.protocol import LENGTH_BYTES, MESSAGE, Effort
 
 MEMORY_BYTES = 2 * 1024**3
 CPU_SECONDS = 60
-LENGTH_BYTES = 8
 _LONGEST_FRAME = 1024**3
-
-MESSAGE: TypeAdapter[ParsedMessage] = TypeAdapter(ParsedMessage)
 
 _WARM_UP = (
     "From: =?koi8-r?B?0NLJ?= <a@example.com>\r\nDate: Mon, 2 Mar 2026 10:00:00 +0300\r\nContent-Type: multipart/mixed;"
     ' boundary="b"\r\n\r\n--b\r\n\r\nПривет\r\n--b\r\nContent-Type: text/html\r\n\r\n<table><tr><td>x</table>'
-    "<a href='https://example.com'>y</a>\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n1\r\n--b--\r\n"
+    "<a href='https://example.com'>y</a>\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\n1\r\n"
+    "--b\r\nContent-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\nBEGIN:VTIMEZONE\r\nTZID:Own\r\n"
+    "BEGIN:STANDARD\r\nDTSTART:19701025T030000\r\nRRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\r\nTZOFFSETFROM:+0200\r\n"
+    "TZOFFSETTO:+0100\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\nBEGIN:VEVENT\r\nDTSTART;TZID=Own:20260302T100000\r\n"
+    "DTEND;TZID=Russian Standard Time:20260302T110000\r\nATTENDEE;CN=A:mailto:a@example.com\r\nEND:VEVENT\r\n"
+    "END:VCALENDAR\r\n--b--\r\n"
 )
+_ZONES: list[zoneinfo.ZoneInfo] = []
+"""Every time zone, kept: none can be loaded from a file any more when a calendar names it."""
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
@@ -60,16 +64,34 @@ def write_frame(stream: BinaryIO, *bodies: bytes) -> None:
 
 def lock_down() -> None:
     """Load all that reading a mail may need, then give up files, sockets and boundless memory for good."""
+    load_codecs()
+    mimetypes.init()
+    _load_zones()
+    for charset in ("cp1251", "koi8-r", "utf-8", "gb18030"):
+        parse(_WARM_UP.encode(charset, "replace") + bytes(range(128, 256)) * 2, {})
+    give_up()
+
+
+def _load_zones() -> None:
+    """Every time zone; a name that is none is then unknown and not a file that cannot be opened."""
+    _ZONES.extend(zoneinfo.ZoneInfo(name) for name in zoneinfo.available_timezones())
+    zoneinfo.reset_tzpath(to=())
+    sys.modules |= dict.fromkeys([name for name in (*sys.modules, "tzdata") if name.split(".")[0] == "tzdata"])
+
+
+def load_codecs() -> None:
+    """Every charset Python knows."""
     for module in pkgutil.iter_modules(encodings.__path__):
         if module.name not in ("mbcs", "oem"):
             importlib.import_module(f"encodings.{module.name}")
             _look_up(module.name)
-    mimetypes.init()
-    for charset in ("cp1251", "koi8-r", "utf-8", "gb18030"):
-        parse(_WARM_UP.encode(charset, "replace") + bytes(range(128, 256)) * 2, {})
+
+
+def give_up(memory: int = MEMORY_BYTES) -> None:
+    """From now on: no file, no socket, no core dump, and only so much memory (bytes)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
 
 
@@ -105,15 +127,15 @@ def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
         return json.dumps({"failed": f"{type(error).__name__}"}).encode(), b""
 
 
-def main() -> None:
-    """Answer until stdin ends."""
+def serve(prepare: Callable[[], None], do: Callable[[dict[str, Any], bytes], tuple[bytes, bytes]]) -> None:
+    """``prepare``, then answer until stdin ends."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    lock_down()
+    prepare()
     write_frame(target, b"ready")
     while (head := read_frame(source)) is not None and (raw := read_frame(source)) is not None:
         _allow_cpu_seconds(CPU_SECONDS)
-        write_frame(target, *answer(json.loads(head), raw))
+        write_frame(target, *do(json.loads(head), raw))
 
 
 if __name__ == "__main__":
-    main()
+    serve(lock_down, answer)

@@ -1,16 +1,18 @@
 """Foreign HTML to HTML that may be shown, and to text that can be read. Pure.
 
 Nothing remote is loaded: no image, no style, no font tells the sender that the mail was opened. Pictures inside the
-mail (``data:``) stay.
+mail (``data:``) stay, and so do names of its parts (``cid:``, RFC 2392), which the page resolves (`resolve_parts`).
 """
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
-import inscriptis
 import nh3
+
+from agent.mail.layout import QUOTE_BEGINS
 
 _LONGEST = 1_000_000  # characters
 _TAGS = nh3.ALLOWED_TAGS - {"map", "area"} | {"font", "u", "big", "label"}
@@ -31,17 +33,25 @@ _STYLES = {
     "margin-left", "margin-right", "margin-top", "padding", "padding-bottom", "padding-left", "padding-right",
     "padding-top", "text-align", "text-decoration", "vertical-align", "white-space", "width",
 }  # fmt: skip
-_SCHEMES = {"http", "https", "mailto", "tel", "data"}
+_SCHEMES = {"http", "https", "mailto", "tel", "data", "cid"}
 _PICTURE = re.compile(r"data:image/(png|gif|jpeg|webp);base64,", re.IGNORECASE)
 _STYLE_THAT_LOADS = re.compile(r"url|@|\\|/\*|expression|image|var\(", re.IGNORECASE)
-_BLANK_LINES = re.compile(r"\n\s*\n\s*\n+")
+_PART = re.compile(r'\ssrc="cid:([^"]{0,1000})"')
+_QUOTE_MARKUP = re.compile(
+    r"<(?:"
+    r"div[^>]{0,100}?\sid=[\"']?(?:x_){0,4}(?:appendonsend|divRplyFwdMsg|stopSpelling|mail-editor-reference-message-container)"
+    r"|hr[^>]{0,100}?\sid=[\"']?(?:x_){0,4}stopSpelling"
+    r"|div[^>]{0,100}?\sclass=[\"']?(?:yahoo_quoted|js-helper js-readmsg-msg|zmail_extra|protonmail_quote)"
+    r"|div\s{1,4}style=[\"']border:none;\s{0,4}border-top:\s{0,4}solid #(?:E1E1E1|B5C4DF|e1e1e1|b5c4df)"
+    r")[^>]{0,500}>"
+)
 
 
 def _filter(tag: str, attribute: str, value: str) -> str | None:
     if attribute == "src":
-        return value if _PICTURE.match(value) else None
+        return value if value[:4].lower() == "cid:" or _PICTURE.match(value) else None
     if attribute == "href":
-        return None if value.strip().lower().startswith("data:") else value
+        return None if value.strip().lower().startswith(("data:", "cid:")) else value
     if attribute == "style":
         return None if _STYLE_THAT_LOADS.search(value) else value
     return value
@@ -68,22 +78,38 @@ def text_to_html(text: str) -> str:
     return f'<div style="white-space:pre-wrap">{html.escape(text)}</div>'
 
 
-def html_to_text(safe: str) -> str:
-    """The words of safe HTML, laid out in lines."""
-    try:
-        text = inscriptis.get_text(safe)
-    except (RecursionError, ValueError, TypeError, IndexError, AttributeError):
-        text = html.unescape(nh3.clean(safe, tags=set()))
-    return tidy_text(text)
+def mark_quotes(source: str) -> str:
+    """HTML with a mark where what Outlook, Yahoo, Mail.ru and others quote begins: their classes and ids do not survive.
+
+    Quotes in a blockquote need no mark.
+    """
+    return _QUOTE_MARKUP.sub(lambda found: QUOTE_BEGINS + found[0], unmarked(source)[:_LONGEST])
+
+
+def unmarked(source: str) -> str:
+    """HTML without such marks."""
+    return source.replace(QUOTE_BEGINS, "")
+
+
+def resolve_parts(safe: str, picture: Callable[[str], str | None]) -> str:
+    """Safe HTML whose pictures that are parts of the mail have the address ``picture`` gives for their Content-ID.
+
+    It must give ``data:`` or an address of ours; where it gives None the picture has none.
+    """
+
+    def address(found: re.Match[str]) -> str:
+        given = picture(html.unescape(found[1]))
+        return f' src="{html.escape(given)}"' if given is not None else ""
+
+    return _PART.sub(address, safe)
+
+
+def list_parts(safe: str) -> list[str]:
+    """The Content-IDs of the pictures that safe HTML shows, each once."""
+    return list(dict.fromkeys(html.unescape(found) for found in _PART.findall(safe)))
 
 
 def strip_tags(source: str) -> str:
     """The words of HTML that is too hard to be read as HTML: everything between angle brackets goes."""
     words = re.sub(r"<[^<>]*>", " ", source[:_LONGEST])
-    return tidy_text(html.unescape(re.sub(r"[ \t]{2,}", " ", words)))
-
-
-def tidy_text(text: str) -> str:
-    """Lines without blanks at their ends, at most one empty line in a row, at most a million characters."""
-    lines = "\n".join(line.rstrip() for line in text[:_LONGEST].splitlines())
-    return _BLANK_LINES.sub("\n\n", lines).strip("\n")
+    return html.unescape(re.sub(r"[ \t]{2,}", " ", words))

@@ -16,7 +16,7 @@ import charset_normalizer
 
 _DETECT_BYTES = 64 * 1024
 _DETECT_LETTERS = 40  # fewer letters than this say too little for a statistical detector
-_CYRILLIC = ("cp1251", "koi8_r", "cp866", "iso8859_5")
+_CYRILLIC = ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic")
 _COMMON = frozenset("оеаинтсрвлкмдпу")  # four of five letters of a Russian text
 _WIDER = {  # what senders mean by it: the superset that also holds their curly quotes (WHATWG Encoding, 4.2)
     "ascii": "utf-8",
@@ -41,6 +41,22 @@ _MISSPELT = {
     "unicode-1-1-utf-7": "utf-7",
     "iso-8859-8-i": "iso-8859-8",
     "cseucpkdfmtjapanese": "euc-jp",
+    "x-mac-cyrillic": "mac-cyrillic",
+    "mac-ukrainian": "mac-cyrillic",
+    "x-mac-ukrainian": "mac-cyrillic",
+    "x-mac-roman": "mac-roman",
+    "macintosh": "mac-roman",
+    "x-sjis": "shift_jis",
+    "x-gbk": "gbk",
+    "x-big5": "big5",
+    "x-euc-jp": "euc-jp",
+    "koi8-ru": "koi8-u",
+    "win-1252": "cp1252",
+    "windows1252": "cp1252",
+    "ks_c_5601-1987": "cp949",
+    "x-windows-949": "cp949",
+    "ansi": "cp1252",
+    "us-ascii-8bit": "utf-8",
 }
 _NOT_FOR_MAIL = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"})
 _WORD = re.compile(r"[^\W\d_]+|[\x80-\U0010ffff]+")
@@ -52,7 +68,7 @@ _BETWEEN_WORDS = re.compile(r"(\?=)\s+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
 
 def clean(text: str) -> str:
     """``text`` as PostgreSQL and JSON can hold it: no NUL, no lone surrogates (undecodable bytes become ``\\xNN``)."""
-    if _SURROGATES.search(text):
+    if not text.isascii() and _SURROGATES.search(text):
         text = text.encode("utf-8", "surrogateescape_or_drop").decode("utf-8", "backslashreplace")
     return text.replace("\x00", "")
 
@@ -154,6 +170,8 @@ def _russianness(text: str) -> float:
 
 def decode_raw_header(value: str) -> str:
     """A header as the parser kept it (8-bit letters as surrogates) to text; encoded words stay encoded."""
+    if value.isascii():
+        return value.replace("\x00", "")
     if _SURROGATES.search(value):
         value = _detected(value.encode("ascii", "surrogateescape")) if _only_escaped(value) else clean(value)
     return clean(value)
@@ -168,7 +186,10 @@ def decode_words(value: str) -> str:
 
     Neighbouring words of one charset are joined before decoding, since senders split them inside of a letter.
     """
-    value = re.sub(r"[\r\n]+[ \t]*", " ", value)
+    if "\n" in value or "\r" in value:
+        value = re.sub(r"[\r\n]+[ \t]*", " ", value)
+    if "=?" not in value:
+        return clean(value).strip()
     value = _BETWEEN_WORDS.sub(r"\1\2", value)
     value = _BETWEEN_WORDS.sub(r"\1\2", value)
     decoded: list[str] = []
@@ -202,6 +223,8 @@ def decode_base64(data: bytes) -> bytes:
 
 def one_line(text: str, limit: int) -> str:
     """``text`` on one line without control characters, cut to ``limit`` characters."""
+    if text.isprintable():
+        return " ".join(text[: 4 * limit].split())[:limit]
     visible = "".join(
         " " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text[: 4 * limit]
     )

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import Unreadable
-from agent.mail.parse import Effort, extract_part, parse
-from agent.mail.parse_child import MESSAGE
+from agent.mail.parse import extract_part, parse
+from agent.mail.protocol import MESSAGE, Effort
 from agent.model import MessageCategory, ParsedMessage
 from tests.data.mail.make import MAILS
 
@@ -40,7 +40,7 @@ def test_the_files_are_what_the_script_writes() -> None:
         ("broken-base64", "Привет"),
         ("no-header", "just a line without any colon\nand another one"),
         ("only-header", ""),
-        ("alternative", "The plain words.\n\nA footer."),
+        ("alternative", "The plain words.\n\nA footer.\n\nSubject: forwarded\n\nInner words."),
         ("html-only", "Здравствуйте\n\na b"),
     ],
 )

@@ -1,0 +1,66 @@
+"""The parent's handle on the process that reads attached files: `agent.mail.attachments.child`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from agent.errors import Unreadable
+from agent.mail.child import Child, ChildLost
+
+log = structlog.get_logger()
+
+_MODULE = "agent.mail.attachments.child"
+_MAILS_A_CHILD = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartWords:
+    """The words of a part; None where this sort of file has none. ``problem`` says why they could not be read."""
+
+    part: int
+    text: str | None
+    problem: str = ""
+
+
+class AttachmentReader:
+    """Reads the files of one mail at a time. ``seconds`` is the time limit of a file."""
+
+    def __init__(self, *, seconds: float = 30.0, module: str = _MODULE) -> None:
+        self._seconds = seconds
+        self._child = Child(module, questions=_MAILS_A_CHILD)
+
+    async def read(self, raw: bytes, parts: Sequence[int]) -> list[PartWords]:
+        """The words of these parts of a mail. A file that kills the child costs the words of no other.
+
+        Raises:
+            Unavailable: no child can be started now.
+        """
+        try:
+            return await self._ask(raw, parts)
+        except (ChildLost, Unreadable) as error:
+            if len(parts) == 1:
+                log.warning("attachment_not_read", size=len(raw), reason=str(error))
+                problem = error.what if isinstance(error, Unreadable) else str(error)
+                return [PartWords(part=parts[0], text=None, problem=problem)]
+        return [found for part in parts for found in await self.read(raw, [part])]
+
+    async def _ask(self, raw: bytes, parts: Sequence[int]) -> list[PartWords]:
+        head, _ = await self._child.ask({"parts": list(parts)}, raw, self._seconds)
+        try:
+            found = [PartWords(part=one["part"], text=one["text"], problem=one["problem"]) for one in head["texts"]]
+        except (KeyError, TypeError):
+            raise ChildLost("its reader answered nonsense") from None
+        if [one.part for one in found] != list(parts) or not all(_is_sane(one) for one in found):
+            raise ChildLost("its reader answered nonsense")
+        return found
+
+    async def stop(self) -> None:
+        """End the child."""
+        await self._child.stop()
+
+
+def _is_sane(found: PartWords) -> bool:
+    return isinstance(found.text, str | None) and isinstance(found.problem, str)

@@ -1,0 +1,180 @@
+"""The parts of a mail: its tree, the bytes and the name of each. Pure.
+
+A part's number is its place in walking order, counted from 0 for the whole mail; an attached mail is one part. What
+lies inside of wrappings (`agent.mail.wrappings`) is numbered after all of these.
+"""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+import re
+from dataclasses import dataclass
+from email._policybase import Compat32
+from email.errors import MessageError
+from email.feedparser import BytesFeedParser
+from email.generator import BytesGenerator
+from email.message import Message
+from email.policy import Policy
+
+from agent.mail.text import decode_base64, decode_raw_header, decode_words, one_line
+
+MOST_PARTS = 1000
+BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, RecursionError, AssertionError)
+"""What the standard library raises on broken mail."""
+
+_DEEPEST = 50
+_FEED_BYTES = 256 * 1024
+_TURNS_DIRECTION = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class _TolerantPolicy(Compat32):
+    """compat32, which does not raise on real mail, with raw 8-bit headers read as text instead of question marks."""
+
+    def header_fetch_parse(self, name: str, value: str) -> str:
+        return decode_raw_header(value)
+
+
+POLICY = _TolerantPolicy()
+
+
+class _TooManyParts(Exception):
+    pass
+
+
+class _Factory:
+    """Makes the parser's messages, counts them, and keeps the outermost for when the parser gives up."""
+
+    def __init__(self) -> None:
+        self.made: list[Message] = []
+
+    def __call__(self, policy: Policy | None = None) -> Message:
+        if len(self.made) > MOST_PARTS:
+            raise _TooManyParts
+        self.made.append(Message(policy=POLICY))
+        return self.made[-1]
+
+
+def read_message(raw: bytes) -> tuple[Message, str | None]:
+    """The tree of parts, as far as it could be read, and what ended the reading early."""
+    factory = _Factory()
+    parser = BytesFeedParser(_factory=factory, policy=POLICY)
+    factory.made.clear()  # the parser tries the factory out once
+    problem = None
+    try:
+        for start in range(0, len(raw), _FEED_BYTES):
+            parser.feed(raw[start : start + _FEED_BYTES])
+        return parser.close(), None
+    except _TooManyParts:
+        problem = f"it has more than {MOST_PARTS} parts; only these were read"
+    except RecursionError:
+        problem = "its parts are nested too deeply; only the outer ones were read"
+    return factory.made[0], problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part with its number. ``is_opened``: what it wraps is among the parts too, so that it is a mere container."""
+
+    number: int
+    message: Message
+    depth: int
+    media_type: str
+    is_opened: bool = False
+
+    @property
+    def is_container(self) -> bool:
+        return self.is_opened or (self.message.is_multipart() and not self.media_type.startswith("message/"))
+
+    @property
+    def is_body(self) -> bool:
+        """It is to be read, not to be saved."""
+        if self.message.is_multipart() or self.is_opened:
+            return False
+        if self.media_type.startswith("multipart/"):
+            return True  # its boundary never came: what there is, is read as text
+        is_text = self.media_type in ("text/plain", "text/html")
+        return is_text and self.disposition != "attachment" and (self.number == 0 or not raw_name(self.message))
+
+    @property
+    def disposition(self) -> str:
+        try:
+            return self.message.get_content_disposition() or ""
+        except BROKEN:
+            return ""
+
+    def parameter(self, name: str) -> str:
+        """A parameter of Content-Type, empty where there is none that can be read."""
+        try:
+            found = self.message.get_param(name)
+        except BROKEN:
+            return ""
+        value = found[2] if isinstance(found, tuple) else found
+        return one_line(str(value), 100) if value else ""
+
+
+def walk(root: Message, *, start: int = 0) -> list[Part]:
+    """All parts in order, outer before inner, numbered from ``start``; what lies deeper than 50 or behind the
+    thousandth is left out.
+    """
+    parts: list[Part] = []
+    waiting = [(root, 0)]
+    while waiting and start + len(parts) < MOST_PARTS:
+        message, depth = waiting.pop()
+        media_type = message.get_content_type()
+        part = Part(number=start + len(parts), message=message, depth=depth, media_type=media_type)
+        parts.append(part)
+        if depth < _DEEPEST and part.is_container:
+            waiting.extend((child, depth + 1) for child in reversed(children(message)))
+    return parts
+
+
+def children(message: Message) -> list[Message]:
+    """The messages of a multipart, or the one attached."""
+    payload = message.get_payload()
+    return [child for child in payload if isinstance(child, Message)] if isinstance(payload, list) else []
+
+
+def part_bytes(part: Part) -> bytes:
+    """What a person gets who saves the part: transfer encoding undone."""
+    message = part.message
+    try:
+        if message.is_multipart():
+            return _flattened(message)
+        if str(message.get("content-transfer-encoding", "")).strip().lower() == "base64":
+            return decode_base64(str(message.get_payload() or "").encode("ascii", "replace"))
+        payload = message.get_payload(decode=True)
+    except BROKEN:
+        payload = None
+    if isinstance(payload, bytes):
+        return payload
+    text = message.get_payload()
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else b""
+
+
+def _flattened(message: Message) -> bytes:
+    target = io.BytesIO()
+    generator = BytesGenerator(target, mangle_from_=False, maxheaderlen=0, policy=Compat32(linesep="\r\n"))
+    for child in children(message):
+        generator.flatten(child)
+    return target.getvalue()
+
+
+def part_name(part: Part) -> str:
+    """A file name for the part that is safe to offer: no folders, no control or bidirectional characters."""
+    name = decode_words(raw_name(part.message)).replace("\\", "/").rpartition("/")[2]
+    name = one_line(_TURNS_DIRECTION.sub("", name), 200).strip(". ")
+    if name:
+        return name
+    ending = ".eml" if part.media_type == "message/rfc822" else mimetypes.guess_extension(part.media_type) or ".bin"
+    return f"part-{part.number}{ending}"
+
+
+def raw_name(message: Message) -> str:
+    """The name in Content-Disposition or Content-Type; RFC 2231 is undone, RFC 2047 not yet."""
+    try:
+        name = message.get_filename("")
+    except BROKEN:
+        found = re.search(r"name\*?\d*\*?=\s*\"?([^\";\r\n]+)", str(message.get("content-disposition", "")))
+        name = found[1] if found else ""
+    return str(name or "")
