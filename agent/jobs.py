@@ -29,6 +29,7 @@ log = structlog.get_logger()
 ASSEMBLE = "assemble"  # packet logs of a closed call -> a sealed recording; on the host that has the logs
 TRANSCRIBE = "transcribe"  # a recording -> its transcript
 PARSE = "parse"  # sealed mails -> messages
+EXTRACT_WORDS = "extract_words"  # attached files of messages -> their words
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
 READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
@@ -38,6 +39,7 @@ SPEECH_QUEUE = "speech"
 _QUEUES = {
     TRANSCRIBE: SPEECH_QUEUE,
     PARSE: "parse",
+    EXTRACT_WORDS: "parse",
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
     FETCH_RECORDINGS: "parse",

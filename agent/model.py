@@ -285,7 +285,7 @@ class Protection:
 class ParsedMessage:
     """What could be read of a mail. Lists of message ids are without angle brackets.
 
-    ``text`` is plain text made for reading, of which ``spans`` say what is quoted and what is the signature; ``html`` is
+    ``text`` is plain text made for reading; ``spans`` say what of it is quoted and what is the signature. ``html`` is
     safe HTML (nh3) or empty. ``problems`` say in words what was broken. ``logical_key`` is equal for all copies of the
     same mail.
     """

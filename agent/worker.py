@@ -58,6 +58,8 @@ async def run_worker(settings: Settings, kind: str) -> None:
 
 async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.archive.outposts import Outposts
+    from agent.mail.attachments.extractor import Extractor
+    from agent.mail.attachments.reading import AttachmentReader
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
     from agent.sip.assembler import Assembler
@@ -68,6 +70,8 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
 
     settings = parts.settings
     jobs.register(app, jobs.PARSE, Parser(parts.store, parts.archive, parts.intake, Sandbox()).parse)
+    words = Extractor(parts.store, parts.archive, AttachmentReader())
+    jobs.register(app, jobs.EXTRACT_WORDS, words.extract)
     jobs.register(app, jobs.LINK, Linker(parts.store, settings).link)
     captures = settings.data_dir / "captures"
     jobs.register(app, jobs.ASSEMBLE, Assembler(parts.store, parts.archive, captures).assemble)

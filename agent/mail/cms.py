@@ -36,7 +36,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cms:
-    """``content`` is what was signed, None where it stands elsewhere; ``certificates`` are DER, the signers' among them."""
+    """``content`` is what was signed, None where it stands elsewhere; ``certificates`` are DER."""
 
     kind: CmsKind
     content: bytes | None = None

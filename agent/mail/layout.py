@@ -16,10 +16,17 @@ QUOTE_BEGINS = "\ue4a1"
 
 _TAG = re.compile(r'<(/?)([a-z][a-z0-9]*)(?:\s+[a-z:-]+(?:="[^"]*")?)*\s*/?>')
 _BLOCKS = frozenset(
-    "address article aside blockquote center dd details div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6 header"
-    " hgroup hr li ol p pre section summary table tbody tfoot thead tr ul caption".split()
-)
-_SPACED = frozenset("p h1 h2 h3 h4 h5 h6 ul ol dl blockquote pre table".split())
+    {
+        "address", "article", "aside", "blockquote", "caption", "center", "dd", "details", "div", "dl", "dt",
+        "figcaption", "figure", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "li", "ol",
+        "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul",
+    }
+)  # fmt: skip
+_SPACED = frozenset(
+    {
+        "p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "blockquote", "pre", "table",
+    }
+)  # fmt: skip
 _CELLS = frozenset(("td", "th"))
 
 

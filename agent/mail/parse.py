@@ -19,8 +19,8 @@ from agent.mail.invitations import read_invitations
 from agent.mail.layout import Line
 from agent.mail.originals import read_originals
 from agent.mail.parts import Part, part_bytes, part_name, read_message, walk
-from agent.mail.protocol import Effort
 from agent.mail.protection import read_protection
+from agent.mail.protocol import Effort
 from agent.mail.quotes import find_spans
 from agent.mail.sniffing import PROGRAM
 from agent.mail.text import one_line

@@ -76,7 +76,10 @@ def _load_zones() -> None:
     """Every time zone; a name that is none is then unknown and not a file that cannot be opened."""
     _ZONES.extend(zoneinfo.ZoneInfo(name) for name in zoneinfo.available_timezones())
     zoneinfo.reset_tzpath(to=())
-    sys.modules |= dict.fromkeys([name for name in (*sys.modules, "tzdata") if name.split(".")[0] == "tzdata"])
+    modules: dict[str, Any] = sys.modules
+    for name in ["tzdata", *modules]:
+        if name.partition(".")[0] == "tzdata":
+            modules[name] = None  # an import of it fails from now on
 
 
 def load_codecs() -> None:

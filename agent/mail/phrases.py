@@ -19,7 +19,18 @@ DIVIDERS = (
 
 LABELS = {
     "from": ("from", "от", "от кого", "von", "de", "отправитель"),
-    "sent": ("sent", "date", "отправлено", "дата", "gesendet", "datum", "envoyé", "date d’envoi", "date d'envoi", "когда"),
+    "sent": (
+        "sent",
+        "date",
+        "отправлено",
+        "дата",
+        "gesendet",
+        "datum",
+        "envoyé",
+        "date d’envoi",
+        "date d'envoi",
+        "когда",
+    ),
     "to": ("to", "кому", "an", "à", "pour", "получатель"),
     "cc": ("cc", "копия", "kopie", "копия кому"),
     "subject": ("subject", "тема", "betreff", "objet"),

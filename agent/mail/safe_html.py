@@ -79,7 +79,7 @@ def text_to_html(text: str) -> str:
 
 
 def mark_quotes(source: str) -> str:
-    """HTML with a mark where what Outlook, Yahoo, Mail.ru and others quote begins: their classes and ids do not survive.
+    """HTML with a mark where what Outlook, Yahoo, Mail.ru and others quote begins: classes do not survive.
 
     Quotes in a blockquote need no mark.
     """

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import TextClause, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,6 +38,9 @@ class Accepted:
     new: tuple[int, ...]
 
 
+_MESSAGE: TypeAdapter[ParsedMessage] = TypeAdapter(ParsedMessage)
+
+
 def _of_rows(sql: str) -> TextClause:
     return text(sql).bindparams(bindparam("rows", type_=JSONB))
 
@@ -55,11 +59,12 @@ _INTERACTIONS = _of_rows(
 _MESSAGES = _of_rows(
     """
     INSERT INTO message (interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text,
-                         html)
-    SELECT interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text, html
+                         html, spans, facts)
+    SELECT interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text, html, spans,
+           facts
     FROM jsonb_to_recordset(:rows)
          AS r(interaction_id bigint, logical_key text, thread_id bigint, message_id text, subject text, category text,
-              category_reason text, text text, html text)
+              category_reason text, text text, html text, spans jsonb, facts jsonb)
     """
 )
 _PARTIES = _of_rows(
@@ -72,10 +77,11 @@ _PARTIES = _of_rows(
 )
 _ATTACHMENTS = _of_rows(
     """
-    INSERT INTO attachment (interaction_id, part, name, media_type, size, sha256)
-    SELECT interaction_id, part, name, media_type, size, sha256
+    INSERT INTO attachment (interaction_id, part, name, media_type, size, sha256, sniffed_type, content_id)
+    SELECT interaction_id, part, name, media_type, size, sha256, sniffed_type, content_id
     FROM jsonb_to_recordset(:rows)
-         AS r(interaction_id bigint, part smallint, name text, media_type text, size bigint, sha256 text)
+         AS r(interaction_id bigint, part smallint, name text, media_type text, size bigint, sha256 text,
+              sniffed_type text, content_id text)
     """
 )
 _READ = _of_rows(
@@ -138,7 +144,15 @@ def _interaction_row(number: int, one: ReadMail) -> dict[str, Any]:
 
 def _message_row(number: int, one: ParsedMessage, thread_id: int) -> dict[str, Any]:
     names = ("logical_key", "message_id", "subject", "category", "category_reason", "text", "html")
-    return {"interaction_id": number, "thread_id": thread_id} | {name: getattr(one, name) for name in names}
+    row = {"interaction_id": number, "thread_id": thread_id} | {name: getattr(one, name) for name in names}
+    return row | {"spans": [[span.kind, span.start, span.end] for span in one.spans], "facts": _facts(one)}
+
+
+def _facts(one: ParsedMessage) -> dict[str, Any]:
+    """What is kept of a mail beside its words, as JSON; what there is nothing of is left out."""
+    present = {name for name in ("originals", "invitations", "protection") if getattr(one, name)}
+    found: dict[str, Any] = _MESSAGE.dump_python(one, mode="json", include=present) if present else {}
+    return found
 
 
 def _party_rows(number: int, one: ParsedMessage) -> list[dict[str, Any]]:
@@ -150,5 +164,5 @@ def _party_rows(number: int, one: ParsedMessage) -> list[dict[str, Any]]:
 
 
 def _attachment_rows(number: int, one: ParsedMessage) -> list[dict[str, Any]]:
-    names = ("part", "name", "media_type", "size", "sha256")
+    names = ("part", "name", "media_type", "size", "sha256", "sniffed_type", "content_id")
     return [{"interaction_id": number} | {name: getattr(each, name) for name in names} for each in one.attachments]

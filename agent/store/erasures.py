@@ -48,7 +48,7 @@ DELETED: tuple[Table, ...] = (utterance, transcript, recording_mark, attachment,
 
 # What is set back in rows that stay.
 WIPED: Mapping[Table, Mapping[str, Any]] = {
-    message: {"subject": "", "text": "", "html": "", "message_id": "", "category_reason": ""},
+    message: {"subject": "", "text": "", "html": "", "message_id": "", "category_reason": "", "spans": [], "facts": {}},
     party: {"value": "", "name": "", "identity_value": None, "identity_kind": None},
     evidence: {"details": {}, "problem": ""},
     provider_recording: {"url": "", "problem": ""},

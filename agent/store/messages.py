@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import MessageCategory, ParsedAttachment, ParsedMessage
+from agent.model import MessageCategory, ParsedAttachment, ParsedMessage, SpanKind, TextSpan
 from agent.store.engine import AnyRow
 from agent.store.schema import attachment, message
 
@@ -26,6 +26,8 @@ class Attachment:
     media_type: str
     size: int
     sha256: str
+    sniffed_type: str = ""
+    content_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class Message:
     category_reason: str
     text: str
     html: str
+    spans: tuple[TextSpan, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _message(row: AnyRow) -> Message:
@@ -52,7 +56,12 @@ def _message(row: AnyRow) -> Message:
         category_reason=row.category_reason,
         text=row.text,
         html=row.html,
+        spans=tuple(TextSpan(kind=SpanKind(kind), start=start, end=end) for kind, start, end in row.spans),
+        facts=row.facts,
     )
+
+
+_ATTACHMENT = [attachment.c[name] for name in Attachment.__slots__]  # not its words, which may be long
 
 
 def _attachment(row: AnyRow) -> Attachment:
@@ -107,12 +116,12 @@ async def list_messages(connection: AsyncConnection, interaction_ids: Sequence[i
 
 async def list_attachments(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Attachment]:
     """The attachments of these messages, in the order of their parts."""
-    query = select(attachment).where(attachment.c.interaction_id.in_(interaction_ids))
+    query = select(*_ATTACHMENT).where(attachment.c.interaction_id.in_(interaction_ids))
     rows = await connection.execute(query.order_by(attachment.c.interaction_id, attachment.c.part))
     return [_attachment(row) for row in rows]
 
 
 async def find_attachment(connection: AsyncConnection, attachment_id: int) -> Attachment | None:
     """One attachment."""
-    row = (await connection.execute(select(attachment).where(attachment.c.id == attachment_id))).first()
+    row = (await connection.execute(select(*_ATTACHMENT).where(attachment.c.id == attachment_id))).first()
     return _attachment(row) if row else None

@@ -7,6 +7,7 @@ the parts of a mail; the answer has, for each, its words or why there are none.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import json
@@ -54,11 +55,16 @@ def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
 
 
 def _one(raw: bytes, part: int) -> dict[str, Any]:
-    content, name, media_type = extract_part(raw, part)
     try:
-        return {"part": part, "text": words_of(content, name=name, media_type=media_type), "problem": ""}
+        content, name, media_type = extract_part(raw, part)
+    except Unreadable:  # another copy of the mail has it
+        return {"part": part, "sha256": "-", "text": None, "problem": "its mail has no such part"}
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        text = words_of(content, name=name, media_type=media_type)
     except Unreadable as error:
-        return {"part": part, "text": None, "problem": error.what}
+        return {"part": part, "sha256": digest, "text": None, "problem": error.what}
+    return {"part": part, "sha256": digest, "text": text, "problem": ""}
 
 
 if __name__ == "__main__":

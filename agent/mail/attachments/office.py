@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO
 from xml.parsers import expat
 
 from agent.errors import Unreadable
@@ -118,7 +119,7 @@ class _Collector:
     def text(self) -> str:
         return "".join(self._pieces)
 
-    def read(self, member: io.BufferedIOBase | zipfile.ZipExtFile, budget: int) -> int:
+    def read(self, member: IO[bytes], budget: int) -> int:
         """Read one member; returns how many bytes may still be unpacked."""
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True

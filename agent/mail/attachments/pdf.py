@@ -25,16 +25,14 @@ def read_pdf(content: bytes, *, limit: int) -> str:
     left = limit
     try:
         reader = pypdf.PdfReader(io.BytesIO(content))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise Unreadable("it is locked with a password")
+        if reader.is_encrypted:
+            reader.decrypt("")  # many are locked with an empty password against changes only
         for number, page in enumerate(reader.pages):
             if number >= _MOST_PAGES or left <= 0:
                 break
             words = page.extract_text()
             pieces.append(words[:left])
             left -= len(words)
-    except Unreadable:
-        raise
     except FileNotDecryptedError:
         raise Unreadable("it is locked with a password") from None
     except (PyPdfError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from agent.errors import Unreadable
 from agent.mail.child import Child, ChildLost
@@ -18,11 +19,18 @@ _MAILS_A_CHILD = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartWords:
-    """The words of a part; None where this sort of file has none. ``problem`` says why they could not be read."""
+    """The words of a part; None where this sort of file has none. ``problem`` says why they could not be read.
+
+    ``sha256`` is the digest of the part's bytes, empty where not even these could be had.
+    """
 
     part: int
+    sha256: str = ""
     text: str | None
     problem: str = ""
+
+
+_ANSWERS: TypeAdapter[list[PartWords]] = TypeAdapter(list[PartWords])
 
 
 class AttachmentReader:
@@ -50,17 +58,13 @@ class AttachmentReader:
     async def _ask(self, raw: bytes, parts: Sequence[int]) -> list[PartWords]:
         head, _ = await self._child.ask({"parts": list(parts)}, raw, self._seconds)
         try:
-            found = [PartWords(part=one["part"], text=one["text"], problem=one["problem"]) for one in head["texts"]]
-        except (KeyError, TypeError):
-            raise ChildLost("its reader answered nonsense") from None
-        if [one.part for one in found] != list(parts) or not all(_is_sane(one) for one in found):
+            found = _ANSWERS.validate_python(head["texts"])
+        except (KeyError, ValidationError):
+            found = []
+        if [one.part for one in found] != list(parts):
             raise ChildLost("its reader answered nonsense")
         return found
 
     async def stop(self) -> None:
         """End the child."""
         await self._child.stop()
-
-
-def _is_sane(found: PartWords) -> bool:
-    return isinstance(found.text, str | None) and isinstance(found.problem, str)

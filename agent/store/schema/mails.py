@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, SmallInteger, Table, Text, UniqueConstraint
 
-from agent.store.schema.columns import identity, metadata, of, words
+from agent.store.schema.columns import identity, json, metadata, of, words
 
 thread = Table("thread", metadata, identity(), words("subject"))
 
@@ -28,6 +28,8 @@ message = Table(
     words("category_reason"),
     words("text"),
     words("html"),
+    json("spans", "[]"),  # stretches of the text: [kind, start, end]
+    json("facts"),  # mails attached as mails, invitations, protection, as in `agent.model`
     Index(None, "thread_id"),
 )
 
@@ -41,5 +43,10 @@ attachment = Table(
     Column("media_type", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
+    words("sniffed_type"),
+    words("content_id"),
+    words("text"),  # its words, for search
+    words("text_state"),  # empty: they were not read yet
+    words("text_problem"),
     UniqueConstraint("interaction_id", "part"),
 )
