@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from icalendar import Calendar
-
 from agent.mail.parts import Part, part_bytes
 from agent.mail.text import clean, decode_bytes, one_line
 from agent.model import ParsedAttendee, ParsedInvitation
@@ -38,6 +36,8 @@ def _read_part(part: Part) -> tuple[list[ParsedInvitation], str | None]:
     if len(data) > _LONGEST:
         return [], "its calendar is too large to be read"
     try:
+        from icalendar import Calendar  # here, so that only the processes that read mail carry it
+
         source, _ = decode_bytes(data, part.parameter("charset") or "utf-8")
         calendar = Calendar.from_ical(source)
         method = _method(part, calendar)

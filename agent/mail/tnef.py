@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-import tnefparse
-
 from agent.mail.text import decode_bytes
 
 _MOST_FILES = 200
@@ -39,6 +37,8 @@ def read_tnef(data: bytes) -> Tnef | None:
     if not data.startswith(_SIGNATURE) or len(data) > _LONGEST or _objects(data) > _MOST_OBJECTS:
         return None
     try:
+        import tnefparse  # here, so that only the processes that read mail carry it
+
         found = tnefparse.TNEF(data, do_checksum=False)
         files = [TnefFile(name=_words(one.long_filename()), content=bytes(one.data)) for one in found.attachments]
     except Exception:  # the library raises whatever comes; a winmail.dat that is broken stays an attachment

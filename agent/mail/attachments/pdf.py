@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import logging
 
-import pypdf
-from pypdf.errors import FileNotDecryptedError, PyPdfError
-
 from agent.errors import Unreadable
 
 _MOST_PAGES = 500
@@ -21,6 +18,9 @@ def read_pdf(content: bytes, *, limit: int) -> str:
     Raises:
         Unreadable: it is locked or damaged, and not even one page can be read.
     """
+    import pypdf  # here, so that only the process that reads files carries it
+    from pypdf.errors import FileNotDecryptedError, PyPdfError
+
     pieces: list[str] = []
     left = limit
     try:
