@@ -18,6 +18,7 @@ _ATTRIBUTION_LINES = 3
 _HEADER_LINES = 8
 _SIGNATURE_LINES = 25
 _LONGEST_CLOSING = 80
+_MOST_SPANS = 1000
 
 _DIVIDER = re.compile(rf"[\s>*_=~-]{{0,60}}(?:{'|'.join(map(re.escape, DIVIDERS))})[\s:*_=~-]{{0,60}}")
 _RULE = re.compile(r"\s{0,8}[_-]{10,}\s{0,8}")
@@ -168,16 +169,14 @@ def _spans(lines: Sequence[Line], kinds: Sequence[SpanKind | None]) -> tuple[Tex
     """Lines of one kind in a row, across empty lines between them, as stretches of the text."""
     spans: list[TextSpan] = []
     place = 0
-    pending_empty = False
+    before: SpanKind | None = None
     for line, kind in zip(lines, kinds, strict=True):
         end = place + len(line.text)
-        if kind is not None and spans and spans[-1].kind is kind and (pending_empty or spans[-1].end == place - 1):
-            spans[-1] = TextSpan(kind=kind, start=spans[-1].start, end=end)
-            pending_empty = True
-        elif kind is not None:
-            spans.append(TextSpan(kind=kind, start=place, end=end))
-            pending_empty = True
-        elif line.text:
-            pending_empty = False
+        if line.text.strip():
+            if kind is not None and kind is before:
+                spans[-1] = TextSpan(kind=kind, start=spans[-1].start, end=end)
+            elif kind is not None and len(spans) < _MOST_SPANS:
+                spans.append(TextSpan(kind=kind, start=place, end=end))
+            before = kind if len(spans) < _MOST_SPANS else None
         place = end + 1
-    return tuple(span for span in spans if span.end > span.start)
+    return tuple(spans)
