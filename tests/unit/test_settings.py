@@ -13,9 +13,12 @@ from pydantic import BaseModel
 
 from agent.errors import Misconfigured
 from agent.settings import MailboxSettings, Settings, load_settings
+from agent.settings_asterisk import AsteriskSettings
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "cardline.example.toml"
 SECRET = "hunter2-is-a-secret"
+LISTS: dict[str, type[BaseModel]] = {"mailbox": MailboxSettings, "asterisk": AsteriskSettings}
+ASTERISK = '[[asterisk]]\nname = "office"\nuser = "cardline"\nsecret = "hunter2-is-a-secret"\n'
 MAILBOX = '[[mailbox]]\nname = "Anna"\nhost = "imap.example.com"\nuser = "anna"\n'
 
 
@@ -41,8 +44,8 @@ def refusal(folder: Path, text: str) -> str:
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "", Settings
     for name, field in Settings.model_fields.items():
-        if name == "mailbox":
-            yield name, MailboxSettings
+        if name in LISTS:
+            yield name, LISTS[name]
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield name, field.annotation
 
@@ -125,6 +128,13 @@ WRONG = [
     ('archive = { url = "ftp://192.0.2.1/x" }', "archive.url: it must begin with s3://, gs://, az://"),
     ('database = { url = "mysql://192.0.2.1/x" }', "database.url: it must begin with postgresql://"),
     (MAILBOX, "mailbox.0.password: it must be given."),
+    (ASTERISK, "asterisk.0.url: it must be given."),
+    (f'{ASTERISK}url = "192.0.2.10:8088/ari"', "asterisk.0.url: it must look like http://192.0.2.10:8088/ari"),
+    (
+        f'{ASTERISK}url = "http://me:you@192.0.2.10:8088/ari"',
+        "asterisk.0: url: user and secret have settings of their own.",
+    ),
+    (f'{ASTERISK}url = "http://192.0.2.10:8088/ari"\nformat = "opus"', "asterisk.0.format:"),
     (f'{MAILBOX}password = "p"\n' * 2, "mailbox: the name Anna is given to two of them; each needs its own"),
     ("[web\n", "cannot be read: "),
     ("web = {", "cannot be read: "),

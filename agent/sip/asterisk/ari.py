@@ -170,7 +170,7 @@ class Ari:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._away(error) from None
         if not 200 <= status < 300:
-            raise self._problem(status, f"{method} {path}", _message(body))
+            raise self._problem(status, f"{method} {_without_ids(path)}", _message(body))
         try:
             return json.loads(body) if body else None
         except (ValueError, RecursionError):
@@ -242,6 +242,11 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
             raise aiohttp.ClientPayloadError(f"the answer has more than {LARGEST_ANSWER >> 20} MiB")
         await asyncio.sleep(0)
     return bytes(body)
+
+
+def _without_ids(path: str) -> str:
+    """For people: ``/channels/…/snoop``."""
+    return "/".join(word if word.isalpha() or not word else "…" for word in path.split("/"))
 
 
 def _date(text: str) -> datetime | None:

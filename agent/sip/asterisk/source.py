@@ -6,9 +6,7 @@ Whatever fails, calls go on at the PBX as if nobody listened.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +17,7 @@ from agent.model import SourceState
 from agent.settings_asterisk import AsteriskSettings
 from agent.sip.asterisk.ari import Ari, AsteriskReadOnly, AsteriskRefused, Events, open_ari
 from agent.sip.asterisk.callmaker import Conversation
+from agent.sip.asterisk.clock import PbxClock
 from agent.sip.asterisk.events import BridgeView, ChannelView, event_time, read_bridge, read_channel, read_event
 from agent.sip.asterisk.following import Connection, FollowedCall, Patience
 from agent.sip.asterisk.state import CallState
@@ -29,8 +28,6 @@ from agent.sip.taps import Taps
 log = structlog.get_logger()
 
 OnState = Callable[[str, SourceState, str], None]
-_CLOCK_TOLERANCE = timedelta(seconds=2)
-_CLOCK_EVENTS = 100
 _AT_ONCE = 16  # questions after linkedids
 _BREATH = 50  # events after which others get their turn
 
@@ -64,8 +61,7 @@ class AsteriskSource:
         self._tasks: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
         self._shown: tuple[SourceState, str] = (SourceState.CONNECTING, "")
-        self._drifts: deque[timedelta] = deque(maxlen=_CLOCK_EVENTS)
-        self._shift = timedelta()
+        self._clock = PbxClock()
         self._is_full = False  # the disk
         self._heard = datetime.now(UTC)  # when the PBX last said something
 
@@ -124,7 +120,7 @@ class AsteriskSource:
             trouble = await self._may_act(ari)
             self._mind_the_clock(ari.date)
             await self._look(ari, is_first=True)
-            self._show(*trouble or (SourceState.RUNNING, self._clock_note()))
+            self._show(*trouble or (SourceState.RUNNING, self._clock.note))
             looking = asyncio.create_task(self._look_often(ari))
             try:
                 await self._listen(events)
@@ -150,7 +146,7 @@ class AsteriskSource:
                 raise AsteriskReplaced(f"Another program is connected to {self._settings.name} under our name.")
             self._heard = datetime.now(UTC)
             self._mind_the_clock(event_time(data))
-            event = read_event(data, shift=self._shift)
+            event = read_event(data, shift=self._clock.shift)
             if event is not None:
                 for conversation in self._state.take(event):
                     self._follow(conversation)
@@ -170,7 +166,7 @@ class AsteriskSource:
                 await self._look(ari, is_first=False)
             except CardlineError as error:
                 log.warning("asterisk_not_looked_at", pbx=self._settings.name, reason=str(error))
-            self._show(self._shown[0], self._clock_note() if self._shown[0] is SourceState.RUNNING else self._shown[1])
+            self._show(self._shown[0], self._clock.note if self._shown[0] is SourceState.RUNNING else self._shown[1])
 
     async def _look(self, ari: Ari, *, is_first: bool) -> None:
         """Bring what is known in line with what is there; what was left behind by a killed run is removed."""
@@ -199,7 +195,7 @@ class AsteriskSource:
         await self._clean(ari, there, {one.id for one in bridges})
 
     async def _lists(self, ari: Ari, asked: datetime) -> tuple[list[ChannelView], list[BridgeView]]:
-        channels = [read_channel(one, at=asked, shift=self._shift) for one in await ari.list("channels")]
+        channels = [read_channel(one, at=asked, shift=self._clock.shift) for one in await ari.list("channels")]
         bridges = [read_bridge(one) for one in await ari.list("bridges")]
         return [one for one in channels if one], [one for one in bridges if one]
 
@@ -281,22 +277,9 @@ class AsteriskSource:
     # --- Small things -----------------------------------------------------------------------------------------------
 
     def _mind_the_clock(self, told: datetime | None) -> None:
-        """Times of events count by our clock, which also stamps the sound. The least delay seen lately is what the
-        clocks differ by; what the network adds is far below the tolerance."""
-        if told is None:
-            return
-        with contextlib.suppress(OverflowError):
-            self._drifts.append(datetime.now(UTC) - told)
-            drift = min(self._drifts)
-            wanted = drift if abs(drift) > _CLOCK_TOLERANCE else timedelta()
-            if abs(wanted - self._shift) > _CLOCK_TOLERANCE:
-                self._shift = wanted
-                log.warning("asterisk_clock_differs", pbx=self._settings.name, seconds=round(wanted.total_seconds(), 1))
-
-    def _clock_note(self) -> str:
-        seconds = -self._shift.total_seconds()
-        side = "fast" if seconds > 0 else "slow"
-        return f"Its clock is {abs(seconds):.0f} s {side}; times are corrected. Run NTP there." if self._shift else ""
+        if self._clock.hear(told, datetime.now(UTC)):
+            seconds = round(self._clock.shift.total_seconds(), 1)
+            log.warning("asterisk_clock_differs", pbx=self._settings.name, seconds=seconds)
 
     def _failed(self, state: SourceState, error: CardlineError) -> None:
         log.warning("asterisk_source_failed", pbx=self._settings.name, state=state, reason=str(error))
