@@ -118,7 +118,7 @@ async def test_a_call_goes_on_through_a_kill_and_stands_as_one_with_both_recordi
     await service.start(speech=False)
     await service.until(lambda: _tapped(pbx, 2))
     await service.until(lambda: _gone(pbx, taps))
-    await asyncio.sleep(1.0)
+    await service.until(lambda: _grown(service, bytes_a_voice=9000))  # 50 packets and their heads
     await pbx.play("inbound_answered", since=5.5)
 
     async def ended() -> bool:
@@ -135,6 +135,13 @@ async def test_a_call_goes_on_through_a_kill_and_stands_as_one_with_both_recordi
 
 async def _tapped(pbx: FakeAsterisk, number: int) -> bool:
     return len(pbx.tapped) == number
+
+
+async def _grown(service: ServiceUnderTest, *, bytes_a_voice: int) -> bool:
+    """Whether the newest capture has so much of both voices."""
+    newest = max((service.folder / "data" / "captures").iterdir(), key=lambda one: one.stat().st_ctime)
+    sizes = [one.stat().st_size for one in newest.glob("*.rtpdump")]
+    return len(sizes) == 2 and min(sizes) >= bytes_a_voice
 
 
 async def _gone(pbx: FakeAsterisk, taps: set[str]) -> bool:

@@ -60,7 +60,7 @@ async def test_the_lines_to_paste_name_the_user_and_never_the_secret(pbx: FakeAs
 async def test_each_thing_that_can_be_wrong_is_named(pbx: FakeAsterisk, tmp_path: Path) -> None:
     assert "user and secret" in (await faults(tmp_path, pbx, secret="wrong"))["office"]
     nowhere = pbx.url.replace("/ari", "/nothing")
-    assert "404" in (await faults(tmp_path, pbx, url=nowhere))["office"]
+    assert "404" in (text := (await faults(tmp_path, pbx, url=nowhere))["office"]) and "ari.conf" in text
     pbx.version = "13.38.3"
     assert "16.6" in (await faults(tmp_path, pbx))["office version"]
     pbx.version = "certified-20.7"

@@ -264,7 +264,6 @@ async def test_taps_lost_with_the_connection_are_made_again(bench: Bench) -> Non
             task.cancel()
         bench.pbx._senders.clear()
         await until(lambda: len(bench.pbx.tapped) == 2)
-        await asyncio.sleep(0)
         await bench.pbx.play("inbound_answered", since=5.5, speed=1)
         (call,) = await bench.all_ended()
     plans = stream_plans(read_journal(bench.folder / str(call.capture_id)))

@@ -16,7 +16,7 @@ from typing import Literal
 from agent.errors import CardlineError
 from agent.settings import Settings
 from agent.settings_asterisk import AsteriskSettings
-from agent.sip.asterisk.ari import Ari, AsteriskReadOnly, AsteriskRefused, open_ari
+from agent.sip.asterisk.ari import Ari, AsteriskReadOnly, AsteriskRefused, AsteriskUnreachable, open_ari
 from agent.sip.asterisk.following import Connection
 from agent.sip.asterisk.tapping import prefix, remove_all
 from agent.sip.ports import PortRange
@@ -33,6 +33,7 @@ _NEEDED = {
     "chan_rtp": "sends sound here (externalMedia)",
     "bridge_simple": "joins a tap's two halves",
 }
+_WAY = "Check url, enabled and bindaddr of http.conf, enabled of ari.conf, and the firewall (TCP 8088)."
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -62,6 +63,8 @@ async def check(settings: AsteriskSettings, general: Settings) -> AsyncIterator[
                 yield await _tap(own, general, connection)
     except AsteriskReadOnly as error:
         yield Checked(subject=f"{name} rights", level="fault", text=str(error))
+    except (AsteriskUnreachable, AsteriskRefused) as error:
+        yield Checked(subject=name, level="fault", text=f"{error.what} {_WAY}")
     except CardlineError as error:
         yield Checked(subject=name, level="fault", text=str(error))
 
