@@ -21,7 +21,7 @@ _PGP_SIGNED = "-----BEGIN PGP SIGNED MESSAGE-----"
 def read_protection(parts: Sequence[Part], sender: str) -> tuple[Protection | None, str | None]:
     """How the mail is protected, if it is, and what a person should know about that."""
     found = [one for one in (_of_part(part, sender) for part in parts if not part.is_container) if one is not None]
-    found += [one for one in (_of_container(part) for part in parts) if one is not None]
+    found += [one for one in (_of_container(part, sender) for part in parts) if one is not None]
     for kind in (ProtectionKind.ENCRYPTED, ProtectionKind.SIGNED):
         of_kind = [one for one in found if one.kind is kind]
         if of_kind:
@@ -36,7 +36,7 @@ def _note(found: Protection) -> str | None:
     return None
 
 
-def _of_container(part: Part) -> Protection | None:
+def _of_container(part: Part, sender: str) -> Protection | None:
     media_type = part.media_type
     if media_type == "multipart/encrypted":
         return Protection(kind=ProtectionKind.ENCRYPTED, method=_OPENPGP)
@@ -44,7 +44,7 @@ def _of_container(part: Part) -> Protection | None:
         is_pgp = "pgp" in part.parameter("protocol").lower()
         return Protection(kind=ProtectionKind.SIGNED, method=_OPENPGP if is_pgp else _SMIME)
     if part.is_opened and _is_pkcs7(part):
-        return _of_cms(part_bytes(part), "")
+        return _of_cms(part_bytes(part), sender)
     return None
 
 

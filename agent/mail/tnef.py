@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from agent.mail.text import decode_bytes
 
@@ -40,7 +41,7 @@ def read_tnef(data: bytes) -> Tnef | None:
         import tnefparse  # here, so that only the processes that read mail carry it
 
         found = tnefparse.TNEF(data, do_checksum=False)
-        files = [TnefFile(name=_words(one.long_filename()), content=bytes(one.data)) for one in found.attachments]
+        files = [TnefFile(name=_name(one), content=bytes(one.data)) for one in found.attachments]
     except Exception:  # the library raises whatever comes; a winmail.dat that is broken stays an attachment
         return None
     html = found.htmlbody
@@ -58,6 +59,13 @@ def _objects(data: bytes) -> int:
         at += int.from_bytes(data[at + 5 : at + 9], "little") + 11
         count += 1
     return count
+
+
+def _name(file: Any) -> str:
+    try:
+        return _words(file.long_filename())
+    except UnicodeDecodeError:  # the library takes the short name for UTF-8
+        return _words(file._name)
 
 
 def _words(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -77,7 +78,15 @@ def read_office(content: bytes, kind: str, *, limit: int) -> str:
                     budget = collector.read(member, budget)
                 if collector.is_full:
                     break
-    except (zipfile.BadZipFile, expat.ExpatError, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        expat.ExpatError,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        zlib.error,
+    ) as error:
         if collector.is_empty:
             raise Unreadable(f"it is damaged ({type(error).__name__})") from None
     except RuntimeError:
@@ -114,7 +123,7 @@ class _Collector:
 
     @property
     def is_empty(self) -> bool:
-        return not self._pieces
+        return not any(map(str.strip, self._pieces))
 
     def text(self) -> str:
         return "".join(self._pieces)
@@ -133,6 +142,8 @@ class _Collector:
             if budget < 0:
                 raise Unreadable(f"it unpacks to more than {_MOST_UNPACKED // 1024 // 1024} MB")
             parser.Parse(piece)
+        if not self.is_full:
+            parser.Parse(b"", True)
         self._add("\n")
         return budget
 
