@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 
 from agent.sound.codecs import Samples
 
@@ -28,7 +30,7 @@ def write_encoded(path: Path, sound: Samples, codec: str, *, rate: int = 8000, c
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound).reshape(1, -1), format="s16", layout=layout)
     frame.sample_rate = rate
     with av.open(str(path), "w", format=container) as file:
-        stream = file.add_stream(codec, rate=rate, layout=layout)
+        stream = cast(AudioStream, file.add_stream(codec, rate=rate, layout=layout))
         stream.codec_context.options = {"strict": "experimental"}
         resampler = av.AudioResampler(format=stream.codec_context.format, layout=layout, rate=rate)
         for one in [*resampler.resample(frame), *resampler.resample(None)]:
