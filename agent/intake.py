@@ -25,7 +25,7 @@ from agent.model import (
     MailboxPosition,
     ParsedMessage,
 )
-from agent.store import conversations, evidence, hosts, incoming, mailboxes, notices, recordings
+from agent.store import conversations, evidence, incoming, mailboxes, notices, recordings
 from agent.store.accepted import Accepted, ReadMail, accept_mails
 from agent.store.engine import Store
 from agent.store.incoming import SealedMail
@@ -84,7 +84,6 @@ class Intake:
             await recordings.open_capture(
                 connection, call.capture_id, merged.interaction_id, self._host, evidence_id=merged.evidence_id
             )
-            await hosts.take_back(connection, call.capture_id)
         for number in (merged.interaction_id, *merged.absorbed):
             await notices.notify(connection, notices.INTERACTIONS, number)
         if merged.is_news:

@@ -17,19 +17,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import DatabaseUnavailable
-from agent.model import CapturedCall, InteractionKind
-from agent.store import evidence, interactions, joining, linking, sameness, views
+from agent.model import CapturedCall
+from agent.store import evidence, interactions, joining, sameness, views
+from agent.store.interactions import CallOutline
 from agent.store.sameness import Judgement
-from agent.store.told import Told, View, combine, overlay
+from agent.store.told import DERIVED_FLAGS, Told, View, combine, overlay
 from agent.store.told import lose as lose_takes
 
 log = structlog.get_logger()
 
-_NONE: tuple[int, ...] = ()
 _NUMBERS_LOCK = 0x43414C4C
 _CHANGED = "The calls were changed by somebody else at this moment."
-NEAR_FLAG = "may be the same call as No. % (%): %"
-"""What the flag of a call that may be another's looks like (LIKE)."""
+_NEAR = "may be the same call as No. "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,30 +44,26 @@ class Merged:
 
 async def merge(connection: AsyncConnection, call: CapturedCall) -> Merged:
     """Lay a snapshot over what its source told before, and that over what others told of the same call."""
-    before = await views.find_told(connection, call)
+    known = await views.find_told(connection, call)
+    before = known.told if known else None
     expected = overlay(before, call)
     tails = sameness.tails(expected)
     seeks = before is None or _decisive(before, expected)
     if seeks:
         await _lock_numbers(connection, tails)
-    own = await views.lock_view(connection, call)
+    own = await views.lock_view(connection, call, is_new=known is None)
     view = View(source=call.source, told=overlay(own.told, call))
-    seeks = seeks and set(sameness.tails(view.told)) <= set(tails)
-    interaction_id, absorbed = own.interaction_id, _NONE
-    if interaction_id is None:
-        interaction_id = await _place(connection, own.id, view)
-    if view.told != own.told:
-        await views.save_view(connection, own.id, view.told)
+    if own.interaction_id is None:
+        return await _take_in(connection, own.id, view)
     if call.details and dict(call.details) != own.details:
         await evidence.save_details(connection, own.id, {**own.details, **call.details})
-    if seeks and own.interaction_id is not None:
-        interaction_id, absorbed = await _unite(connection, interaction_id, view)
-    if seeks and view.told.is_over and not absorbed:
-        await _flag_near(connection, interaction_id, await _judge(connection, interaction_id, view))
-    is_news = bool(absorbed) or own.interaction_id is None
-    if is_news or view.told != own.told:
-        is_news |= await save(connection, interaction_id)
-    return Merged(interaction_id=interaction_id, evidence_id=own.id, is_news=is_news, absorbed=absorbed)
+    if view.told == own.told:
+        return Merged(interaction_id=own.interaction_id, evidence_id=own.id, is_news=False)
+    await views.save_view(connection, own.id, view.told, own.told)
+    if seeks and set(sameness.tails(view.told)) <= set(tails):
+        return await _unite(connection, own.id, own.interaction_id, view)
+    is_news = await save(connection, own.interaction_id)
+    return Merged(interaction_id=own.interaction_id, evidence_id=own.id, is_news=is_news)
 
 
 async def lose(connection: AsyncConnection, interaction_id: int, lost: Mapping[str, datetime]) -> bool:
@@ -77,52 +72,84 @@ async def lose(connection: AsyncConnection, interaction_id: int, lost: Mapping[s
     stored = await views.list_views(connection, interaction_id)
     went_on = not combine([one.view for one in stored]).is_over
     for one in stored:
-        await views.save_view(connection, one.id, lose_takes(one.view.told, lost))
+        await views.save_view(connection, one.id, lose_takes(one.view.told, lost), one.told)
     await save(connection, interaction_id)
     return went_on and combine([one.view for one in await views.list_views(connection, interaction_id)]).is_over
 
 
-async def save(connection: AsyncConnection, interaction_id: int) -> bool:
-    """Make the call of what its sources told; returns whether the linker must look again.
+async def save(connection: AsyncConnection, interaction_id: int, *, near: Sequence[str] | None = None) -> bool:
+    """Make the call of what its sources told; returns whether the linker must look again. ``near`` replaces what is
+    said of other calls that may be this one.
 
     The interaction is locked before it is read, so that two sources that tell at once do not undo each other.
     """
-    await joining.lock_interactions(connection, [interaction_id])
+    before = await interactions.lock_interaction(connection, interaction_id)
     told = combine([one.view for one in await views.list_views(connection, interaction_id)])
     await interactions.save_call(connection, interaction_id, told)
-    await interactions.add_flags(connection, interaction_id, told.flags)
+    after = _interaction_of(told, _flags(before.flags, told, near))
+    if after != before:
+        await interactions.save_interaction(connection, interaction_id, after)
+    if await interactions.list_captured(connection, interaction_id) == told.parties:
+        return False
     return await interactions.save_parties(connection, interaction_id, told.parties)
+
+
+def _interaction_of(told: Told, flags: Sequence[str]) -> CallOutline:
+    return CallOutline(started=told.started, conversation_key=told.conversation_key, flags=tuple(flags))
+
+
+def _flags(before: Sequence[str], told: Told, near: Sequence[str] | None) -> list[str]:
+    """Each once, in the order in which it was first noticed; what follows from the views goes when they change."""
+    kept = [
+        one
+        for one in before
+        if (one not in DERIVED_FLAGS or one in told.flags) and (near is None or not one.startswith(_NEAR))
+    ]
+    return list(dict.fromkeys((*kept, *told.flags, *(near or ()))))
 
 
 # --- The same call ----------------------------------------------------------------------------------------------------
 
 
-async def _place(connection: AsyncConnection, evidence_id: int, view: View) -> int:
-    """The call that other sources have told of already, or a new one."""
-    number = (await _judge(connection, None, view)).same
+async def _take_in(connection: AsyncConnection, evidence_id: int, view: View) -> Merged:
+    """A source tells of a call for the first time: it is one that others have told of already, or a new one."""
+    judgement = await _judge(connection, None, view)
+    number = judgement.same
     if number is not None:
         await joining.lock_evidence(connection, [number])
         if (await _judge(connection, None, view)).same != number:
             raise DatabaseUnavailable(_CHANGED)
+        await evidence.mark_read(connection, evidence_id, number)
+        await views.save_view(connection, evidence_id, view.told, None)
+        await save(connection, number)
     else:
-        number = await interactions.insert_interaction(connection, InteractionKind.CALL, view.told.started)
-    await evidence.mark_read(connection, evidence_id, number)
-    return number
+        near = await _near_flags(connection, judgement) if view.told.is_over else ()
+        outline = _interaction_of(view.told, (*view.told.flags, *near))
+        number = await interactions.insert_call(connection, outline, view.told)
+        await evidence.mark_read(connection, evidence_id, number)
+        await views.save_view(connection, evidence_id, view.told, None)
+    return Merged(interaction_id=number, evidence_id=evidence_id, is_news=True)
 
 
-async def _unite(connection: AsyncConnection, interaction_id: int, view: View) -> tuple[int, tuple[int, ...]]:
+async def _unite(connection: AsyncConnection, evidence_id: int, interaction_id: int, view: View) -> Merged:
     """What has become known may tell that two calls are one; the older interaction stays, since pages know it."""
-    other = (await _judge(connection, interaction_id, view)).same
-    if other is None or not await joining.may_join(connection, interaction_id, other):
-        return interaction_id, ()
+    judgement = await _judge(connection, interaction_id, view)
+    other = judgement.same
+    if other is not None and not await joining.may_join(connection, interaction_id, other):
+        judgement = Judgement(near={**judgement.near, other: "people have put them on different cards"})
+        other = None
+    if other is None:
+        near = await _near_flags(connection, judgement) if view.told.is_over else None
+        is_news = await save(connection, interaction_id, near=near)
+        return Merged(interaction_id=interaction_id, evidence_id=evidence_id, is_news=is_news)
     await lock_both(connection, interaction_id, other)
     if (await _judge(connection, interaction_id, view)).same != other:
         raise DatabaseUnavailable(_CHANGED)
     kept, gone = sorted((interaction_id, other))
     await joining.absorb(connection, kept, gone)
-    await linking.drop_flags(connection, [kept], NEAR_FLAG)
+    await save(connection, kept, near=())
     log.info("calls_united", interaction_id=kept, absorbed=gone)
-    return kept, (gone,)
+    return Merged(interaction_id=kept, evidence_id=evidence_id, is_news=True, absorbed=(gone,))
 
 
 async def lock_both(connection: AsyncConnection, first: int, second: int) -> None:
@@ -143,13 +170,9 @@ async def _judge(connection: AsyncConnection, interaction_id: int | None, view: 
     return sameness.judge(own, others, kept_apart=any(one.kept_apart for one in stored))
 
 
-async def _flag_near(connection: AsyncConnection, interaction_id: int, judgement: Judgement) -> None:
-    await linking.drop_flags(connection, [interaction_id], NEAR_FLAG)
-    if not judgement.near:
-        return
-    sources = await _sources_of_ended(connection, sorted(judgement.near))
-    flags = [f"may be the same call as No. {one} ({sources[one]}): {judgement.near[one]}" for one in sorted(sources)]
-    await interactions.add_flags(connection, interaction_id, flags)
+async def _near_flags(connection: AsyncConnection, judgement: Judgement) -> list[str]:
+    sources = await _sources_of_ended(connection, sorted(judgement.near)) if judgement.near else {}
+    return [f"{_NEAR}{one} ({sources[one]}): {judgement.near[one]}" for one in sorted(sources)]
 
 
 async def _sources_of_ended(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:

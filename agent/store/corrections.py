@@ -7,7 +7,7 @@ from dataclasses import replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import InteractionKind
-from agent.store import conversations, interactions, joining, linking, sameness, views
+from agent.store import conversations, interactions, joining, sameness, views
 
 
 async def list_near(connection: AsyncConnection, interaction_id: int) -> dict[int, str]:
@@ -41,8 +41,7 @@ async def unite_calls(connection: AsyncConnection, first: int, second: int) -> i
         return None
     await joining.absorb(connection, kept, gone)
     await joining.let_join(connection, kept)
-    await linking.drop_flags(connection, [kept], conversations.NEAR_FLAG)
-    await conversations.save(connection, kept)
+    await conversations.save(connection, kept, near=())
     return kept
 
 

@@ -14,12 +14,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import conversations, joining, notices, told
-from agent.store.recordings import OPEN
+from agent.store.recordings import LOST, OPEN
 from agent.store.schema import capture, host, interaction
 
 SILENT = timedelta(minutes=2)  # without a sign, after which pages say so
 GIVEN_UP = timedelta(days=1)  # without a sign, after which its calls have ended
-LOST = "lost"  # state of a capture whose host was given up
 LOST_FLAG = told.LOST_FLAG
 
 
@@ -63,12 +62,6 @@ async def give_up(connection: AsyncConnection) -> list[int]:
             ended.append(number)
         await notices.notify(connection, notices.INTERACTIONS, number)
     return ended
-
-
-async def take_back(connection: AsyncConnection, capture_id: str) -> None:
-    """The host of a capture is there again and has told of it: what was decided without it counts no more."""
-    lost = and_(capture.c.id == capture_id, capture.c.state == LOST)
-    await connection.execute(update(capture).where(lost).values(state=OPEN, truncated=False))
 
 
 async def _interactions(connection: AsyncConnection, which: ColumnElement[bool]) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, all_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import all_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,7 +21,7 @@ from agent.model import (
 )
 from agent.store.engine import AnyRow
 from agent.store.schema import call, interaction, party
-from agent.store.told import DERIVED_FLAGS, Told
+from agent.store.told import Told
 
 _PARTIES_A_STATEMENT = 1000  # PostgreSQL takes 65535 parameters; a mail may have thousands of recipients
 
@@ -54,6 +54,15 @@ class Interaction:
     kind: InteractionKind
     started: datetime
     direction: Direction | None
+    conversation_key: str | None
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOutline:
+    """What of an interaction follows from the call it is."""
+
+    started: datetime
     conversation_key: str | None
     flags: tuple[str, ...]
 
@@ -129,6 +138,39 @@ async def list_interactions_with(connection: AsyncConnection, identities: Sequen
     return sorted(ids)
 
 
+async def insert_call(connection: AsyncConnection, outline: CallOutline, told: Told) -> int:
+    """A new call; returns the interaction's id."""
+    values = {
+        "kind": InteractionKind.CALL,
+        "started_at": outline.started,
+        "conversation_key": outline.conversation_key,
+        "flags": list(outline.flags),
+    }
+    made = await connection.execute(insert(interaction).values(**values).returning(interaction.c.id))
+    interaction_id = int(made.scalar_one())
+    await save_call(connection, interaction_id, told)
+    await save_parties(connection, interaction_id, told.parties, is_new=True)
+    return interaction_id
+
+
+async def lock_interaction(connection: AsyncConnection, interaction_id: int) -> CallOutline:
+    """As it is now, to the end of the transaction."""
+    columns = (interaction.c.started_at, interaction.c.conversation_key, interaction.c.flags)
+    query = select(*columns).where(interaction.c.id == interaction_id).with_for_update(key_share=True)
+    row = (await connection.execute(query)).one()
+    return CallOutline(started=row.started_at, conversation_key=row.conversation_key, flags=tuple(row.flags))
+
+
+async def save_interaction(connection: AsyncConnection, interaction_id: int, outline: CallOutline) -> None:
+    """Replace what is there."""
+    values = {
+        "started_at": outline.started,
+        "conversation_key": outline.conversation_key,
+        "flags": list(outline.flags),
+    }
+    await connection.execute(update(interaction).where(interaction.c.id == interaction_id).values(**values))
+
+
 async def save_call(connection: AsyncConnection, interaction_id: int, told: Told) -> None:
     """The call as it is known by now (`agent.store.told`) replaces what was known before."""
     values = {
@@ -139,21 +181,37 @@ async def save_call(connection: AsyncConnection, interaction_id: int, told: Told
     }
     statement = insert(call).values(interaction_id=interaction_id, **values)
     await connection.execute(statement.on_conflict_do_update(index_elements=[call.c.interaction_id], set_=values))
-    flags: ColumnElement[Any] = interaction.c.flags
-    for one in set(DERIVED_FLAGS).difference(told.flags):
-        flags = func.array_remove(flags, one)
-    own = {"started_at": told.started, "conversation_key": told.conversation_key, "flags": flags}
-    await connection.execute(update(interaction).where(interaction.c.id == interaction_id).values(**own))
 
 
-async def save_parties(connection: AsyncConnection, interaction_id: int, parties: Sequence[CapturedParty]) -> bool:
+async def list_captured(connection: AsyncConnection, interaction_id: int) -> tuple[CapturedParty, ...]:
+    """The parties as the sources named them."""
+    query = select(party).where(party.c.interaction_id == interaction_id).order_by(party.c.ordinal)
+    return tuple(
+        CapturedParty(
+            position=row.position,
+            kind=IdentityKind(row.kind),
+            value=row.value,
+            name=row.name,
+            channel=row.channel,
+            joined=row.joined_at,
+            left=row.left_at,
+        )
+        for row in await connection.execute(query)
+    )
+
+
+async def save_parties(
+    connection: AsyncConnection, interaction_id: int, parties: Sequence[CapturedParty], *, is_new: bool = False
+) -> bool:
     """Save parties by their place in the list, and no others; returns whether the linker must look again.
 
     What the linker and people made of a party stays.
     """
     rows = [_party_values(interaction_id, ordinal, one) for ordinal, one in enumerate(parties)]
-    beyond = delete(party).where(party.c.interaction_id == interaction_id, party.c.ordinal >= len(rows))
-    is_news = bool((await connection.execute(beyond.returning(party.c.id))).all())
+    is_news = is_new
+    if not is_new:
+        beyond = delete(party).where(party.c.interaction_id == interaction_id, party.c.ordinal >= len(rows))
+        is_news = bool((await connection.execute(beyond.returning(party.c.id))).all())
     for start in range(0, len(rows), _PARTIES_A_STATEMENT):
         statement = insert(party).values(rows[start : start + _PARTIES_A_STATEMENT])
         names = [name for name in rows[start] if name not in ("interaction_id", "ordinal")]

@@ -16,6 +16,7 @@ from agent.store.engine import AnyRow
 from agent.store.schema import blob, capture, kept_log, recording, recording_mark
 
 OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
+LOST = "lost"  # its host was given up
 _REFERENCE_LOCK = 0x524546  # ours alone in this database
 FILE = "file:"  # what a reference begins with that is the digest of a file's content
 _IS_FILE = text("recording.reference LIKE 'file:%'")  # word for word what the index is for
@@ -85,11 +86,14 @@ async def list_recordings(connection: AsyncConnection, interaction_ids: Sequence
 async def open_capture(
     connection: AsyncConnection, capture_id: str, interaction_id: int, host: str, *, evidence_id: int | None = None
 ) -> None:
-    """Note that this host writes packet logs for a call, as the source of this evidence told us; once."""
+    """Note that this host writes packet logs for a call, as the source of this evidence told us; once. One that was
+    given up with its host (`agent.store.hosts`) is open again, since that tells of it."""
     statement = insert(capture).values(
         id=capture_id, interaction_id=interaction_id, host=host, state=OPEN, evidence_id=evidence_id
     )
-    await connection.execute(statement.on_conflict_do_nothing())
+    back = {"state": OPEN, "truncated": False}
+    lost = capture.c.state == LOST
+    await connection.execute(statement.on_conflict_do_update(index_elements=[capture.c.id], set_=back, where=lost))
 
 
 async def close_capture(connection: AsyncConnection, capture_id: str, *, truncated: bool) -> bool:

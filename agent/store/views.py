@@ -80,10 +80,10 @@ async def find_view(connection: AsyncConnection, evidence_id: int) -> StoredView
     return found[0] if found else None
 
 
-async def find_told(connection: AsyncConnection, call: CapturedCall) -> Told | None:
-    """What this source has told of this call before."""
+async def find_told(connection: AsyncConnection, call: CapturedCall) -> StoredView | None:
+    """What this source has told of this call before, None where it has not."""
     row = (await connection.execute(_by_key(call))).first()
-    return _known(row).told if row else None
+    return _known(row) if row else None
 
 
 async def list_views(connection: AsyncConnection, *interaction_ids: int) -> list[StoredView]:
@@ -91,16 +91,17 @@ async def list_views(connection: AsyncConnection, *interaction_ids: int) -> list
     return await _list(connection, _views().where(evidence.c.interaction_id.in_(interaction_ids)))
 
 
-async def lock_view(connection: AsyncConnection, call: CapturedCall) -> StoredView:
-    """The evidence of a call, made where there is none, held to the end of the transaction so that two updates wait."""
-    await evidences.insert_evidence(
-        connection,
-        source=call.source,
-        key=call.key,
-        details=dict(call.details),
-        received_at=datetime.now(UTC),
-        state=EvidenceState.STORED,
-    )
+async def lock_view(connection: AsyncConnection, call: CapturedCall, *, is_new: bool) -> StoredView:
+    """The evidence of a call, made where it is new, held to the end of the transaction so that two updates wait."""
+    if is_new:  # or somebody else tells of it for the first time at this moment
+        await evidences.insert_evidence(
+            connection,
+            source=call.source,
+            key=call.key,
+            details=dict(call.details),
+            received_at=datetime.now(UTC),
+            state=EvidenceState.STORED,
+        )
     return _known((await connection.execute(_by_key(call).with_for_update(of=evidence))).one())
 
 
@@ -125,23 +126,21 @@ async def list_others(
     ]
 
 
-async def save_view(connection: AsyncConnection, evidence_id: int, told: Told) -> None:
+async def save_view(connection: AsyncConnection, evidence_id: int, told: Told, before: Told | None) -> None:
     """What a source has told by now, and by which numbers and from when another's telling is compared with it."""
     statement = insert(call_view).values(evidence_id=evidence_id, told=as_json(told))
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[call_view.c.evidence_id], set_={"told": statement.excluded.told}
-        )
+    upsert = statement.on_conflict_do_update(
+        index_elements=[call_view.c.evidence_id], set_={"told": statement.excluded.told}
     )
-    rows = [{"evidence_id": evidence_id, "tail": one, "started_at": told.started} for one in sameness.tails(told)]
-    if not rows:
+    await connection.execute(upsert)
+    tails = sameness.tails(told)
+    if not tails or (before and before.started == told.started and sameness.tails(before) == tails):
         return
+    rows = [{"evidence_id": evidence_id, "tail": one, "started_at": told.started} for one in tails]
     numbers = insert(call_number).values(rows)
-    moved = call_number.c.started_at != numbers.excluded.started_at
     await connection.execute(
         numbers.on_conflict_do_update(
             index_elements=[call_number.c.evidence_id, call_number.c.tail],
             set_={"started_at": numbers.excluded.started_at},
-            where=moved,
         )
     )

@@ -9,11 +9,10 @@ from itertools import groupby
 
 from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Mark, MarkKind, Role
 from agent.store.history import CallFacts, Entry
-from agent.store.hosts import LOST
 from agent.store.interactions import Party
 from agent.store.links import BY_RULE
 from agent.store.messages import Attachment
-from agent.store.recordings import ASSEMBLED, OPEN, Recording
+from agent.store.recordings import ASSEMBLED, LOST, OPEN, Recording
 from agent.store.transcripts import Transcript
 from agent.web.formats import phone
 from agent.web.quotes import split_quoted

@@ -33,6 +33,10 @@ _RUSSIAN = (
         r"may be the same call as No. (\d+) \((.+?)\): (\d+) calls fit equally well",
         r"возможно, тот же звонок, что №\1 (\2): подходит сразу \3",
     ),
+    (
+        r"may be the same call as No. (\d+) \((.+?)\): people have put them on different cards",
+        r"возможно, тот же звонок, что №\1 (\2): люди отнесли их к разным карточкам",
+    ),
     (r"only one of the numbers agrees", "совпал только один номер"),
     (r"the numbers agree, the times do not", "номера совпали, время нет"),
     (r"the numbers agree", "номера совпали"),

@@ -314,12 +314,18 @@ async def test_a_persons_decision_holds_for_the_united_call(who: int, store: Sto
 
 async def test_what_two_people_decided_differently_stays_two(store: Store, intake: Intake) -> None:
     ring = told("asterisk:office +79160000001 > - @0")
-    ids = [await intake.open_call(ring), await intake.open_call(told(f"siprec {WHO} @1"))]
+    other_key = "theirs"
+    ids = [await intake.open_call(ring), await intake.open_call(told(f"siprec {WHO} @1", key=other_key))]
     async with store.begin() as connection:
         await links.decide_link(connection, decision(ids[0], LinkState.PRIVATE))
         await links.decide_link(connection, decision(ids[1], LinkState.UNKNOWN))
     assert await intake.update_call(replace(told(f"asterisk:office {WHO} @0"), key=ring.key)) == ids[0]
     assert len(await shape(store)) == 2
+    ended_one = ended(replace(told(f"asterisk:office {WHO} @0"), key=ring.key))
+    await intake.close_call(ended(told(f"siprec {WHO} @1", key=other_key)))
+    await intake.close_call(ended_one)
+    said = f"may be the same call as No. {ids[1]} (siprec): people have put them on different cards"
+    assert await flags_of(store, ids[0]) == [said]
 
 
 async def test_a_source_more_costs_one_look_by_index(store: Store, intake: Intake) -> None:

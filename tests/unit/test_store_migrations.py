@@ -9,10 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 from alembic import command
+from sqlalchemy import create_engine
 
 from agent.errors import DatabaseUnavailable, Misconfigured
 from agent.store import migrate as migrate_module
+from agent.store.engine import sqlalchemy_url
 from agent.store.migrate import differences, migrate
+from agent.store.told import Take, from_json
 from tests.postgres import PostgresForTests
 
 
@@ -89,3 +92,44 @@ async def test_a_server_that_is_too_old_is_refused_by_its_version(
 async def test_a_server_that_is_away_is_waited_for_by_its_name() -> None:
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
         await migrate("postgresql:///cardline?host=/nonexistent&user=cardline")
+
+
+_BEFORE_VIEWS = """
+    INSERT INTO interaction (kind, started_at, conversation_key, flags)
+    VALUES ('call', '2026-03-02T09:00:00.5Z', 'talk', '{odd}'), ('message', now(), NULL, '{}');
+    INSERT INTO call
+    SELECT id, '2026-03-02T09:00:04Z', '2026-03-02T09:01:00Z', 'answered', false FROM interaction LIMIT 1;
+    INSERT INTO evidence (source, key, received_at, state, interaction_id)
+    SELECT 'siprec', 'k' || id, now(), 'read', id FROM interaction;
+    INSERT INTO party (interaction_id, ordinal, position, kind, value, name, channel)
+    SELECT id, 0, 'caller', 'phone', 'sip:+74950000011@192.0.2.7', '', 0 FROM interaction WHERE kind = 'call'
+    UNION ALL SELECT id, 1, 'callee', 'phone', '101', 'Anna', 1 FROM interaction WHERE kind = 'call';
+    INSERT INTO capture (id, interaction_id, host, state, truncated)
+    SELECT 'c1', id, 'h', 'assembled', true FROM interaction WHERE kind = 'call';
+"""
+
+
+def _upgrade_to(url: str, revision: str) -> None:
+    with create_engine(sqlalchemy_url(url)).begin() as connection:
+        command.upgrade(migrate_module._config(connection), revision)
+
+
+async def test_calls_of_before_there_were_views_have_one(empty_url: str) -> None:
+    await asyncio.to_thread(_upgrade_to, empty_url, "0009")
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(_BEFORE_VIEWS.encode())
+    await migrate(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        [(told,)] = connection.execute("SELECT told FROM call_view").fetchall()
+        numbers = connection.execute("SELECT tail FROM call_number ORDER BY tail").fetchall()
+        [(evidence_id,)] = connection.execute("SELECT evidence_id FROM capture").fetchall()
+    one = from_json(told)
+    assert (one.started.isoformat(), one.conversation_key) == ("2026-03-02T09:00:00.500000+00:00", "talk")
+    assert (one.disposition, one.truncated, [party.value[-3:] for party in one.parties]) == (
+        "answered",
+        False,
+        ["2.7", "101"],
+    )
+    assert one.takes == {"c1": Take(ended=True, cut=True)}
+    assert [tail for (tail,) in numbers] == ["0000011", "101"]
+    assert evidence_id is not None
