@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
+from agent.certificates import Certificates, reason_of
 from agent.errors import Misconfigured
 from agent.settings import SiprecSettings
 from agent.sip.quiet import Quiet
@@ -24,64 +22,6 @@ log = structlog.get_logger()
 HANDSHAKE_S = 10.0
 MAX_HANDSHAKES = 64  # at the same time; whoever is past it tries again, as SIP clients do
 BACKLOG = 128
-
-
-class Certificates:
-    """The server's certificate and key, and the authority of the clients, from files that may be renewed."""
-
-    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
-        """Read the files. Blocks.
-
-        Raises:
-            Misconfigured: a file is missing or cannot be used; the text names the setting.
-        """
-        self._files = tuple(path for path in (certificate, key, client_ca) if path is not None)
-        self._certificate, self._key, self._client_ca = certificate, key, client_ca
-        self._state = self._stamps()
-        self._context = self._read()
-
-    def context(self) -> ssl.SSLContext:
-        """What the next connection is to use; read anew where a file has changed. Blocks."""
-        stamps = self._stamps()
-        if stamps != self._state:
-            self._state = stamps
-            try:
-                self._context = self._read()
-            except Misconfigured as error:
-                log.error("siprec_certificate_not_renewed", problem=error.what, remedy=error.remedy)  # noqa: TRY400 - says it all
-            else:
-                log.info("siprec_certificate_renewed", file=str(self._certificate))
-        return self._context
-
-    def _stamps(self) -> tuple[tuple[int, int], ...]:
-        stamps = []
-        for path in self._files:
-            with suppress(OSError):
-                found = path.stat()
-                stamps.append((found.st_mtime_ns, found.st_ino))
-        return tuple(stamps)
-
-    def _read(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.check_hostname = False
-        try:
-            context.load_cert_chain(self._certificate, self._key, password="")  # an encrypted key fails, never asks
-        except (OSError, ValueError) as error:
-            raise Misconfigured(
-                f"siprec.tls_certificate or siprec.tls_key cannot be used: {_reason(error)}.",
-                remedy="Name a certificate chain and its key without a passphrase, both PEM, readable for the service.",
-            ) from None
-        if self._client_ca is not None:
-            try:
-                context.load_verify_locations(self._client_ca)
-            except (OSError, ValueError) as error:
-                raise Misconfigured(
-                    f"siprec.tls_client_ca cannot be used: {_reason(error)}.",
-                    remedy="Name the PEM file of the authority that signed the clients' certificates.",
-                ) from None
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
 
 
 def certificates_of(settings: SiprecSettings) -> Certificates | None:
@@ -95,7 +35,7 @@ def certificates_of(settings: SiprecSettings) -> Certificates | None:
         return None
     if key is None:
         raise Misconfigured("siprec.tls_certificate is set, and siprec.tls_key is not.")
-    return Certificates(certificate, key, settings.tls_client_ca)
+    return Certificates(certificate, key, settings.tls_client_ca, section="siprec")
 
 
 class TlsListener:
@@ -148,8 +88,4 @@ class TlsListener:
             )
         except OSError as error:  # ssl.SSLError is one
             if (hidden := self._quiet.lets(peer)) is not None:
-                log.warning("siprec_tls_refused", peer=peer, problem=_reason(error), like_it=hidden)
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error)
+                log.warning("siprec_tls_refused", peer=peer, problem=reason_of(error), like_it=hidden)
