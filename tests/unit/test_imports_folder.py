@@ -286,6 +286,20 @@ async def test_a_call_seen_live_without_sound_gets_its_recording(
     assert [one.value for one in parties] == [f"7495{number:07d}", "101"]
 
 
+async def test_a_call_that_is_another_sources_by_numbers_and_time_is_not_recorded_twice(
+    store: Store, archive: Archive, intake: Intake, make: Make, tmp_path: Path
+) -> None:
+    number = next(_numbers)
+    made = make_call(tmp_path, number)
+    cdr = tmp_path / "Master.csv"
+    cdr.write_text(made.record)
+    interaction_id = await _live(store, archive, intake, made, number, recorded=True, exact=False)
+    report = await take_in(make(), cdr)
+    assert report.reasons[Fate.KNOWN, RECORDED_LIVE] == 1
+    found = await rows(store, "SELECT 1 FROM recording WHERE interaction_id = :id", id=interaction_id)
+    assert len(found) == 1
+
+
 async def test_how_much_of_a_call_was_recorded_live(
     store: Store, archive: Archive, intake: Intake, tmp_path: Path
 ) -> None:
