@@ -9,9 +9,9 @@ from hashlib import blake2s
 
 import structlog
 
+from agent.quiet import Quiet
 from agent.sip.dialogs import Dialog
 from agent.sip.message import Request, build_response, response_target
-from agent.sip.quiet import Quiet
 from agent.sip.transactions import ServerTransactions
 from agent.sip.transport import Arrival
 

@@ -14,8 +14,8 @@ import structlog
 
 from agent.certificates import Certificates, reason_of
 from agent.errors import Misconfigured
+from agent.quiet import Quiet
 from agent.settings import SiprecSettings
-from agent.sip.quiet import Quiet
 
 log = structlog.get_logger()
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.quiet import Quiet
 from agent.sip.body import read_body
 from agent.sip.calls import captured_call, conversation_of
 from agent.sip.framing import MAX_BODY, MAX_HEAD, PING, Framer, StreamBroken
@@ -16,7 +17,6 @@ from agent.sip.identities import number_of
 from agent.sip.journal import OPENED, STREAM, Fact
 from agent.sip.message import MalformedRequest, Request, build_response, read_request, response_target
 from agent.sip.metadata import MAX_BYTES, MetadataUnreadable, merge, read_metadata, read_time
-from agent.sip.quiet import Quiet
 from agent.sip.sdp import build_answer, read_offer
 from tests.unit.sip_peers import DATA, multipart, sdp
 
