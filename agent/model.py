@@ -84,6 +84,15 @@ class MessageCategory(StrEnum):
     PRIVATE = "private"
 
 
+class MeetingState(StrEnum):
+    """What became of an arranged meeting; ``HELD`` once its time has passed and something confirms it."""
+
+    PLANNED = "planned"
+    MOVED = "moved"
+    CANCELLED = "cancelled"
+    HELD = "held"
+
+
 class EvidenceState(StrEnum):
     """How far the reading of what was captured has come."""
 
@@ -265,6 +274,17 @@ class ParsedInvitation:
     location: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedReport:
+    """What a delivery report says (RFC 3464): the mail it is about, and whom it did not reach.
+
+    ``failed`` is pairs of address and what the mail server said of it.
+    """
+
+    about_ids: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...] = ()
+
+
 class ProtectionKind(StrEnum):
     """How a mail is protected by cryptography."""
 
@@ -287,7 +307,7 @@ class ParsedMessage:
 
     ``text`` is plain text made for reading; ``spans`` say what of it is quoted and what is the signature. ``html`` is
     safe HTML (nh3) or empty. ``problems`` say in words what was broken. ``logical_key`` is equal for all copies of the
-    same mail.
+    same mail. ``category`` is what the header says; rules decide in the end, by the ``headers`` kept for them too.
     """
 
     logical_key: str
@@ -307,6 +327,8 @@ class ParsedMessage:
     originals: tuple[ParsedOriginal, ...] = ()
     invitations: tuple[ParsedInvitation, ...] = ()
     protection: Protection | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    report: ParsedReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
-"""What sort of mail it is, from its header alone; only a conversation becomes an activity on a card. Pure.
+"""What sort of mail it is, from its header alone, and what of the header rules may ask for. Pure.
 
-Whether a conversation is internal or private is decided later, by who the people are.
+This is the header's word, one fact among others: which sort it is in the end is decided by rules that also know who
+the people are (`linker.rules`). Only a conversation becomes an activity on a card.
 """
 
 from __future__ import annotations
@@ -13,6 +14,23 @@ _MACHINES = ("mailer-daemon", "postmaster", "mail-daemon", "mailerdaemon")
 _AUTO_REPLY = ("x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-response-suppress", "x-mail-autoreply")
 _BULK = {"bulk", "list", "junk"}
 _LIST = ("list-id", "list-unsubscribe", "list-post")
+
+KEPT_HEADERS = (
+    *("auto-submitted", "precedence", "list-id", "list-post", "list-unsubscribe", "mailing-list", "x-google-group-id"),
+    *("feedback-id", "x-campaign-id", "x-mailer", "user-agent", "x-original-from", "x-original-sender", "return-path"),
+    *("x-spam-flag", "x-spam-status", "importance", "x-priority", "sensitivity", "organization", "x-autoreply"),
+    *("x-auto-response-suppress", "content-language"),
+)
+"""Headers that rules may ask for; docs/mail-rules.md names them."""
+
+_LONGEST_KEPT = 200
+
+
+def kept_headers(headers: Headers) -> dict[str, str]:
+    """Those of `KEPT_HEADERS` that there are, each on one line of at most 200 characters."""
+    return {
+        name: one_line(decode_words(first(headers, name)), _LONGEST_KEPT) for name in KEPT_HEADERS if name in headers
+    }
 
 
 def classify(

@@ -14,7 +14,7 @@ from typing import Any
 from agent.errors import Unreadable
 from agent.mail import headers as header
 from agent.mail.body import LONGEST_TEXT, Body, read_attachments, read_lines, tidy
-from agent.mail.classify import classify
+from agent.mail.classify import classify, kept_headers
 from agent.mail.invitations import read_invitations
 from agent.mail.layout import Line
 from agent.mail.originals import read_originals
@@ -22,11 +22,13 @@ from agent.mail.parts import Part, part_bytes, part_name, read_message, walk
 from agent.mail.protection import read_protection
 from agent.mail.protocol import Effort
 from agent.mail.quotes import find_spans
+from agent.mail.reports import read_report
 from agent.mail.sniffing import PROGRAM
 from agent.mail.text import one_line
 from agent.mail.wrappings import open_wrappings
 from agent.model import (
     CapturedParty,
+    MessageCategory,
     ParsedAttachment,
     ParsedInvitation,
     ParsedMessage,
@@ -97,6 +99,10 @@ def parse(raw: bytes, envelope: Mapping[str, Any], *, effort: Effort = Effort.FU
         originals=content.originals,
         invitations=content.invitations,
         protection=content.protection,
+        headers=kept_headers(headers),
+        report=read_report(parts, headers, content.originals, content.own_text)
+        if category is MessageCategory.BOUNCE
+        else None,
     )
 
 

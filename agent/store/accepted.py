@@ -150,7 +150,7 @@ def _message_row(number: int, one: ParsedMessage, thread_id: int) -> dict[str, A
 
 def _facts(one: ParsedMessage) -> dict[str, Any]:
     """What is kept of a mail beside its words, as JSON; what there is nothing of is left out."""
-    present = {name for name in ("originals", "invitations", "protection") if getattr(one, name)}
+    present = {name for name in ("originals", "invitations", "protection", "headers", "report") if getattr(one, name)}
     found: dict[str, Any] = _MESSAGE.dump_python(one, mode="json", include=present) if present else {}
     return found
 
