@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import mimetypes
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email._policybase import Compat32
 from email.errors import MessageError
 from email.feedparser import BytesFeedParser
@@ -74,13 +74,19 @@ def read_message(raw: bytes) -> tuple[Message, str | None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One part with its number. ``is_opened``: what it wraps is among the parts too, so that it is a mere container."""
+    """One part with its number. ``is_text``: it is to be read, not to be saved.
+
+    ``is_opened``: what it wraps is among the parts too, so that it is a mere container. ``decoded`` keeps the bytes of
+    text, which several readers want.
+    """
 
     number: int
     message: Message
     depth: int
     media_type: str
+    is_text: bool
     is_opened: bool = False
+    decoded: list[bytes] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def is_container(self) -> bool:
@@ -88,20 +94,7 @@ class Part:
 
     @property
     def is_body(self) -> bool:
-        """It is to be read, not to be saved."""
-        if self.message.is_multipart() or self.is_opened:
-            return False
-        if self.media_type.startswith("multipart/"):
-            return True  # its boundary never came: what there is, is read as text
-        is_text = self.media_type in ("text/plain", "text/html")
-        return is_text and self.disposition != "attachment" and (self.number == 0 or not raw_name(self.message))
-
-    @property
-    def disposition(self) -> str:
-        try:
-            return self.message.get_content_disposition() or ""
-        except BROKEN:
-            return ""
+        return self.is_text and not self.is_opened
 
     def parameter(self, name: str) -> str:
         """A parameter of Content-Type, empty where there is none that can be read."""
@@ -121,12 +114,29 @@ def walk(root: Message, *, start: int = 0) -> list[Part]:
     waiting = [(root, 0)]
     while waiting and start + len(parts) < MOST_PARTS:
         message, depth = waiting.pop()
-        media_type = message.get_content_type()
-        part = Part(number=start + len(parts), message=message, depth=depth, media_type=media_type)
+        part = _part(message, start + len(parts), depth)
         parts.append(part)
         if depth < _DEEPEST and part.is_container:
             waiting.extend((child, depth + 1) for child in reversed(children(message)))
     return parts
+
+
+def _part(message: Message, number: int, depth: int) -> Part:
+    media_type = message.get_content_type()
+    is_text = not message.is_multipart() and _is_text(message, media_type, number)
+    return Part(number=number, message=message, depth=depth, media_type=media_type, is_text=is_text)
+
+
+def _is_text(message: Message, media_type: str, number: int) -> bool:
+    if media_type.startswith("multipart/"):
+        return True  # its boundary never came: what there is, is read as text
+    if media_type not in ("text/plain", "text/html"):
+        return False
+    try:
+        disposition = message.get_content_disposition()
+    except BROKEN:
+        disposition = None
+    return disposition != "attachment" and (number == 0 or not raw_name(message))
 
 
 def children(message: Message) -> list[Message]:
@@ -137,7 +147,14 @@ def children(message: Message) -> list[Message]:
 
 def part_bytes(part: Part) -> bytes:
     """What a person gets who saves the part: transfer encoding undone."""
-    message = part.message
+    if part.is_text:
+        if not part.decoded:
+            part.decoded.append(_decoded(part.message))
+        return part.decoded[0]
+    return _decoded(part.message)
+
+
+def _decoded(message: Message) -> bytes:
     try:
         if message.is_multipart():
             return _flattened(message)

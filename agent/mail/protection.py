@@ -14,8 +14,8 @@ from agent.model import Protection, ProtectionKind
 
 _SMIME, _OPENPGP = "S/MIME", "OpenPGP"
 _SIGNATURES = frozenset(("application/pkcs7-signature", "application/x-pkcs7-signature"))
-_PGP_ENCRYPTED = "-----BEGIN PGP MESSAGE-----"
-_PGP_SIGNED = "-----BEGIN PGP SIGNED MESSAGE-----"
+_PGP_ENCRYPTED = b"-----BEGIN PGP MESSAGE-----"
+_PGP_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
 
 def read_protection(parts: Sequence[Part], sender: str) -> tuple[Protection | None, str | None]:
@@ -54,10 +54,10 @@ def _of_part(part: Part, sender: str) -> Protection | None:
         return _of_cms(part_bytes(part), sender)
     if not part.is_body:
         return None
-    payload = part.message.get_payload()
-    if isinstance(payload, str) and _PGP_ENCRYPTED in payload:
+    data = part_bytes(part)
+    if _PGP_ENCRYPTED in data:
         return Protection(kind=ProtectionKind.ENCRYPTED, method=_OPENPGP)
-    if isinstance(payload, str) and _PGP_SIGNED in payload:
+    if _PGP_SIGNED in data:
         return Protection(kind=ProtectionKind.SIGNED, method=_OPENPGP)
     return None
 

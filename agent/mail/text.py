@@ -68,9 +68,17 @@ _BETWEEN_WORDS = re.compile(r"(\?=)\s+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
 
 def clean(text: str) -> str:
     """``text`` as PostgreSQL and JSON can hold it: no NUL, no lone surrogates (undecodable bytes become ``\\xNN``)."""
-    if not text.isascii() and _SURROGATES.search(text):
+    if not _is_encodable(text):
         text = text.encode("utf-8", "surrogateescape_or_drop").decode("utf-8", "backslashreplace")
     return text.replace("\x00", "")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _surrogateescape_or_drop(error: UnicodeError) -> tuple[bytes | str, int]:

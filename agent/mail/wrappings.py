@@ -47,17 +47,15 @@ def open_wrappings(parts: Sequence[Part]) -> list[Part]:
 
 
 def _has_words(part: Part) -> bool:
-    payload = part.message.get_payload()
-    return isinstance(payload, str) and not payload.isspace() and bool(payload)
+    return bool(part_bytes(part).strip())
 
 
 def _inside(part: Part, *, with_words: bool) -> tuple[list[Message], int]:
     """The messages inside of a part, and what it cost in bytes."""
     if part.is_body:
-        payload = part.message.get_payload()
-        if not isinstance(payload, str) or "begin " not in payload:
-            return [], 0
         data = part_bytes(part)
+        if b"begin " not in data:
+            return [], 0
         return [_file(decode_bytes(one.name, None)[0], one.content) for one in take_out(data)[1]], len(data)
     if part.message.is_multipart():
         return [], 0

@@ -15,7 +15,7 @@ from agent.store.messages import Attachment
 from agent.store.recordings import ASSEMBLED, LOST, OPEN, Recording
 from agent.store.transcripts import Transcript
 from agent.web.formats import phone
-from agent.web.quotes import split_quoted
+from agent.web.quotes import pieces_of
 
 # The others are told as gaps, or only concern whoever looks for a fault.
 _NEAR_MS = 250
@@ -101,7 +101,7 @@ class CallView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailView:
-    """A mail. ``text`` is the writer's own, ``quoted`` what he quoted below."""
+    """A mail. ``pieces`` is its text in order, each piece with what it is: ``own`` is shown, the rest is folded."""
 
     id: int
     started: datetime
@@ -110,8 +110,9 @@ class MailView:
     thread_id: int
     thread_subject: str
     people: Mapping[str, tuple[Person, ...]]
-    text: str
-    quoted: str
+    pieces: tuple[tuple[str, str], ...]
+    protection: str
+    signer: str
     has_html: bool
     attachments: tuple[Attachment, ...]
     category: str
@@ -335,7 +336,7 @@ _POSITIONS = ("from", "to", "cc", "bcc")
 def _mail(entry: Entry, names: Names) -> MailView:
     message = entry.message
     assert message is not None
-    own, quoted = split_quoted(message.text)
+    protection = message.facts.get("protection") or {}
     return MailView(
         id=entry.interaction.id,
         started=entry.interaction.started,
@@ -348,8 +349,9 @@ def _mail(entry: Entry, names: Names) -> MailView:
             for place in _POSITIONS
             if (found := tuple(_person(one, names) for one in entry.parties if one.position == place))
         },
-        text=own,
-        quoted=quoted,
+        pieces=pieces_of(message.text, message.spans),
+        protection=protection.get("kind", ""),
+        signer=protection.get("signer", ""),
         has_html=bool(message.html),
         attachments=entry.attachments,
         category=message.category.value,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 
+import structlog
 from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import CardlineError
+from agent.mail.safe_html import list_parts, resolve_parts
 from agent.model import SealedBlob
 from agent.store import audit, cards, evidence, history, messages, rights
 from agent.store.messages import Attachment
@@ -19,11 +23,16 @@ from agent.web.corrections import list_correctable
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
 
+log = structlog.get_logger()
+
 # The mail's own document: no script, nothing from elsewhere; its inline styles are cleaned and cannot load anything.
 MAIL_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+_MOST_PICTURES = 20
+_LARGEST_PICTURES = 8 * 1024 * 1024  # bytes, all of a mail together
 _DOWNLOAD_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
 _MAIL_DOCUMENT = (
@@ -57,12 +66,42 @@ async def show_mail_html(request: web.Request) -> web.StreamResponse:
     async with services(request).store.begin() as connection:
         await _check(request, number, connection)
         found = await messages.list_messages(connection, [number])
+        attached = await messages.list_attachments(connection, [number])
+        proofs = await evidence.list_evidence_of(connection, number)
     if not found or not found[0].html:
         raise web.HTTPNotFound
-    answer = web.Response(text=_MAIL_DOCUMENT.format(body=found[0].html), content_type="text/html", charset="utf-8")
+    pictures = _pictures(found[0].html, attached)
+    shown = await _inline(request, pictures, [one.blob for one in proofs if one.blob is not None])
+    body = resolve_parts(found[0].html, shown.get)
+    answer = web.Response(text=_MAIL_DOCUMENT.format(body=body), content_type="text/html", charset="utf-8")
     answer.headers["Content-Security-Policy"] = MAIL_POLICY
     answer.headers["Cache-Control"] = "no-store"
     return answer
+
+
+def _pictures(html: str, attached: Sequence[Attachment]) -> dict[str, Attachment]:
+    """Content-ID → picture, for those that the mail shows: by their bytes pictures, and not too many or too large."""
+    by_id = {one.content_id: one for one in attached if one.content_id and one.sniffed_type in _PICTURES}
+    pictures = {name: by_id[name] for name in list_parts(html)[:_MOST_PICTURES] if name in by_id}
+    room = _LARGEST_PICTURES
+    for name, one in list(pictures.items()):
+        room -= one.size
+        if room < 0:
+            del pictures[name]
+    return pictures
+
+
+async def _inline(request: web.Request, pictures: Mapping[str, Attachment], blobs: list[SealedBlob]) -> dict[str, str]:
+    """The pictures within the document itself: its frame may ask for nothing, not even of us."""
+    shown = {}
+    for name, one in pictures.items():
+        try:
+            content = await _cut_out(request, one, blobs)
+        except CardlineError as error:
+            log.warning("picture_not_shown", attachment_id=one.id, reason=error.what)
+            continue
+        shown[name] = f"data:{one.sniffed_type};base64,{base64.b64encode(content).decode()}"
+    return shown
 
 
 async def download_attachment(request: web.Request) -> web.StreamResponse:

@@ -1,43 +1,40 @@
-"""Tells a mail's own words from the quotation below them. Pure."""
+"""A mail's text in the pieces that a page shows or folds. Pure; what is quoted was found when the mail was read."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-_ATTRIBUTION = re.compile(
-    r"\b(wrote|writes|пишет|писал|писала|написал|написала|schrieb|écrit)\b.{0,80}:\s*$|<[^<>@\s]+@[^<>\s]+>\s*:\s*$",
-    re.IGNORECASE,
-)
-_ATTRIBUTION_START = re.compile(r"\s*(on|am|le|в|во|\d{1,2}[ .]|(пн|вт|ср|чт|пт|сб|вс)\b)", re.IGNORECASE)
-_SEPARATOR = re.compile(
-    r"\s*(-{2,}\s*(original message|forwarded message|исходное сообщение|пересылаемое сообщение|"
-    r"пересланное сообщение)\s*-{2,}|_{20,})\s*$",
-    re.IGNORECASE,
-)
+from agent.model import SpanKind, TextSpan
+
+OWN = "own"
+_LEAST_FOLDED = 3  # lines: a quote between the lines of an answer is short, and the answer makes no sense without it
 
 
-def split_quoted(text: str) -> tuple[str, str]:
-    """The writer's own words, and the quotation that closes the mail; one who answers between the lines quotes none."""
-    lines = text.splitlines()
-    start = next((index for index, line in enumerate(lines) if _SEPARATOR.match(line)), None)
-    if start is None:
-        start = _start_of_trailing_quote(lines)
-    if start is None or not any(line.strip() for line in lines[:start]):
-        return text.strip("\n"), ""
-    return "\n".join(lines[:start]).strip("\n"), "\n".join(lines[start:]).strip("\n")
+def pieces_of(text: str, spans: Sequence[TextSpan]) -> tuple[tuple[str, str], ...]:
+    """(kind, words) in order; kind is ``own`` or that of the span. No word is lost and no piece is empty.
+
+    Where nothing would be left to see, the quote is shown; a short quote above the answer to it is shown too.
+    """
+    cut: list[tuple[str, str]] = []
+    at = 0
+    for span in spans:
+        cut += [(OWN, text[at : span.start]), (span.kind.value, text[span.start : span.end])]
+        at = span.end
+    cut.append((OWN, text[at:]))
+    full = [(kind, words.strip("\n")) for kind, words in cut if words.strip()]
+    if not any(kind == OWN for kind, _ in full):
+        return tuple((OWN if kind == SpanKind.QUOTED else kind, words) for kind, words in full)
+    return tuple(_joined(full))
 
 
-def _start_of_trailing_quote(lines: Sequence[str]) -> int | None:
-    """Index of the first of the last lines that all are quoted, or of the line that says whom they quote."""
-    start = len(lines)
-    while start and (not lines[start - 1].strip() or lines[start - 1].lstrip().startswith(">")):
-        start -= 1
-    if not any(line.strip() for line in lines[start:]):
-        return None
-    if start and _ATTRIBUTION.search(lines[start - 1]):
-        start -= 1
-        wrapped = not _ATTRIBUTION_START.match(lines[start])
-        if start and wrapped and _ATTRIBUTION_START.match(lines[start - 1]):
-            start -= 1
-    return start
+def _joined(full: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    pieces: list[tuple[str, str]] = []
+    for place, (kind, words) in enumerate(full):
+        is_last = not any(later == OWN for later, _ in full[place + 1 :])
+        is_shown = kind == SpanKind.QUOTED and not is_last and words.count("\n") < _LEAST_FOLDED
+        shown = OWN if is_shown else kind
+        if pieces and pieces[-1][0] == OWN == shown:
+            pieces[-1] = (OWN, f"{pieces[-1][1]}\n{words}")
+        else:
+            pieces.append((shown, words))
+    return pieces

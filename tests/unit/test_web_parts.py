@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import agent.web
+from agent.mail.layout import plain_lines
+from agent.mail.quotes import find_spans
 from agent.model import Disposition, LinkState, SourceState, UserRole
 from agent.store.clients import Position
 from agent.web.attempts import Attempts
@@ -21,7 +23,7 @@ from agent.web.cards import parse_position, write_position
 from agent.web.entries import SHOWN_MARKS, MailView, ThreadView, by_day
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.login import local_target
-from agent.web.quotes import split_quoted
+from agent.web.quotes import pieces_of
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
 from agent.web.texts import COUNTS, LANGUAGES, MONTHS, TEXTS, Texts, language_of
 
@@ -77,13 +79,15 @@ def test_ranges_as_rfc_9110_has_them(header: str | None, expected: ByteRange | N
     ],
 )
 def test_the_closing_quotation_is_told_from_the_own_words(text: str, own: str) -> None:
-    assert split_quoted(text)[0] == own
+    pieces = pieces_of(text, find_spans(plain_lines(text)))
+    assert "".join(words for kind, words in pieces if kind == "own") == own
 
 
 @given(st.text(alphabet="> \nаb:<@wrote", max_size=80))
 def test_no_word_of_a_mail_is_lost_between_own_and_quoted(text: str) -> None:
-    own, quoted = split_quoted(text)
-    assert "".join((own + quoted).split()) == "".join(text.split())
+    text = "\n".join(text.splitlines())
+    pieces = pieces_of(text, find_spans(plain_lines(text)))
+    assert "".join("".join(words for _, words in pieces).split()) == "".join(text.split())
 
 
 # --- Attempts ---------------------------------------------------------------------------------------------------------
@@ -244,8 +248,8 @@ def test_a_target_after_login_is_a_path_of_ours(text: str) -> None:
 def mail(number: int, thread: int, hour: int) -> MailView:
     return MailView(
         id=number, started=datetime(2026, 11, 12, hour, tzinfo=UTC), direction="inbound", subject=f"Re: {thread}",
-        thread_id=thread, thread_subject=f"thread {thread}", people={}, text="", quoted="", has_html=False,
-        attachments=(), category="conversation", category_reason="", flags=(), reasons=(), copies=1,
+        thread_id=thread, thread_subject=f"thread {thread}", people={}, pieces=(), protection="", signer="",
+        has_html=False, attachments=(), category="conversation", category_reason="", flags=(), reasons=(), copies=1,
     )  # fmt: skip
 
 
@@ -259,3 +263,15 @@ def test_mails_of_a_thread_stand_together_only_where_nothing_came_between() -> N
     assert shape == [[[5, 4], 18, [2, 1]]]
     late = [mail(2, 1, 22), mail(1, 2, 10)]
     assert len(by_day(late, lambda moment: moment.astimezone(MOSCOW).date())) == 2
+
+
+# --- Pieces of a mail -------------------------------------------------------------------------------------------------
+
+
+def test_a_short_quote_above_its_answer_is_shown_and_the_signature_is_folded() -> None:
+    text = "> Придёте?\nДа.\n\n-- \nАнна"
+    assert pieces_of(text, find_spans(plain_lines(text))) == (("own", "> Придёте?\nДа."), ("signature", "-- \nАнна"))
+
+
+def test_a_mail_that_only_quotes_is_shown() -> None:
+    assert pieces_of("> a", find_spans(plain_lines("> a"))) == (("own", "> a"),)
