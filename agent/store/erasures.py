@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import AsyncConnection as DriverConnection
 from psycopg import Error, sql
-from sqlalchemy import Column, Select, Table, delete, func, insert, literal, select, update
+from sqlalchemy import Column, Select, Table, delete, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import DatabaseUnavailable
@@ -30,8 +30,10 @@ from agent.store.schema import (
     erasure,
     evidence,
     interaction,
+    invitation,
     kept_log,
     link,
+    meeting,
     message,
     notification,
     party,
@@ -39,16 +41,29 @@ from agent.store.schema import (
     recording,
     recording_mark,
     thread,
+    thread_subject,
     transcript,
     utterance,
 )
 
 # Rows that go whole.
-DELETED: tuple[Table, ...] = (utterance, transcript, recording_mark, attachment, call_view, call_number)
+DELETED: tuple[Table, ...] = (utterance, transcript, recording_mark, attachment, call_view, call_number, invitation)
 
 # What is set back in rows that stay.
 WIPED: Mapping[Table, Mapping[str, Any]] = {
-    message: {"subject": "", "text": "", "html": "", "message_id": "", "category_reason": "", "spans": [], "facts": {}},
+    message: {
+        "subject": "",
+        "text": "",
+        "html": "",
+        "message_id": "",
+        "category_reason": "",
+        "spans": [],
+        "facts": {},
+        "marked_reason": "",
+        "tags": [],
+        "returned_id": "",
+    },
+    meeting: {"summary": "", "location": "", "reason": "", "confirmed": "", "answers": {}},
     party: {"value": "", "name": "", "identity_value": None, "identity_kind": None},
     evidence: {"details": {}, "problem": ""},
     provider_recording: {"url": "", "problem": ""},
@@ -65,7 +80,15 @@ KEPT: Mapping[str, str] = {
     "evidence.key": "so that the same copy is not archived again",
     "evidence.state": "no content",
     "message.logical_key": "so that another copy of the mail is recognised and does not bring it back",
+    "message.id_key": "as the logical key",
     "message.category": "no content",
+    "message.marked": "no content",
+    "meeting.uid": "made by a calendar; so that the same invitation is recognised",
+    "meeting.organizer": "a digest of the address, for the same",
+    "meeting.occurrence": "for the same",
+    "meeting.state": "no content",
+    "meeting.said": "one word of ours",
+    "meeting.said_by": "one of us",
     "thread_reference": "message ids hold threads together; they are made by mail servers",
     "party.position": "no content",
     "party.kind": "no content",
@@ -179,7 +202,9 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
         await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))
     for table in (transcript, attachment):
         await connection.execute(delete(table).where(table.c.interaction_id.in_(interaction_ids)))
-    for table in (message, evidence, provider_recording):
+    about = or_(invitation.c.message_id.in_(interaction_ids), invitation.c.meeting_id.in_(interaction_ids))
+    await connection.execute(delete(invitation).where(about))
+    for table in (message, meeting, evidence, provider_recording):
         statement = update(table).where(table.c.interaction_id.in_(interaction_ids))
         await connection.execute(statement.values(**WIPED[table]))
     strangers = party.c.role.is_distinct_from(Role.EMPLOYEE)
@@ -202,6 +227,8 @@ async def _wipe_threads(connection: AsyncConnection, interaction_ids: Sequence[i
     )
     statement = update(thread).where(thread.c.id.in_(threads), thread.c.id.not_in(alive))
     await connection.execute(statement.values(**WIPED[thread]))
+    dead = thread_subject.c.thread_id.in_(threads) & thread_subject.c.thread_id.not_in(alive)
+    await connection.execute(delete(thread_subject).where(dead))
 
 
 async def _wipe_notifications(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:

@@ -23,7 +23,16 @@ from agent.store.schema.cards import client_card, contact_point, link
 from agent.store.schema.columns import metadata
 from agent.store.schema.hosts import host
 from agent.store.schema.interactions import interaction, party
-from agent.store.schema.mails import attachment, message, thread, thread_reference
+from agent.store.schema.mails import (
+    attachment,
+    mail_rule,
+    message,
+    rule_run,
+    thread,
+    thread_reference,
+    thread_subject,
+)
+from agent.store.schema.meetings import invitation, meeting
 from agent.store.schema.people import (
     account,
     api_token,
@@ -61,11 +70,14 @@ __all__ = [
     "followed_file",
     "host",
     "interaction",
+    "invitation",
     "kept_log",
     "link",
     "login_session",
+    "mail_rule",
     "mailbox_copy",
     "mailbox_folder",
+    "meeting",
     "message",
     "metadata",
     "notification",
@@ -75,6 +87,7 @@ __all__ = [
     "provider_status",
     "recording",
     "recording_mark",
+    "rule_run",
     "seal",
     "seal_copy",
     "sound_file",
@@ -82,6 +95,7 @@ __all__ = [
     "team",
     "thread",
     "thread_reference",
+    "thread_subject",
     "transcript",
     "utterance",
 ]

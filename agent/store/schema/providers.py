@@ -32,8 +32,12 @@ provider_call = Table(  # calls that a provider has told of
     Column("call_key", Text, primary_key=True),
     Column("state", Text, nullable=False),  # waiting (nobody has said who and when), open, ended
     moment("told_at", nullable=False),
-    Column("read_upto", BigInteger, nullable=False, server_default=text("0")),  # id of the last notification in it
+    Column("noted_upto", BigInteger, nullable=False, server_default=text("0")),  # id of its last notification
+    Column(
+        "read_upto", BigInteger, nullable=False, server_default=text("0")
+    ),  # of the last that the call was made with
     Index("ix_provider_call_unsettled", "provider", "told_at", postgresql_where=text("state <> 'ended'")),
+    Index("ix_provider_call_interrupted", "told_at", postgresql_where=text("read_upto < noted_upto")),
 )
 
 provider_recording = Table(
