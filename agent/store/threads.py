@@ -1,16 +1,22 @@
-"""Threads of mail: two mails belong together when one id connects them, in whatever order they arrive."""
+"""Threads of mail: two mails belong together when one id connects them, else by `agent.store.subjects`.
+
+Either holds or not whatever the order of arrival, so a thread is the union of all mails that are so connected.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import BigInteger, bindparam, delete, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store.schema import message, thread, thread_reference
+from agent.store import subjects
+from agent.store.schema import message, thread, thread_reference, thread_subject
+from agent.store.subjects import Trail
 
 _LOCK = text("SELECT count(pg_advisory_xact_lock(key)) FROM unnest(:keys) AS key").bindparams(
     bindparam("keys", type_=ARRAY(BigInteger))
@@ -29,14 +35,16 @@ class Wanted:
 
     ids: tuple[str, ...]
     subject: str
+    trail: Trail | None = None
 
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Messages of a batch that belong together: their ids, their places in the batch."""
+    """Messages of a batch that belong together: their ids, their places in the batch, the threads they touch."""
 
     ids: set[str]
     places: list[int]
+    threads: set[int] = field(default_factory=set)
 
 
 async def find_or_merge_thread(
@@ -54,28 +62,41 @@ async def find_or_merge_threads(connection: AsyncConnection, wanted: Sequence[Wa
     waits until the other's transaction has ended, so call it once in a transaction.
     """
     ids = sorted({one for each in wanted for one in each.ids if one})
-    await connection.execute(_LOCK, {"keys": sorted({_lock_key(one) for one in ids})})
+    trails = [one.trail for one in wanted]
+    keys = {_lock_key(one) for one in ids} | {_lock_key(key) for one in trails if one is not None for key in one.keys}
+    await connection.execute(_LOCK, {"keys": sorted(keys)})
     while True:
         known = await _find_threads(connection, ids)
-        groups = _groups(wanted, known)
-        threads = [{known[one] for one in group.ids if one in known} for group in groups]
-        to_merge = {one for each in threads if len(each) > 1 for one in each}
+        near = await subjects.find_threads(connection, trails)
+        groups = _groups(wanted, known, near)
+        touched = {one for group in groups for one in group.threads}
+        to_merge = {one for group in groups if len(group.threads) > 1 for one in group.threads}
         held = await _hold_threads(connection, to_merge, alone=True)
-        held |= await _hold_threads(connection, set(known.values()) - to_merge, alone=False)
-        if held == set(known.values()) and known == await _find_threads(connection, ids):
+        held |= await _hold_threads(connection, touched - to_merge, alone=False)
+        is_still_so = held == touched and known == await _find_threads(connection, ids)
+        if is_still_so and near == await subjects.find_threads(connection, trails):
             break  # else somebody, through other ids, merged one of them away before we held it
+    found = await _settle(connection, wanted, groups, known)
+    by_thread: dict[int, list[Trail]] = defaultdict(list)
+    for thread_id, trail in zip(found, trails, strict=True):
+        if trail is not None:
+            by_thread[thread_id].append(trail)
+    await subjects.save_trails(connection, by_thread)
+    return found
+
+
+async def _settle(
+    connection: AsyncConnection, wanted: Sequence[Wanted], groups: Sequence[_Group], known: Mapping[str, int]
+) -> list[int]:
+    """Start, merge and note threads; the thread of each place."""
     found = [0] * len(wanted)
     references: dict[str, int] = {}
-    new = iter(
-        await _start_threads(
-            connection,
-            [wanted[group.places[0]].subject for group, each in zip(groups, threads, strict=True) if not each],
-        )
-    )
-    for group, each in zip(groups, threads, strict=True):
-        thread_id = min(each) if each else next(new)
-        if len(each) > 1:
-            await _merge(connection, thread_id, sorted(each - {thread_id}))
+    starting = [wanted[group.places[0]].subject for group in groups if not group.threads]
+    new = iter(await _start_threads(connection, starting))
+    for group in groups:
+        thread_id = min(group.threads) if group.threads else next(new)
+        if len(group.threads) > 1:
+            await _merge(connection, thread_id, sorted(group.threads - {thread_id}))
         references |= dict.fromkeys(sorted(group.ids - known.keys()), thread_id)
         for place in group.places:
             found[place] = thread_id
@@ -83,30 +104,33 @@ async def find_or_merge_threads(connection: AsyncConnection, wanted: Sequence[Wa
     return found
 
 
-def _groups(wanted: Sequence[Wanted], known: Mapping[str, int]) -> list[_Group]:
-    """Messages that one id connects, or one thread that several of their ids are known in."""
-    groups: list[_Group] = []
-    by_mark: dict[str | int, _Group] = {}
+def _groups(wanted: Sequence[Wanted], known: Mapping[str, int], near: Mapping[int, set[int]]) -> list[_Group]:
+    """Messages that one id, one thread or their trails connect."""
+    parent = list(range(len(wanted)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    threads: list[set[int]] = []
+    first_with: dict[str | int, int] = {}
     for place, one in enumerate(wanted):
-        group = _Group({each for each in one.ids if each}, [place])
-        marks: list[str | int] = [*group.ids, *(known[each] for each in group.ids if each in known)]
+        ids = {each for each in one.ids if each}
+        threads.append({known[each] for each in ids if each in known} | near.get(place, set()))
+        marks: tuple[str | int, ...] = (*ids, *threads[place])
         for mark in marks:
-            other = by_mark.get(mark)
-            if other is not None and other is not group:
-                larger, smaller = (other, group) if len(other.ids) >= len(group.ids) else (group, other)
-                larger.ids |= smaller.ids
-                larger.places += smaller.places
-                moved: list[str | int] = [*smaller.ids, *(known[each] for each in smaller.ids if each in known)]
-                by_mark.update(dict.fromkeys(moved, larger))
-                if smaller in groups:
-                    groups.remove(smaller)
-                group = larger
-        by_mark.update(dict.fromkeys(marks, group))
-        if group not in groups:
-            groups.append(group)
-    for group in groups:
-        group.places.sort()
-    return groups
+            parent[root(place)] = root(first_with.setdefault(mark, place))
+    for place, other in subjects.neighbours([one.trail for one in wanted]):
+        parent[root(place)] = root(other)
+    groups: dict[int, _Group] = {}
+    for place, one in enumerate(wanted):
+        group = groups.setdefault(root(place), _Group(set(), []))
+        group.ids |= {each for each in one.ids if each}
+        group.places.append(place)
+        group.threads |= threads[place]
+    return list(groups.values())
 
 
 def _lock_key(message_id: str) -> int:
@@ -143,6 +167,6 @@ async def _add_references(connection: AsyncConnection, references: Mapping[str, 
 
 
 async def _merge(connection: AsyncConnection, oldest: int, others: Sequence[int]) -> None:
-    for table in (thread_reference, message):
+    for table in (thread_reference, thread_subject, message):
         await connection.execute(update(table).where(table.c.thread_id.in_(others)).values(thread_id=oldest))
     await connection.execute(delete(thread).where(thread.c.id.in_(others)))
