@@ -36,7 +36,7 @@ _STYLES = {
 _SCHEMES = {"http", "https", "mailto", "tel", "data", "cid"}
 _PICTURE = re.compile(r"data:image/(png|gif|jpeg|webp);base64,", re.IGNORECASE)
 _STYLE_THAT_LOADS = re.compile(r"url|@|\\|/\*|expression|image|var\(", re.IGNORECASE)
-_PART = re.compile(r'\ssrc="cid:([^"]{0,1000})"')
+_PART = re.compile(r'\ssrc="cid:([^"]{0,1000})"', re.IGNORECASE)
 _QUOTE_MARKUP = re.compile(
     r"<(?:"
     r"div[^>]{0,100}?\sid=[\"']?(?:x_){0,4}(?:appendonsend|divRplyFwdMsg|stopSpelling|mail-editor-reference-message-container)"

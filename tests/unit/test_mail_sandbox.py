@@ -33,6 +33,20 @@ BOMBS = {
     "brackets for addresses": _HEAD + b"To: " + b"(" * 200_000 + b"\r\nCc: " + b"<" * 200_000 + b"\r\n\r\nwords",
     "a million header lines": _HEAD + b"".join(b"X%d: 1\r\n" % n for n in range(100_000)) + b"\r\nwords",
     "encoded words without end": _HEAD + b"X: 1\r\nSubject: " + b"=?utf-8?q?a" * 100_000 + b"\r\n\r\nwords",
+    "quotes of every depth": _HEAD + b"\r\nwords\r\n" + b"".join(b">" * (n % 400) + b" a\r\n" for n in range(50_000)),
+    "winmail.dat of empty objects": _MIXED
+    + b"--b\r\n\r\nwords\r\n--b\r\nContent-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(b"\x78\x9f\x3e\x22\0\0" + b"\1" + b"\0" * 3_000_000),
+    "S/MIME nested without end": _HEAD
+    + b"Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(b"\x30\x80" * 500_000),
+    "a calendar of a thousand zones": _MIXED
+    + b"--b\r\n\r\nwords\r\n--b\r\nContent-Type: text/calendar\r\n\r\nBEGIN:VCALENDAR\r\n"
+    + b"BEGIN:VTIMEZONE\r\nTZID:x\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nRRULE:FREQ=SECONDLY\r\n"
+    b"TZOFFSETFROM:+0000\r\nTZOFFSETTO:+0100\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n"
+    * 1000
+    + b"BEGIN:VEVENT\r\nDTSTART;TZID=x:20260302T100000\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
+    "uuencode without end": _HEAD + b"\r\nwords\r\n" + b"begin 644 a\r\n#0V%T\r\n" * 50_000,
     "an id of a megabyte": _HEAD + b"Message-ID: <" + b"a" * 1_000_000 + b">\r\n\r\nwords",
 }
 
