@@ -67,7 +67,7 @@ def test_the_example_is_accepted_with_every_commented_setting(tmp_path: Path) ->
     assert load(tmp_path, plain).mailbox[0].name == "Anna"
     found = load(tmp_path, complete)
     assert found.archive.url == "s3://recordings/cardline"
-    assert found.mailbox[0].folders == ("INBOX", "Sent")
+    assert found.mailbox[0].folders == ("INBOX", "Sent*")
     given = tomllib.loads(complete)
     assert all(found.model_fields_set >= {name} for name in given)
 
