@@ -36,6 +36,7 @@ from pydantic_settings import (
 from agent.errors import Misconfigured
 from agent.settings_asterisk import AsteriskSettings
 from agent.settings_base import Networks, Port, Section
+from agent.settings_crm import CrmSettings
 from agent.settings_lines import SipSettings
 from agent.settings_providers import ProviderSettings
 from agent.settings_recordings import RecordingsSettings
@@ -245,7 +246,7 @@ class WebSettings(Section):
         return value
 
 
-_Named = MailboxSettings | AsteriskSettings | ProviderSettings | RecordingsSettings
+_Named = MailboxSettings | AsteriskSettings | ProviderSettings | RecordingsSettings | CrmSettings
 
 
 class Settings(BaseSettings):
@@ -273,6 +274,7 @@ class Settings(BaseSettings):
     recordings: tuple[RecordingsSettings, ...] = Field(
         (), description="Folders of recordings that are followed, one [[recordings]] table each."
     )
+    crm: tuple[CrmSettings, ...] = Field((), description="CRMs, one [[crm]] table each.")
     transcribe: TranscribeSettings = TranscribeSettings()
     web: WebSettings = WebSettings()
 
@@ -283,7 +285,7 @@ class Settings(BaseSettings):
             raise ValueError("it must name a folder")
         return Path(value).expanduser() if isinstance(value, str) else value
 
-    @field_validator("mailbox", "asterisk", "provider", "recordings")
+    @field_validator("mailbox", "asterisk", "provider", "recordings", "crm")
     @classmethod
     def _names(cls, value: tuple[_Named, ...]) -> tuple[_Named, ...]:
         """What is archived of a source is remembered under its name: two of one name would skip each other's."""
