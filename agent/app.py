@@ -135,7 +135,7 @@ class Service:
         self._background(Presence(parts.store, self._settings.host).run())
         if self._desk is not None:
             self._background(self._desk.run())
-        for source in self.addresses.keys() - {"siprec_tls"}:  # a second door of the same source
+        for source in self.addresses.keys() - {"siprec_tls", "smtp_tls"}:  # second doors of the same sources
             await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
         if self._providers is not None:
             self._background(self._providers.poller.run())
@@ -224,6 +224,8 @@ class Service:
         await server.start()
         self._stack.push_async_callback(server.stop)
         self.addresses["smtp"] = [self._settings.smtp.listen, server.port]
+        if server.tls_port is not None:
+            self.addresses["smtp_tls"] = [self._settings.smtp.listen, server.tls_port]
 
     async def _start_web(self, parts: Parts, notices: Notices) -> None:
         sandbox = Sandbox()

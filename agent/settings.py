@@ -41,6 +41,7 @@ from agent.settings_lines import SipSettings
 from agent.settings_providers import ProviderSettings
 from agent.settings_recordings import RecordingsSettings
 from agent.settings_seal import SealSettings
+from agent.settings_smtp import SmtpSettings
 
 _CODE = re.compile("[0-9*#A-D]{2,8}")
 _BUCKETS = ("s3://", "gs://", "az://")
@@ -145,21 +146,6 @@ class SiprecSettings(Section):
         if value[1] - value[0] < 3:
             raise ValueError("at least four ports are needed, for example [40000, 49999]")
         return value
-
-
-class SmtpSettings(Section):
-    """The SMTP door for journals, Bcc copies and forwards."""
-
-    enabled: bool = Field(True, description="Listen for mail.")
-    listen: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
-    port: Port = Field(2525, description="SMTP port; 0 picks a free one.")
-    hostname: str = Field(default_factory=socket.getfqdn, description="Name in the greeting.")
-    allow: Networks = Field(
-        ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"),
-        description="Networks that may deliver mail here; everybody else is refused.",
-    )
-    max_bytes: int = Field(60 * 1024 * 1024, ge=1024, description="Largest message, in bytes.")
-    max_connections: int = Field(500, ge=1, description="Connections past which a new one is answered 421.")
 
 
 class MailboxSettings(Section):

@@ -5,38 +5,13 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 
 from agent.errors import ArchiveUnavailable
 from agent.mail.smtp import SmtpServer
-from agent.model import CapturedMail, MailboxPosition
-from agent.settings import SmtpSettings
-
-
-class MemoryIntake:
-    """Keeps what it is given; ``fault`` is raised instead as long as it is set."""
-
-    def __init__(self) -> None:
-        self.mails: list[CapturedMail] = []
-        self.fault: BaseException | None = None
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def store_evidence(
-        self, mails: Sequence[CapturedMail], *, position: MailboxPosition | None = None
-    ) -> list[int]:
-        await self.gate.wait()
-        if self.fault is not None:
-            raise self.fault
-        self.mails.extend(mails)
-        return list(range(len(mails)))
-
-
-def settings(**changes: object) -> SmtpSettings:
-    given: dict[str, object] = {"listen": "127.0.0.1", "port": 0, "hostname": "mx.example.com"}
-    return SmtpSettings.model_validate(given | changes)
+from tests.unit.smtp_lab import Client, MemoryIntake, deliver, settings, talk
 
 
 @pytest.fixture
@@ -50,35 +25,6 @@ async def server(intake: MemoryIntake) -> AsyncIterator[SmtpServer]:
     await server.start()
     yield server
     await server.stop()
-
-
-async def talk(port: int, *chunks: bytes, replies: int, address: str = "127.0.0.1") -> list[str]:
-    """Send each chunk at once and read ``replies`` final reply lines."""
-    reader, writer = await asyncio.open_connection(address, port)
-    lines: list[str] = []
-    for chunk in chunks:
-        writer.write(chunk)
-    await writer.drain()
-    while len(lines) < replies:
-        line = (await asyncio.wait_for(reader.readline(), 10)).decode()
-        if not line:
-            break
-        if line[3:4] != "-":
-            lines.append(line.rstrip())
-    writer.close()
-    return lines
-
-
-def deliver(port: int, content: bytes, *, sender: str = "anna@example.com", times: int = 1) -> list[object]:
-    """Deliver as a mail server does; the answers' codes, or the exceptions of the refused ones."""
-    answers: list[object] = []
-    with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
-        for _ in range(times):
-            try:
-                answers.append(client.sendmail(sender, ["journal@example.com", "b@example.com"], content) or 250)
-            except smtplib.SMTPResponseException as error:
-                answers.append(error.smtp_code)
-    return answers
 
 
 NASTY = {
@@ -113,7 +59,8 @@ async def test_the_envelope_is_kept(server: SmtpServer, intake: MemoryIntake) ->
         "RCPT TO:<анна@example.com>\r\nRCPT TO:<odd..@example.com>\r\nRCPT TO:<\udcff@example.com>\r\n".encode(
             "utf-8", "surrogateescape"
         ),
-        b"DATA\r\nSubject: x\r\n\r\n.\r\nQUIT\r\n",
+        b"DATA\r\n",
+        b"Subject: x\r\n\r\n.\r\nQUIT\r\n",
         replies=9,
     )
     [mail] = intake.mails
@@ -139,16 +86,15 @@ async def test_a_fault_of_ours_is_temporary_and_the_session_goes_on(
     server: SmtpServer, intake: MemoryIntake, fault: Exception
 ) -> None:
     intake.fault = fault
-    envelope = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: x\r\n\r\n1\r\n.\r\n"
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    codes = []
-    for number, chunk in enumerate((b"HELO pbx.example.com\r\n" + envelope, envelope + b"QUIT\r\n")):
-        writer.write(chunk)
-        for _ in range(6 if number == 0 else 5):
-            codes.append((await asyncio.wait_for(reader.readline(), 10))[:3])
-        intake.fault = None
-    writer.close()
-    assert codes == [b"220", b"250", b"250", b"250", b"354", b"451", b"250", b"250", b"354", b"250", b"221"]
+    client = await Client.connect(server.port)
+    assert (await client.begin())[:3] == "354"
+    assert (await client.ask(b"Subject: x\r\n\r\n1\r\n.\r\n"))[:3] == "451"
+    intake.fault = None
+    client.send(b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n")
+    assert [(await client.reply())[:3] for _ in range(3)] == ["250", "250", "354"]
+    assert (await client.ask(b"Subject: x\r\n\r\n1\r\n.\r\n"))[:3] == "250"
+    assert (await client.ask(b"QUIT\r\n"))[:3] == "221"
+    client.close()
     assert len(intake.mails) == 1
 
 
@@ -169,7 +115,7 @@ async def test_a_fault_outside_of_the_handler_is_temporary_too(
     def explode(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("agent.mail.smtp._captured", explode)
+    monkeypatch.setattr("agent.mail.smtp.connection.Connection._captured", explode)
     assert await asyncio.to_thread(deliver, server.port, b"Subject: x\r\n\r\n") == [451]
 
 
@@ -183,8 +129,8 @@ async def test_only_crlf_dot_crlf_ends_a_message(server: SmtpServer, intake: Mem
     """SMTP smuggling: an end of data with bare CR or LF begins no second message (RFC 5321, 4.1.1.4)."""
     await talk(
         server.port,
-        b"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: first\r\n\r\nx",
-        end + SMUGGLED,
+        b"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n",
+        b"Subject: first\r\n\r\nx" + end + SMUGGLED,
         replies=7,
     )
     assert [mail.envelope["mail_from"] for mail in intake.mails] == ["a@example.com"]
@@ -195,7 +141,8 @@ async def test_a_message_over_the_limit_is_refused_for_good(server: SmtpServer, 
     content = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 800_000
     lines = await talk(
         server.port,
-        b"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + content + b".\r\n",
+        b"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n",
+        content + b".\r\n",
         b"MAIL FROM:<a@example.com> SIZE=99999999\r\nQUIT\r\n",
         replies=8,
     )

@@ -1,0 +1,103 @@
+"""Group commit: messages of many connections that wait at the same time share one sync and one transaction.
+
+Nothing waits on purpose: while a batch is being stored, the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from agent.errors import Unavailable
+from agent.mail.ports import EvidenceStore
+from agent.model import CapturedMail
+
+log = structlog.get_logger()
+
+_MOST_MESSAGES = 200  # a batch
+_MOST_BYTES = 32 * 1024 * 1024
+_AT_ONCE = 2  # one is sealed while another is committed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Waiting:
+    mail: CapturedMail
+    stored: asyncio.Future[None]
+
+
+class Batches:
+    """Stores messages through the intake, as many at once as there are."""
+
+    def __init__(self, intake: EvidenceStore) -> None:
+        self._intake = intake
+        self._waiting: deque[_Waiting] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def store(self, mail: CapturedMail) -> None:
+        """Returns when the message is on disk and committed.
+
+        Raises:
+            Unavailable: disk or database are away; nothing was promised.
+        """
+        one = _Waiting(mail=mail, stored=asyncio.get_running_loop().create_future())
+        self._waiting.append(one)
+        if len(self._running) < _AT_ONCE:
+            task = asyncio.create_task(self._work(), name="smtp-store")
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        await one.stored
+
+    async def finish(self) -> None:
+        """Wait for what is being stored."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _work(self) -> None:
+        await asyncio.sleep(0)  # whoever has finished receiving in the same turn of the loop comes along
+        while batch := self._next():
+            await self._store(batch)
+
+    def _next(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < _MOST_MESSAGES:
+            one = self._waiting[0]
+            if batch and size + len(one.mail.raw) > _MOST_BYTES:
+                break
+            self._waiting.popleft()
+            if not one.stored.cancelled():  # else its sender went away before its turn came
+                batch.append(one)
+                size += len(one.mail.raw)
+        return batch
+
+    async def _store(self, batch: list[_Waiting]) -> None:
+        """All together; where that fails by a fault that one of them may have caused, each by itself."""
+        try:
+            await self._intake.store_evidence([one.mail for one in batch])
+        except BaseException as error:
+            if isinstance(error, Unavailable) or not isinstance(error, Exception) or len(batch) == 1:
+                for one in batch:
+                    _tell(one, error)
+                if not isinstance(error, Exception):
+                    raise
+                return
+            log.warning("smtp_messages_not_stored_together", count=len(batch), reason=repr(error))
+            for one in batch:
+                await self._store([one])
+        else:
+            for one in batch:
+                _tell(one, None)
+
+
+def _tell(one: _Waiting, error: BaseException | None) -> None:
+    with suppress(asyncio.InvalidStateError):  # its sender has gone
+        if error is None:
+            one.stored.set_result(None)
+        elif isinstance(error, Exception):
+            one.stored.set_exception(error)
+        else:
+            one.stored.cancel()
