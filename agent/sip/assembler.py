@@ -81,13 +81,14 @@ class Assembler:
         if not facts and not any(path.suffix in (".rtpdump", ".wav") for path in folder.glob("*.*")):
             await self._commit(capture_id, None, None, None, flags=[_LOGS_GONE])
             return
-        made = await asyncio.to_thread(_make, facts, captured_call(facts, capture_id), folder)
+        call = captured_call(facts, capture_id)
+        made = await asyncio.to_thread(_make, facts, call, folder)
         sealed = kept = None
         if made.assembled.packets:
             sealed = await asyncio.to_thread(self._seal, made.assembled.path, MEDIA_TYPE)
         if made.unread:
             kept = await asyncio.to_thread(self._seal_logs, folder)
-        await self._commit(capture_id, made, sealed, kept, flags=made.flags)
+        await self._commit(capture_id, made, sealed, kept, flags=made.flags, source=call.source)
 
     def _seal(self, path: Path, media_type: str) -> SealedBlob:
         """Sealed and read back whole: the logs are the only other copy there is."""
@@ -114,6 +115,7 @@ class Assembler:
         kept: SealedBlob | None,
         *,
         flags: Sequence[str],
+        source: str = SOURCE,
     ) -> None:
         async with self._store.begin() as connection:
             row = await recordings.find_capture(connection, capture_id)
@@ -122,12 +124,12 @@ class Assembler:
             await interactions.add_flags(connection, row.interaction_id, flags)
             await recordings.mark_assembled(connection, capture_id)
             if kept is not None:
-                logs_id = await blobs.save_blob(connection, kept, source=SOURCE)
+                logs_id = await blobs.save_blob(connection, kept, source=source)
                 await recordings.keep_log(connection, capture_id, logs_id)
             if made is None or sealed is None:
                 return
             assembled = made.assembled
-            blob_id = await blobs.save_blob(connection, sealed, source=SOURCE)
+            blob_id = await blobs.save_blob(connection, sealed, source=source)
             recording_id = await recordings.save_recording(
                 connection,
                 capture_id=capture_id,
