@@ -104,7 +104,7 @@ def read_parties(headers: Headers, envelope: Mapping[str, Any]) -> tuple[tuple[C
     problems = []
     for header, position in _POSITIONS.items():
         for value in headers.get(header, ()):
-            for name, address in _addresses(value):
+            for name, address in read_addresses(value):
                 parties.setdefault((position, address.lower()), _party(position, address, name))
     named = {address for _, address in parties}
     recipients = envelope.get("rcpt_to", ())
@@ -123,8 +123,8 @@ def _party(position: str, address: str, name: str) -> CapturedParty:
     return CapturedParty(position=position, kind=IdentityKind.ADDRESS, value=address, name=name)
 
 
-def _addresses(value: str) -> list[tuple[str, str]]:
-    """(name, address) pairs of one header. Split before encoded words are decoded: a name may contain a comma."""
+def read_addresses(value: str) -> list[tuple[str, str]]:
+    """(name, address) pairs of one header's value. Split before encoded words are decoded: a name may contain a comma."""
     unfolded = re.sub(r"[\r\n]+[ \t]*", " ", value)
     found = _split(unfolded)
     if not found and "=?" in unfolded:
