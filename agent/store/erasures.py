@@ -27,6 +27,8 @@ from agent.store.schema import (
     chain_link,
     client_card,
     contact_point,
+    crm_card,
+    delivery,
     erasure,
     evidence,
     interaction,
@@ -68,6 +70,7 @@ WIPED: Mapping[Table, Mapping[str, Any]] = {
     evidence: {"details": {}, "problem": ""},
     provider_recording: {"url": "", "problem": ""},
     thread: {"subject": ""},
+    delivery: {"problem": "", "remedy": ""},
 }
 
 # What stays, and why. A table alone stands for all of its columns.
@@ -110,6 +113,11 @@ KEPT: Mapping[str, str] = {
     "mailbox_copy": "where in our mailboxes a copy lies: folder and number",
     "sound_file": "so that the same file is not taken in again",
     "kept_log": "its blob is erased",
+    "delivery.key": "our own number of it, by which a CRM is told to forget",
+    "delivery.state": "no content",
+    "delivery.failure": "no content",
+    "delivery.logged": "numbers of objects in a CRM, to be withdrawn there",
+    "delivery.parts": "digests",
 }
 
 

@@ -107,6 +107,19 @@ Activity = CallToLog | MailToLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """What may have been logged by an attempt whose answer was lost; nothing else of it may be known any more.
+
+    ``card`` is where it was to stand, ``at`` when the call began or the mail was sent.
+    """
+
+    key: str
+    is_call: bool
+    card: ExternalId
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingToAttach:
     """The sound of a call: an HTTPS link that lives until it is revoked, and the bytes where a CRM stores them.
 

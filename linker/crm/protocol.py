@@ -41,6 +41,7 @@ from linker.crm.facts import (
     Logged,
     MailToLog,
     RecordingToAttach,
+    Sought,
     TranscriptToAttach,
 )
 
@@ -141,8 +142,8 @@ class Crm(Protocol):
         """A new card. Called after `find_cards` found none; look for ``key`` first, as an answer may have been lost."""
         ...
 
-    async def find_logged(self, activity: Activity) -> Logged | None:
-        """What we have logged under the activity's key, wherever it stands by now."""
+    async def find_logged(self, sought: Sought) -> Logged | None:
+        """What we have logged under that key, wherever it stands by now."""
         ...
 
     async def find_foreign(self, activity: Activity) -> Logged | None:

@@ -21,6 +21,16 @@ from agent.store.schema.calls import (
 )
 from agent.store.schema.cards import client_card, contact_point, link
 from agent.store.schema.columns import metadata
+from agent.store.schema.crm import (
+    connector,
+    crm_card,
+    crm_stage,
+    crm_user,
+    deal,
+    deal_stage,
+    delivery,
+    recording_share,
+)
 from agent.store.schema.hosts import host
 from agent.store.schema.interactions import interaction, party
 from agent.store.schema.mails import (
@@ -61,7 +71,14 @@ __all__ = [
     "capture",
     "chain_link",
     "client_card",
+    "connector",
     "contact_point",
+    "crm_card",
+    "crm_stage",
+    "crm_user",
+    "deal",
+    "deal_stage",
+    "delivery",
     "employee",
     "employee_identity",
     "erasure",
@@ -87,6 +104,7 @@ __all__ = [
     "provider_status",
     "recording",
     "recording_mark",
+    "recording_share",
     "rule_run",
     "seal",
     "seal_copy",
