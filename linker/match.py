@@ -15,7 +15,7 @@ from agent.store.cards import Candidate
 from agent.store.employees import EmployeeIdentity
 from agent.store.interactions import Interaction, Party
 from agent.store.links import Link
-from linker.normalize import company_domain, is_hidden
+from linker.normalize import company_domain, is_hidden, without_tag
 
 _CONTACT_WORDS = {
     IdentityKind.PHONE: "phone",
@@ -59,10 +59,16 @@ def decide(
     knowledge: Knowledge,
     *,
     normalize: Callable[[Party], Identity | None],
+    is_from_list: bool = False,
 ) -> Decision:
-    """Who is who, which way it went, and on which card it belongs."""
+    """Who is who, which way it went, and on which card it belongs.
+
+    ``is_from_list``: a mailing list has put itself into From, and Reply-To names who wrote.
+    """
     resolved = _set_doors_aside(
-        [_resolve(party, interaction.started, knowledge, normalize(party)) for party in parties], knowledge
+        [_resolve(party, interaction.started, knowledge, normalize(party)) for party in parties],
+        knowledge,
+        aside=("envelope",) if is_from_list else _ASIDE,
     )
     sides = [one for one in resolved if one.role is not None]
     return Decision(
@@ -74,7 +80,7 @@ def decide(
 
 
 def _resolve(party: Party, at: datetime, knowledge: Knowledge, identity: Identity | None) -> Party:
-    held = [one for one in knowledge.holders.get(identity, ()) if one.is_valid(at)] if identity is not None else []
+    held = _held(identity, at, knowledge)
     is_inside = bool(held) or (identity is not None and identity.kind is IdentityKind.EXTENSION)
     return replace(
         party,
@@ -82,6 +88,22 @@ def _resolve(party: Party, at: datetime, knowledge: Knowledge, identity: Identit
         role=Role.EMPLOYEE if is_inside else Role.CLIENT,
         employee_id=party.employee_id if party.credited_by else _credited(held),
     )
+
+
+def _held(identity: Identity | None, at: datetime, knowledge: Knowledge) -> list[EmployeeIdentity]:
+    """Whoever had it then: the identity itself, else the address without its tag, else the whole domain."""
+    for one in _widened(identity):
+        if held := [each for each in knowledge.holders.get(one, ()) if each.is_valid(at)]:
+            return held
+    return []
+
+
+def _widened(identity: Identity | None) -> list[Identity]:
+    """An identity, then what it is a part of: ``anna+shop@…`` is Anna's, and anybody at a company's domain is of it."""
+    if identity is None:
+        return []
+    domain = _domain_of(identity)
+    return list(dict.fromkeys((identity, without_tag(identity), *((domain,) if domain is not None else ()))))
 
 
 def _credited(held: Sequence[EmployeeIdentity]) -> int | None:
@@ -92,17 +114,19 @@ def _credited(held: Sequence[EmployeeIdentity]) -> int | None:
     return held[-1].employee_id if is_certain else None
 
 
-def _set_doors_aside(parties: Sequence[Party], knowledge: Knowledge) -> tuple[Party, ...]:
+def _set_doors_aside(
+    parties: Sequence[Party], knowledge: Knowledge, *, aside: Sequence[str] = _ASIDE
+) -> tuple[Party, ...]:
     """Where the header names both sides, strangers of the envelope or Reply-To are no side: they get no role.
 
     Otherwise the mailbox that takes the journal would make every internal mail one with an unknown client.
     """
-    named = [one for one in parties if one.position not in _ASIDE]
+    named = [one for one in parties if one.position not in aside]
     if len(named) < 2:
         return tuple(parties)
     return tuple(
         replace(one, role=None)
-        if one.position in _ASIDE and one.role is Role.CLIENT and not _candidates(one.identity, knowledge)
+        if one.position in aside and one.role is Role.CLIENT and not _candidates(one.identity, knowledge)
         else one
         for one in parties
     )
@@ -114,7 +138,7 @@ def _direction(parties: Sequence[Party]) -> Direction | None:
         return None
     if _is_internal(parties):
         return Direction.INTERNAL
-    begun_by = [one.role for one in parties if one.position in ("caller", "from")]
+    begun_by = [one.role for one in parties if one.position in ("caller", "from", "organizer")]
     return Direction.OUTBOUND if Role.EMPLOYEE in begun_by else Direction.INBOUND
 
 
@@ -173,12 +197,12 @@ def _link_of_party(interaction: Interaction, party: Party, knowledge: Knowledge)
 
 
 def _candidates(identity: Identity | None, knowledge: Knowledge) -> list[Candidate]:
-    """Cards with the identity itself, each once; only where there is none, those with its mail domain."""
-    if identity is None:
-        return []
-    found = _one_candidate_a_card(knowledge.candidates.get(identity, ()))
-    domain = _domain_of(identity)
-    return found or (_one_candidate_a_card(knowledge.candidates.get(domain, ())) if domain is not None else [])
+    """Cards with the identity itself, each once; only where there is none, those with the address without its tag, and
+    then those with its mail domain."""
+    for one in _widened(identity):
+        if found := _one_candidate_a_card(knowledge.candidates.get(one, ())):
+            return found
+    return []
 
 
 def _why_nobody(party: Party) -> str:

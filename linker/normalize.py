@@ -176,6 +176,15 @@ def normalize_address(raw: str) -> Identity | None:
     return Identity(kind=IdentityKind.ADDRESS, value=text) if len(text) <= _LONGEST_ADDRESS else None
 
 
+def without_tag(identity: Identity) -> Identity:
+    """``anna+shop@example.com`` is delivered to anna@example.com (RFC 5233); all else is what it was."""
+    local, _, domain = identity.value.rpartition("@")
+    base = local.partition("+")[0]
+    if identity.kind is not IdentityKind.ADDRESS or not base or local.startswith('"'):
+        return identity
+    return Identity(kind=IdentityKind.ADDRESS, value=f"{base}@{domain}")
+
+
 def company_domain(address: Identity) -> Identity | None:
     """The domain of an address as an identity of a company; None at a public provider."""
     domain = address.value.rpartition("@")[2]

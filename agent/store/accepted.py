@@ -6,7 +6,7 @@ Rows travel as one JSON document each statement, so neither the driver nor SQLAl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
-from agent.model import EvidenceState, InteractionKind, ParsedMessage
+from agent.model import EvidenceState, InteractionKind, MessageCategory, ParsedMessage
+from agent.store import copies, meetings
 from agent.store.schema import message
+from agent.store.subjects import Trail, trail_of
 from agent.store.threads import Wanted, find_or_merge_threads
 
 
@@ -32,10 +34,12 @@ class ReadMail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """Evidence → interaction, and which interactions are new, in the order of the mails."""
+    """Evidence → interaction, and which interactions are new, in the order of the mails; ``meetings`` that they tell
+    of are to be worked out anew."""
 
     interactions: Mapping[int, int]
     new: tuple[int, ...]
+    meetings: tuple[int, ...] = ()
 
 
 _MESSAGE: TypeAdapter[ParsedMessage] = TypeAdapter(ParsedMessage)
@@ -59,12 +63,12 @@ _INTERACTIONS = _of_rows(
 _MESSAGES = _of_rows(
     """
     INSERT INTO message (interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text,
-                         html, spans, facts)
+                         html, spans, facts, id_key, marked, marked_reason, returned_id)
     SELECT interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text, html, spans,
-           facts
+           facts, id_key, category, category_reason, returned_id
     FROM jsonb_to_recordset(:rows)
          AS r(interaction_id bigint, logical_key text, thread_id bigint, message_id text, subject text, category text,
-              category_reason text, text text, html text, spans jsonb, facts jsonb)
+              category_reason text, text text, html text, spans jsonb, facts jsonb, id_key text, returned_id text)
     """
 )
 _PARTIES = _of_rows(
@@ -99,8 +103,13 @@ async def accept_mails(connection: AsyncConnection, mails: Sequence[ReadMail]) -
     Copies that come at the same time wait for each other by their logical keys, which are locked in their order, so
     that two batches never wait for one another.
     """
-    keys = sorted({one.message.logical_key for one in mails})
-    await connection.execute(_LOCK, {"keys": keys})
+    await connection.execute(_LOCK, {"keys": sorted({one.message.logical_key for one in mails})})
+    own_keys = await copies.keys_of(connection, [one.message for one in mails])
+    mails = [
+        one if one.message.logical_key == key else replace(one, message=replace(one.message, logical_key=key))
+        for one, key in zip(mails, own_keys, strict=True)
+    ]
+    keys = sorted(set(own_keys))
     query = select(message.c.logical_key, message.c.interaction_id).where(message.c.logical_key.in_(keys))
     known: dict[str, int] = {row.logical_key: row.interaction_id for row in await connection.execute(query)}
     fresh = {one.message.logical_key: one for one in reversed(mails) if one.message.logical_key not in known}
@@ -110,18 +119,20 @@ async def accept_mails(connection: AsyncConnection, mails: Sequence[ReadMail]) -
     became = {one.evidence_id: known[one.message.logical_key] for one in mails}
     rows = [{"id": one, "state": EvidenceState.READ, "interaction_id": number} for one, number in became.items()]
     await connection.execute(_READ, {"rows": rows})
-    return Accepted(interactions=became, new=tuple(ids))
+    arranged = [
+        meetings.Arranged(message_id=number, sent=one.started, invitations=one.message.invitations)
+        for one, number in zip(firsts, ids, strict=True)
+        if one.message.invitations
+    ]
+    told = await meetings.note_invitations(connection, arranged)
+    return Accepted(interactions=became, new=tuple(ids), meetings=tuple(told))
 
 
 async def _insert(connection: AsyncConnection, mails: Sequence[ReadMail]) -> list[int]:
     if not mails:
         return []
     ids = [int(one) for one in (await connection.execute(_NEW_IDS, {"count": len(mails)})).scalars()]
-    wanted = [
-        Wanted(ids=(one.message_id, *one.references, *one.in_reply_to), subject=one.subject)
-        for one in (mail.message for mail in mails)
-    ]
-    thread_ids = await find_or_merge_threads(connection, wanted)
+    thread_ids = await find_or_merge_threads(connection, [_wanted(one) for one in mails])
     pairs = list(zip(ids, mails, strict=True))
     await connection.execute(_INTERACTIONS, {"rows": [_interaction_row(number, one) for number, one in pairs]})
     await connection.execute(
@@ -137,6 +148,27 @@ async def _insert(connection: AsyncConnection, mails: Sequence[ReadMail]) -> lis
     return ids
 
 
+def _wanted(mail: ReadMail) -> Wanted:
+    """A mail that came back belongs to the thread of the mail it is about."""
+    one = mail.message
+    ids = (one.message_id, *one.references, *one.in_reply_to, *(one.report.about_ids if one.report else ()))
+    return Wanted(ids=ids, subject=one.subject, trail=_trail(mail))
+
+
+def _trail(mail: ReadMail) -> Trail | None:
+    """Machines repeat their subjects: what they send finds nothing by them."""
+    one = mail.message
+    if one.category is not MessageCategory.CONVERSATION:
+        return None
+    return trail_of(
+        one.subject,
+        sender=next((party.value for party in one.parties if party.position == "from"), ""),
+        recipients=[party.value for party in one.parties if party.position in ("to", "cc")],
+        sent=mail.started,
+        names_others=bool(one.references or one.in_reply_to),
+    )
+
+
 def _interaction_row(number: int, one: ReadMail) -> dict[str, Any]:
     flags = list(dict.fromkeys(one.message.problems))
     return {"id": number, "kind": InteractionKind.MESSAGE, "started_at": one.started.isoformat(), "flags": flags}
@@ -145,7 +177,13 @@ def _interaction_row(number: int, one: ReadMail) -> dict[str, Any]:
 def _message_row(number: int, one: ParsedMessage, thread_id: int) -> dict[str, Any]:
     names = ("logical_key", "message_id", "subject", "category", "category_reason", "text", "html")
     row = {"interaction_id": number, "thread_id": thread_id} | {name: getattr(one, name) for name in names}
-    return row | {"spans": [[span.kind, span.start, span.end] for span in one.spans], "facts": _facts(one)}
+    returned = one.report.about_ids[:1] if one.report else ()
+    return row | {
+        "spans": [[span.kind, span.start, span.end] for span in one.spans],
+        "facts": _facts(one),
+        "id_key": copies.base_of(one.logical_key),
+        "returned_id": "".join(returned),
+    }
 
 
 def _facts(one: ParsedMessage) -> dict[str, Any]:

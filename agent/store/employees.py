@@ -146,7 +146,9 @@ async def list_employees(connection: AsyncConnection) -> list[Employee]:
 
 async def list_nobodys(connection: AsyncConnection) -> list[EmployeeIdentity]:
     """What is nobody's on purpose, by its value."""
-    query = _identities().where(employee_identity.c.employee_id.is_(None))
+    query = _identities().where(
+        employee_identity.c.employee_id.is_(None), employee_identity.c.kind != IdentityKind.DOMAIN
+    )
     return [_held(row) for row in await connection.execute(query.order_by(None).order_by(employee_identity.c.value))]
 
 
@@ -157,3 +159,16 @@ async def find_holders(connection: AsyncConnection, identities: Sequence[Identit
     pairs = [(one.kind.value, one.value) for one in identities]
     query = _identities().where(tuple_(employee_identity.c.kind, employee_identity.c.value).in_(pairs))
     return [_held(row) for row in await connection.execute(query)]
+
+
+async def list_own_domains(connection: AsyncConnection) -> list[EmployeeIdentity]:
+    """Mail domains that are the company's own, whoever writes from there, by name."""
+    query = _identities().where(employee_identity.c.kind == IdentityKind.DOMAIN)
+    return [_held(row) for row in await connection.execute(query.order_by(None).order_by(employee_identity.c.value))]
+
+
+async def list_address_domains(connection: AsyncConnection) -> list[str]:
+    """The domains at which employees have addresses."""
+    domain = func.split_part(employee_identity.c.value, "@", 2)
+    query = select(domain).where(employee_identity.c.kind == IdentityKind.ADDRESS).distinct()
+    return sorted((await connection.execute(query)).scalars())

@@ -125,7 +125,8 @@ async def list_parties(connection: AsyncConnection, interaction_ids: Sequence[in
 
 
 async def list_interactions_with(connection: AsyncConnection, identities: Sequence[Identity]) -> list[int]:
-    """Interactions in which one of these identities took part; a domain means every address in it."""
+    """Interactions in which one of these identities took part; a domain means every address in it, and an address also
+    itself with a tag (``anna+shop@…``)."""
     ids: set[int] = set()
     for one in identities:
         matches = party.c.identity_value == one.value
@@ -133,6 +134,13 @@ async def list_interactions_with(connection: AsyncConnection, identities: Sequen
         if kind is IdentityKind.DOMAIN:
             matches = party.c.identity_value.like(f"%@{one.value}")
             kind = IdentityKind.ADDRESS
+        elif kind is IdentityKind.ADDRESS:
+            local, _, domain = one.value.rpartition("@")
+            matches = or_(
+                matches,
+                party.c.identity_value.startswith(f"{local}+", autoescape=True)
+                & party.c.identity_value.endswith(f"@{domain}", autoescape=True),
+            )
         query = select(party.c.interaction_id).where(party.c.identity_kind == kind, matches)
         ids.update((await connection.execute(query)).scalars())
     return sorted(ids)

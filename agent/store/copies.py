@@ -1,0 +1,118 @@
+"""Copies of one mail, and different mails that share an id.
+
+The logical key is made of Message-ID, sender and date, since the bytes of copies differ: gateways add footers, journals
+and mailing lists add headers. Some programs send different mails under one id in one second, though. Whoever has the
+key of a known mail is compared with it: other recipients in the header or other words make another mail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import Text
+
+from agent.model import ParsedMessage
+from agent.store.subjects import plain_subject
+
+_MARK = "~"
+_LOOKED_AT = 20_000  # characters
+_FEWEST_WORDS = 5
+_SHARED = 0.5
+_KNOWN = text(
+    f"""
+    SELECT logical_key, coalesce(id_key, logical_key) AS base, subject, left(text, {_LOOKED_AT}) AS text,
+           erasure_id IS NOT NULL AS is_erased,
+           ARRAY(SELECT lower(value) FROM party WHERE party.interaction_id = message.interaction_id
+                 AND position IN ('to', 'cc')) AS named
+    FROM message JOIN interaction ON interaction.id = message.interaction_id
+    WHERE logical_key = ANY(:keys) OR id_key = ANY(:keys)
+    ORDER BY message.interaction_id
+    """  # noqa: S608 - the only thing put in is a number of ours
+).bindparams(bindparam("keys", type_=ARRAY(Text)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What tells mails apart that share a key. ``key`` is the one it is stored under."""
+
+    key: str
+    subject: str
+    words: frozenset[str]
+    named: frozenset[str]
+    is_erased: bool = False
+
+
+def base_of(key: str) -> str | None:
+    """The key that this one shares with others, None for a key that is its own."""
+    base, mark, _ = key.partition(_MARK)
+    return base if mark else None
+
+
+async def keys_of(connection: AsyncConnection, mails: Sequence[ParsedMessage]) -> list[str]:
+    """Under which key each of the mails is to be stored, or is stored already. Their own keys must be locked."""
+    keys = sorted({one.logical_key for one in mails})
+    known: dict[str, list[Content]] = defaultdict(list)
+    for row in await connection.execute(_KNOWN, {"keys": keys}):
+        known[row.base].append(
+            Content(
+                key=row.logical_key,
+                subject=plain_subject(row.subject),
+                words=_words(row.text),
+                named=frozenset(row.named),
+                is_erased=row.is_erased,
+            )
+        )
+    found = []
+    counts: dict[str, int] = defaultdict(int)
+    for one in mails:
+        counts[one.logical_key] += 1
+    for one in mails:
+        if counts[one.logical_key] == 1 and one.logical_key not in known:
+            found.append(one.logical_key)  # the usual case: nothing to compare with
+            continue
+        content = _content(one)
+        same = next((each for each in known[one.logical_key] if is_same(each, content)), None)
+        if same is None:
+            key = _variant(one.logical_key, content) if known[one.logical_key] else one.logical_key
+            same = Content(key=key, subject=content.subject, words=content.words, named=content.named)
+            known[one.logical_key].append(same)
+        found.append(same.key)
+    return found
+
+
+def is_same(one: Content, other: Content) -> bool:
+    """Whether these are copies of one mail. Of an erased mail nobody can tell, so whatever has its key stays erased."""
+    if one.is_erased or other.is_erased:
+        return True
+    if one.named and other.named and not one.named & other.named:
+        return False
+    shared, fewest = len(one.words & other.words), min(len(one.words), len(other.words))
+    if fewest >= _FEWEST_WORDS:
+        return shared >= _SHARED * fewest
+    subjects = sorted((one.subject, other.subject), key=len)
+    return not one.words or not other.words or shared > 0 or subjects[1].endswith(subjects[0])
+
+
+def _content(one: ParsedMessage) -> Content:
+    named = frozenset(party.value.lower() for party in one.parties if party.position in ("to", "cc"))
+    return Content(key="", subject=plain_subject(one.subject), words=_words(one.text[:_LOOKED_AT]), named=named)
+
+
+def _words(words: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", words.casefold()))
+
+
+def _variant(base: str, content: Content) -> str:
+    """The same for the same content, so that it does not matter which copy came first."""
+    return f"{base}{_MARK}{_digest((content.subject, *sorted(content.words), *sorted(content.named)))}"
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
