@@ -130,7 +130,7 @@ class CapturedParty:
     """One side of an interaction exactly as the source named it; the linker normalises it later.
 
     ``position`` is ``caller``, ``callee`` or ``participant`` for a call and ``from``, ``to``, ``cc``, ``bcc``,
-    ``reply_to`` or ``envelope`` for a mail. ``kind`` is PHONE for whatever a telephone source gives (the linker
+    ``reply_to``, ``envelope`` or ``expanded`` (it came to them through a group or another mailbox) for a mail. ``kind`` is PHONE for whatever a telephone source gives (the linker
     tells an extension from a number) and ADDRESS for a mail. ``channel`` is the channel of the recording on which
     this party speaks: the caller has 0 and the callee 1.
     """
@@ -199,6 +199,7 @@ class CapturedMail:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedAttachment:
     """A part of a mail that is not its text. ``part`` is its number in walking order; bytes stay in the sealed mail.
+    From 10,000 on it counts within the mail that was unwrapped (`Wrapping`).
 
     ``media_type`` is what the sender says, ``sniffed_type`` what its bytes look like (empty: no idea). ``content_id``
     is the name by which the mail's HTML shows it (RFC 2392), without angle brackets.
@@ -301,6 +302,42 @@ class Protection:
     signer: str = ""
 
 
+class WrappingKind(StrEnum):
+    """What a mail came within."""
+
+    JOURNAL = "journal"  # the report of a mail server's journal
+    ATTACHED = "attached"  # a forward to which it is attached
+    QUOTED = "quoted"  # a forward in whose words it is told: its bytes never came
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRecipient:
+    """Whom a mail server delivered to. ``field`` is to, cc, bcc, or recipient where it does not know; ``expanded`` the
+    group by which, ``forwarded`` the mailbox through which it came to them; either may be empty.
+    """
+
+    field: str
+    address: str
+    expanded: str = ""
+    forwarded: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapping:
+    """Where the mail that was read lies in the evidence, which was sealed as it came.
+
+    ``offset`` and ``size``: its bytes within those of the evidence, None where they are not there as they were;
+    ``sha256`` is theirs. ``by`` is the address of who wrapped it.
+    """
+
+    kind: WrappingKind
+    by: str = ""
+    offset: int | None = None
+    size: int | None = None
+    sha256: str = ""
+    recipients: tuple[JournalRecipient, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedMessage:
     """What could be read of a mail. Lists of message ids are without angle brackets.
@@ -329,6 +366,7 @@ class ParsedMessage:
     protection: Protection | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     report: ParsedReport | None = None
+    wrapping: Wrapping | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,7 @@ def _party(position: str, address: str, name: str) -> CapturedParty:
 
 
 def read_addresses(value: str) -> list[tuple[str, str]]:
-    """(name, address) pairs of one header's value. Split before encoded words are decoded: a name may contain a comma."""
+    """(name, address) pairs of a header's value. Split before encoded words are decoded: a name may contain a comma."""
     unfolded = re.sub(r"[\r\n]+[ \t]*", " ", value)
     found = _split(unfolded)
     if not found and "=?" in unfolded:
