@@ -7,8 +7,8 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import TYPE_CHECKING, Any
 
 from agent.mail.smtp.accounts import Accounts
+from agent.mail.smtp.addresses import Doors
 from agent.mail.smtp.batches import Batches
-from agent.mail.smtp.doors import Doors
 from agent.mail.smtp.limits import MemoryBudget, Sources
 from agent.quiet import Quiet
 from agent.settings_smtp import SmtpSettings

@@ -6,18 +6,9 @@ Nothing is ever relayed: an address that is no door of ours is refused, unless n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
+from agent.mail.doors import DOORS, TEAMS, Door
 from agent.settings_smtp import SmtpSettings
-
-
-class Door(StrEnum):
-    """What mail for an address is."""
-
-    JOURNAL = "journal"  # copies and reports that a mail server made
-    DROP = "drop"  # a person put it into Bcc or forwarded a mail to it
-    TEAM = "team"
-    ANY = "any"  # an address that was not named
 
 
 class Doors:
@@ -50,9 +41,9 @@ class Doors:
                     teams[address] = self._teams[name]
         found = {}
         if doors:
-            found["doors"] = doors
+            found[DOORS] = doors
         if teams:
-            found["teams"] = teams
+            found[TEAMS] = teams
         return found
 
     def _name(self, address: str) -> str | None:
