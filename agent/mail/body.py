@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agent.mail.flowed import unflow
 from agent.mail.layout import Line, lay_out, plain_lines
 from agent.mail.parts import BROKEN, Part, part_bytes, part_name
-from agent.mail.safe_html import mark_quotes, safe_html, strip_tags, text_to_html, unmarked
+from agent.mail.safe_html import is_too_deep, mark_quotes, safe_html, strip_tags, text_to_html, unmarked
 from agent.mail.sniffing import sniff
 from agent.mail.text import decode_bytes, one_line
 from agent.mail.uuencoded import take_out
@@ -140,6 +140,9 @@ def _block(part: Part, problems: dict[str, None], *, with_html: bool, with_lines
     if charset is None and (said := _META_CHARSET.search(data[:4096])):
         charset = said[1].decode("ascii")
     source = _text(data, charset, problems)
+    if with_html and is_too_deep(source):
+        problems["its HTML is nested too deeply, so only its words were kept"] = None
+        with_html = False
     if not with_html:
         return _Block(tuple(plain_lines(strip_tags(source))), "")
     return _Block((), safe_html(mark_quotes(source) if with_lines else source))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import nh3
@@ -36,6 +37,14 @@ _STYLES = {
 _SCHEMES = {"http", "https", "mailto", "tel", "data", "cid"}
 _PICTURE = re.compile(r"data:image/(png|gif|jpeg|webp);base64,", re.IGNORECASE)
 _STYLE_THAT_LOADS = re.compile(r"url|@|\\|/\*|expression|image|var\(", re.IGNORECASE)
+_MOST_OPEN = 5000
+_ANY_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})")
+_CLOSE_THEMSELVES = frozenset({
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+    "p", "li", "dd", "dt", "tr", "td", "th", "thead", "tbody", "tfoot", "colgroup", "option", "optgroup", "rt", "rp",
+})  # fmt: skip
+"""Elements without content, and those that end where the next begins."""
+
 _PART = re.compile(r'\ssrc="cid:([^"]{0,1000})"', re.IGNORECASE)
 _QUOTE_MARKUP = re.compile(
     r"<(?:"
@@ -71,6 +80,27 @@ def safe_html(source: str) -> str:
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
+
+
+def is_too_deep(source: str) -> bool:
+    """Whether more elements stay open than a page has: the time to clean them grows with the square of their number."""
+    if source.count("<") <= _MOST_OPEN:
+        return False
+    still_open: Counter[str] = Counter()
+    total = 0
+    for tag in _ANY_TAG.finditer(source[:_LONGEST]):
+        name = tag[2].lower()
+        if name in _CLOSE_THEMSELVES:
+            continue
+        if not tag[1]:
+            still_open[name] += 1
+            total += 1
+        elif still_open[name]:
+            still_open[name] -= 1
+            total -= 1
+        if total > _MOST_OPEN:
+            return True
+    return False
 
 
 def text_to_html(text: str) -> str:

@@ -33,6 +33,8 @@ BOMBS = {
     "brackets for addresses": _HEAD + b"To: " + b"(" * 200_000 + b"\r\nCc: " + b"<" * 200_000 + b"\r\n\r\nwords",
     "a million header lines": _HEAD + b"".join(b"X%d: 1\r\n" % n for n in range(100_000)) + b"\r\nwords",
     "encoded words without end": _HEAD + b"X: 1\r\nSubject: " + b"=?utf-8?q?a" * 100_000 + b"\r\n\r\nwords",
+    "HTML nested 150,000 deep": _HEAD + b"Content-Type: text/html\r\n\r\n" + b"<ul><li>" * 75_000 + b"words",
+    "HTML that is never closed": _HEAD + b"Content-Type: text/html\r\n\r\n" + b"<span></p>" * 90_000 + b"words",
     "quotes of every depth": _HEAD + b"\r\nwords\r\n" + b"".join(b">" * (n % 400) + b" a\r\n" for n in range(50_000)),
     "winmail.dat of empty objects": _MIXED
     + b"--b\r\n\r\nwords\r\n--b\r\nContent-Type: application/ms-tnef\r\nContent-Transfer-Encoding: base64\r\n\r\n"
@@ -79,7 +81,8 @@ async def test_a_large_attachment(sandbox: Sandbox) -> None:
 
 async def test_a_mail_that_takes_too_long_is_read_with_less_effort() -> None:
     sandbox = Sandbox(seconds=1)
-    raw = _HEAD + b"Content-Type: text/html\r\n\r\n" + b"<div>" * 150_000 + b"words"
+    attributes = b" ".join(b"x%x" % n for n in range(140_000))  # looked for in each other: seconds
+    raw = _HEAD + b"Content-Type: text/html\r\n\r\n<p " + attributes + b">words"
     message = await sandbox.parse(raw, {})
     await sandbox.stop()
     assert (message.subject, message.text.strip(), message.html) == ("bomb", "words", "")
@@ -130,7 +133,7 @@ async def test_nonsense_from_the_child_is_not_believed(
 
 async def test_a_cancelled_reading_does_not_answer_the_next(sandbox: Sandbox) -> None:
     await sandbox.parse(b"Subject: warm\r\n\r\n", {})
-    slow = _HEAD + b"Content-Type: text/html\r\n\r\n" + b"<div>" * 100_000
+    slow = _HEAD + b"Content-Type: text/html\r\n\r\n<p " + b" ".join(b"x%x" % n for n in range(140_000)) + b">"
     task = asyncio.create_task(sandbox.parse(slow, {}))
     await asyncio.sleep(0.2)
     task.cancel()
