@@ -207,7 +207,9 @@ class Intake:
             ]
             accepted = await accept_mails(connection, mails)
             if accepted.new:
-                await jobs.defer(connection, [_link_job([*accepted.new, *accepted.meetings]), *_words_jobs(accepted, read)])
+                await jobs.defer(
+                    connection, [_link_job([*accepted.new, *accepted.meetings]), *_words_jobs(accepted, read)]
+                )
         return accepted.interactions
 
     async def reject_evidence(self, evidence_id: int, problem: str) -> None:
