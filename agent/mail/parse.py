@@ -177,8 +177,16 @@ def extract_part(raw: bytes, part: int) -> tuple[bytes, str, str]:
         Unreadable: the mail has no such part.
     """
     parts: Sequence[Part] = walk(read_message(raw)[0])
-    if part >= len(parts):
-        parts = open_wrappings(parts)
+    return take_part(parts if 0 <= part < len(parts) else open_wrappings(parts), part)
+
+
+def all_parts(raw: bytes) -> Sequence[Part]:
+    """All parts of a mail, those inside of wrappings too: for who wants many of them."""
+    return open_wrappings(walk(read_message(raw)[0]))
+
+
+def take_part(parts: Sequence[Part], part: int) -> tuple[bytes, str, str]:
+    """The same as `extract_part`, of a mail that was taken apart already."""
     if not 0 <= part < len(parts):
         raise Unreadable(f"The mail has no part {part}.")
     found = parts[part]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from agent.archive.blobs import Archive
 from agent.errors import Unreadable
@@ -173,6 +173,39 @@ async def test_a_child_that_dies_costs_one_file(tmp_path: Path, monkeypatch: pyt
     await reader.stop()
     assert [one.text for one in found] == ["ok", None, "ok"]
     assert "ended the process" in found[1].problem
+
+
+async def test_a_mail_full_of_deadly_files_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fatal.py").write_text(
+        "import os\nfrom agent.mail.parse_child import serve\nfrom pathlib import Path\n"
+        "def do(request, raw):\n    Path(__file__).with_name('asked').open('a').write('x')\n"
+        "    os.kill(os.getpid(), 9)\n"
+        "serve(lambda: None, do)\n"
+    )
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", ""), str(Path.cwd())])
+    )
+    reader = AttachmentReader(module="fatal")
+    found = await reader.read(b"x", range(2, 20))
+    await reader.stop()
+    assert [one.part for one in found] == list(range(2, 20))
+    assert all(one.problem for one in found)
+    assert len((tmp_path / "asked").read_text()) == 6
+
+
+async def test_the_job_waits_behind_the_mails(store: Store, archive: Archive, intake: Intake) -> None:
+    raw = mixed(b"\r\nother words", attached(docx("x"), "application/x", "a.docx")).replace(b"<1@", b"<2@")
+    mail = CapturedMail(source="test:job", key="1", raw=raw, received=datetime.now(UTC))
+    (evidence_id,) = await intake.store_evidence([mail])
+    interaction_id = await intake.accept_message(evidence_id, parse(raw, {}))
+    query = text(
+        "SELECT args, priority, lock FROM procrastinate_jobs WHERE task_name = 'extract_words' ORDER BY id DESC"
+    )
+    async with store.begin() as connection:
+        job = (await connection.execute(query)).first()
+    assert job is not None
+    assert (job.args, job.lock) == ({"interaction_ids": [interaction_id]}, "extract_words")
+    assert job.priority < 0
 
 
 async def test_words_come_into_the_database_once(

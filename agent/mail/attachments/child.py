@@ -13,14 +13,16 @@ import io
 import json
 import mimetypes
 import pkgutil
+from collections.abc import Sequence
 from typing import Any
 
 import pypdf
 
 from agent.errors import Unreadable
 from agent.mail.attachments.words import words_of
-from agent.mail.parse import extract_part
+from agent.mail.parse import all_parts, take_part
 from agent.mail.parse_child import give_up, load_codecs, serve
+from agent.mail.parts import Part
 
 _MEMORY = 1536 * 1024**2
 
@@ -45,7 +47,8 @@ def prepare() -> None:
 def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
     """``texts``: for each part asked for, its number, its words (null: it has none) and what was wrong."""
     try:
-        return json.dumps({"texts": [_one(raw, int(part)) for part in request["parts"]]}).encode(), b""
+        parts = all_parts(raw)
+        return json.dumps({"texts": [_one(parts, int(number)) for number in request["parts"]]}).encode(), b""
     except Unreadable as error:
         return json.dumps({"error": error.what}).encode(), b""
     except MemoryError:
@@ -54,9 +57,9 @@ def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
         return json.dumps({"failed": type(error).__name__}).encode(), b""
 
 
-def _one(raw: bytes, part: int) -> dict[str, Any]:
+def _one(parts: Sequence[Part], part: int) -> dict[str, Any]:
     try:
-        content, name, media_type = extract_part(raw, part)
+        content, name, media_type = take_part(parts, part)
     except Unreadable:  # another copy of the mail has it
         return {"part": part, "sha256": "-", "text": None, "problem": "its mail has no such part"}
     digest = hashlib.sha256(content).hexdigest()

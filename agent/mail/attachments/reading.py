@@ -15,6 +15,7 @@ log = structlog.get_logger()
 
 _MODULE = "agent.mail.attachments.child"
 _MAILS_A_CHILD = 500
+_MOST_LOST = 5  # of one mail: each costs a child and its time limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class AttachmentReader:
         self._child = Child(module, questions=_MAILS_A_CHILD)
 
     async def read(self, raw: bytes, parts: Sequence[int]) -> list[PartWords]:
-        """The words of these parts of a mail. A file that kills the child costs the words of no other.
+        """The words of these parts of a mail. A file that kills the child costs the words of no other, unless many do.
 
         Raises:
             Unavailable: no child can be started now.
@@ -49,11 +50,25 @@ class AttachmentReader:
         try:
             return await self._ask(raw, parts)
         except (ChildLost, Unreadable) as error:
-            if len(parts) == 1:
-                log.warning("attachment_not_read", size=len(raw), reason=str(error))
-                problem = error.what if isinstance(error, Unreadable) else str(error)
-                return [PartWords(part=parts[0], text=None, problem=problem)]
-        return [found for part in parts for found in await self.read(raw, [part])]
+            log.warning("attachments_hard_to_read", size=len(raw), files=len(parts), reason=str(error))
+        found: list[PartWords] = []
+        lost = 0
+        for part in parts:
+            if lost >= _MOST_LOST:
+                found.append(PartWords(part=part, text=None, problem="too many files of this mail could not be read"))
+                continue
+            one = await self._read_one(raw, part)
+            lost += bool(one.problem) and not one.sha256
+            found.append(one)
+        return found
+
+    async def _read_one(self, raw: bytes, part: int) -> PartWords:
+        try:
+            return (await self._ask(raw, [part]))[0]
+        except Unreadable as error:
+            return PartWords(part=part, text=None, problem=error.what)
+        except ChildLost as error:
+            return PartWords(part=part, text=None, problem=str(error))
 
     async def _ask(self, raw: bytes, parts: Sequence[int]) -> list[PartWords]:
         head, _ = await self._child.ask({"parts": list(parts)}, raw, self._seconds)
