@@ -24,10 +24,11 @@ from agent.store.schema import (
     call_number,
     call_view,
     capture,
+    card_note,
     chain_link,
     client_card,
     contact_point,
-    crm_card,
+    contact_proposal,
     delivery,
     erasure,
     evidence,
@@ -35,6 +36,7 @@ from agent.store.schema import (
     invitation,
     kept_log,
     link,
+    link_rule,
     meeting,
     message,
     notification,
@@ -49,7 +51,16 @@ from agent.store.schema import (
 )
 
 # Rows that go whole.
-DELETED: tuple[Table, ...] = (utterance, transcript, recording_mark, attachment, call_view, call_number, invitation)
+DELETED: tuple[Table, ...] = (
+    utterance,
+    transcript,
+    recording_mark,
+    attachment,
+    call_view,
+    call_number,
+    invitation,
+    contact_proposal,
+)
 
 # What is set back in rows that stay.
 WIPED: Mapping[Table, Mapping[str, Any]] = {
@@ -102,6 +113,7 @@ KEPT: Mapping[str, str] = {
     "provider_recording.reference": "so that it is not fetched again",
     "provider_recording.state": "no content",
     "link.reason": "replaced by the words of the erasure",
+    "link.candidates": "emptied beside the reason",
     "link.state": "no content",
     "link.decided_by": "a rule or an employee",
     "call.disposition": "no content",
@@ -208,7 +220,7 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     proofs = select(evidence.c.id).where(evidence.c.interaction_id.in_(interaction_ids))
     for table in (call_view, call_number):
         await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))
-    for table in (transcript, attachment):
+    for table in (transcript, attachment, contact_proposal):
         await connection.execute(delete(table).where(table.c.interaction_id.in_(interaction_ids)))
     about = or_(invitation.c.message_id.in_(interaction_ids), invitation.c.meeting_id.in_(interaction_ids))
     await connection.execute(delete(invitation).where(about))
@@ -218,7 +230,9 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     strangers = party.c.role.is_distinct_from(Role.EMPLOYEE)
     of_these = update(party).where(party.c.interaction_id.in_(interaction_ids), strangers)
     await connection.execute(of_these.values(**WIPED[party]))
-    await connection.execute(update(link).where(link.c.interaction_id.in_(interaction_ids)).values(reason=words))
+    await connection.execute(
+        update(link).where(link.c.interaction_id.in_(interaction_ids)).values(reason=words, candidates=[])
+    )
     mine = update(interaction).where(interaction.c.id.in_(interaction_ids))
     await connection.execute(mine.values(erasure_id=erasure_id, flags=[words]))
     await _wipe_threads(connection, interaction_ids)
@@ -250,9 +264,16 @@ async def _wipe_notifications(connection: AsyncConnection, interaction_ids: Sequ
 
 
 async def wipe_card(connection: AsyncConnection, card_id: int) -> None:
-    """Take name and contact points from a card; what comes from there later is unknown again."""
-    await connection.execute(delete(contact_point).where(contact_point.c.client_card_id == card_id))
-    await connection.execute(update(client_card).where(client_card.c.id == card_id).values(name="—"))
+    """Take name, contact points, notes and what was decided about its numbers from a card and from those that became
+    it; what comes from there later is unknown again."""
+    family = or_(client_card.c.id == card_id, client_card.c.merged_into_id == card_id)
+    ids = list((await connection.execute(select(client_card.c.id).where(family))).scalars())
+    for table in (contact_point, contact_proposal, card_note):
+        await connection.execute(delete(table).where(table.c.client_card_id.in_(ids)))
+    said = update(link_rule).where(link_rule.c.client_card_id.in_(ids))
+    ended = {"revoked_at": func.coalesce(link_rule.c.revoked_at, func.now()), "revoked_by": "erasure"}
+    await connection.execute(said.values(value="", note="", **ended))
+    await connection.execute(update(client_card).where(client_card.c.id.in_(ids)).values(name="—"))
 
 
 async def lock_interactions(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[int]:
@@ -285,7 +306,7 @@ async def purge(url: str) -> None:
 
     Each table is locked meanwhile. Its log (WAL), replicas and backups are not touched.
     """
-    tables = {*DELETED, *WIPED, blob, link, interaction, contact_point, client_card}
+    tables = {*DELETED, *WIPED, blob, link, interaction, contact_point, client_card, card_note, link_rule}
     try:
         async with await DriverConnection.connect(url, autocommit=True) as connection:
             for table in sorted(tables, key=lambda one: one.name):
