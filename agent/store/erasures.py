@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import DatabaseUnavailable
 from agent.model import Role
+from agent.store import outbox
 from agent.store.engine import AnyRow
 from agent.store.schema import (
     attachment,
@@ -224,7 +225,7 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
         await connection.execute(delete(table).where(table.c.interaction_id.in_(interaction_ids)))
     about = or_(invitation.c.message_id.in_(interaction_ids), invitation.c.meeting_id.in_(interaction_ids))
     await connection.execute(delete(invitation).where(about))
-    for table in (message, meeting, evidence, provider_recording):
+    for table in (message, meeting, evidence, provider_recording, delivery):
         statement = update(table).where(table.c.interaction_id.in_(interaction_ids))
         await connection.execute(statement.values(**WIPED[table]))
     strangers = party.c.role.is_distinct_from(Role.EMPLOYEE)
@@ -237,6 +238,7 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     await connection.execute(mine.values(erasure_id=erasure_id, flags=[words]))
     await _wipe_threads(connection, interaction_ids)
     await _wipe_notifications(connection, interaction_ids)
+    await outbox.want(connection, interaction_ids)  # CRMs are told to forget it too
 
 
 async def _wipe_threads(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:

@@ -19,6 +19,7 @@ from agent.model import (
     InteractionKind,
     Role,
 )
+from agent.store import outbox
 from agent.store.engine import AnyRow
 from agent.store.schema import call, interaction, party
 from agent.store.told import Told
@@ -303,6 +304,8 @@ async def credit_party(connection: AsyncConnection, party_id: int, employee_id: 
         .values(employee_id=employee_id, credited_by=by if employee_id is not None else None)
     )
     found: int | None = (await connection.execute(statement.returning(party.c.interaction_id))).scalar_one_or_none()
+    if found is not None:
+        await outbox.stir(connection, [found])
     return found
 
 

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from sqlalchemy import Column, delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import links
-from agent.store.schema import call, call_view, capture, evidence, interaction, link, metadata, party, recording
+from agent.store import links, outbox
+from agent.store.schema import call, call_view, capture, delivery, evidence, interaction, link, metadata, party, recording
 
 _MADE_ANEW = (party, call, link)  # of the views that stay, or by the linker
 _FOLLOWERS: tuple[Column[int], ...] = tuple(
     column
     for table in metadata.sorted_tables
     for column in table.columns
-    if table not in _MADE_ANEW and any(key.column is interaction.c.id for key in column.foreign_keys)
+    if table not in (*_MADE_ANEW, delivery) and any(key.column is interaction.c.id for key in column.foreign_keys)
 )
 
 
@@ -59,6 +59,7 @@ async def may_join(connection: AsyncConnection, first: int, second: int) -> bool
 async def absorb(connection: AsyncConnection, kept: int, gone: int) -> None:
     """Everything of ``gone`` becomes ``kept``'s, and it is no more; the caller has locked both by `lock_both`, saves
     the call and has it linked."""
+    await outbox.move(connection, kept, gone)
     for column in _FOLLOWERS:
         await connection.execute(update(column.table).where(column == gone).values({column.name: kept}))
     await _move_decision(connection, kept, gone)

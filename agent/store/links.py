@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
+from agent.store import outbox
 from agent.store.linking import lock_for_decision
 from agent.store.schema import link
 
@@ -55,6 +56,7 @@ async def replace_links(connection: AsyncConnection, interaction_ids: Sequence[i
     rows = [_values(one) for one in links if one.interaction_id not in decided]
     if rows:
         await connection.execute(insert(link).on_conflict_do_nothing(), rows)
+    await outbox.want(connection, interaction_ids)
 
 
 async def decide_link(connection: AsyncConnection, decision: Link) -> None:
@@ -62,6 +64,7 @@ async def decide_link(connection: AsyncConnection, decision: Link) -> None:
     await lock_for_decision(connection, [decision.interaction_id])
     await connection.execute(delete(link).where(link.c.interaction_id == decision.interaction_id))
     await connection.execute(insert(link).values(_values(decision)))
+    await outbox.want(connection, [decision.interaction_id])
 
 
 def _values(one: Link) -> dict[str, object]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Gap, Mark, MarkKind, SealedBlob
-from agent.store import blobs, notices
+from agent.store import blobs, notices, outbox
 from agent.store.engine import AnyRow
 from agent.store.schema import blob, capture, kept_log, recording, recording_mark
 
@@ -151,7 +151,10 @@ async def save_recording(
         "reference": reference,
         "evidence_id": evidence_id,
     }
-    return int((await connection.execute(insert(recording).values(**values).returning(recording.c.id))).scalar_one())
+    statement = insert(recording).values(**values).returning(recording.c.id)
+    recording_id = int((await connection.execute(statement)).scalar_one())
+    await outbox.stir(connection, [interaction_id])
+    return recording_id
 
 
 async def has_reference(connection: AsyncConnection, interaction_id: int, reference: str) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
-from agent.store import notices
+from agent.store import notices, outbox
 from agent.store.engine import AnyRow
 from agent.store.schema import blob, recording, transcript, utterance
 
@@ -65,7 +65,9 @@ async def save_transcript(
     if transcript_id is not None and utterances:
         await connection.execute(insert(utterance), [_utterance_values(transcript_id, one) for one in utterances])
     if transcript_id is not None:
-        await notices.notify(connection, notices.INTERACTIONS, (await connection.execute(select(owner))).scalar_one())
+        interaction_id = (await connection.execute(select(owner))).scalar_one()
+        await notices.notify(connection, notices.INTERACTIONS, interaction_id)
+        await outbox.stir(connection, [interaction_id])
     return transcript_id
 
 

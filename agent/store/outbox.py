@@ -1,0 +1,420 @@
+"""The outbox: what each CRM should hold of an interaction, as rows made in the transaction that decides it.
+
+A row is the wish for one interaction on one card in one CRM. `want` brings the wishes in line with the links, `stir`
+says that what is to be told has changed; both only raise a version, and `linker.deliver` tells whatever is newer than
+what it told. So a hundred changes while a CRM is away cost one delivery.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import LinkState
+from agent.store.engine import AnyRow
+from agent.store.schema import connector, delivery, interaction, link, party
+
+WAITING, UNREADY, DONE, FAILED = "waiting", "unready", "done", "failed"
+_AGAIN: Mapping[str, Any] = {
+    "wanted": delivery.c.wanted + 1,
+    "state": WAITING,
+    "due_at": func.now(),
+    "attempts": 0,
+    "failure": None,
+    "problem": "",
+    "remedy": "",
+}
+_ONCE_MORE = {name: value for name, value in _AGAIN.items() if name != "wanted"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A row as far as the plan is concerned."""
+
+    id: int
+    connector_id: int
+    interaction_id: int
+    card_id: int | None
+    withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWish:
+    """A row that is not there yet."""
+
+    connector_id: int
+    interaction_id: int
+    card_id: int
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do so that wishes agree with links: rows by id, with the card each belongs to, or None to withdraw."""
+
+    changes: Mapping[int, int | None]
+    new: tuple[NewWish, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An interaction stands on these cards."""
+
+    interaction_id: int
+    started: datetime
+    card_ids: tuple[int, ...]
+
+
+def plan(standings: Sequence[Standing], wishes: Sequence[Wish], since: Mapping[int, datetime]) -> Plan:
+    """Pure. ``since`` has the connectors that tell, each with the moment from which on it does.
+
+    A wish whose card is no longer right goes over to a card that is new, so that a CRM moves what it has; only what is
+    left is withdrawn. An interaction that a CRM knows of stays known there, also if it is older than ``since``.
+    """
+    changes: dict[int, int | None] = {}
+    new: list[NewWish] = []
+    known: defaultdict[int, defaultdict[int, list[Wish]]] = defaultdict(lambda: defaultdict(list))
+    for wish in wishes:
+        known[wish.interaction_id][wish.connector_id].append(wish)
+    for one in standings:
+        for number in {*since, *known[one.interaction_id]}:
+            own = known[one.interaction_id][number]
+            right = {each.card_id: each.id for each in own if each.card_id in one.card_ids}
+            missing = [card for card in one.card_ids if card not in right]
+            changes |= {row: card for card, row in right.items()}
+            for each in own:
+                if each.card_id not in one.card_ids and not each.withdrawn:
+                    changes[each.id] = missing.pop(0) if missing else None
+            if number in since and (own or one.started >= since[number]):
+                new += [_new(number, one, card) for card in missing]
+    return Plan(changes=changes, new=tuple(new))
+
+
+def _new(connector_id: int, one: Standing, card_id: int) -> NewWish:
+    return NewWish(connector_id=connector_id, interaction_id=one.interaction_id, card_id=card_id, started=one.started)
+
+
+async def want(connection: AsyncConnection, interaction_ids: Sequence[int], *, whatever_age: bool = False) -> int:
+    """Bring the wishes for these in line with their links as they are now; part of whoever decides about links.
+
+    ``whatever_age``: also what began before a connector was switched on (`cardline crm deliver`). Returns how many
+    wishes are new. Costs one query where there is no CRM.
+    """
+    query = select(connector.c.id, connector.c.since, connector.c.delivers)
+    known = (await connection.execute(query)).all()
+    if not known or not interaction_ids:
+        return 0
+    since: dict[int, datetime] = {row.id: row.since for row in known if row.delivers}
+    standings = await _standings(connection, interaction_ids)
+    if whatever_age and standings:
+        since = dict.fromkeys(since, min(one.started for one in standings))
+    made = plan(standings, await _wishes(connection, interaction_ids), since)
+    await _change(connection, made.changes)
+    rows = [
+        {
+            "connector_id": one.connector_id,
+            "interaction_id": one.interaction_id,
+            "client_card_id": one.card_id,
+            "started_at": one.started,
+            "key": f"cardline-{secrets.token_hex(10)}",
+        }
+        for one in made.new
+    ]
+    if rows:
+        await connection.execute(insert(delivery).values(due_at=func.now()), rows)
+    return len(rows)
+
+
+async def _standings(connection: AsyncConnection, ids: Sequence[int]) -> list[Standing]:
+    cards = func.array_agg(link.c.client_card_id).filter(
+        link.c.state == LinkState.LINKED, link.c.client_card_id.is_not(None), interaction.c.erasure_id.is_(None)
+    )
+    query = (
+        select(interaction.c.id, interaction.c.started_at, cards.label("cards"))
+        .outerjoin(link, link.c.interaction_id == interaction.c.id)
+        .where(interaction.c.id.in_(ids))
+        .group_by(interaction.c.id)
+    )
+    return [
+        Standing(interaction_id=row.id, started=row.started_at, card_ids=tuple(sorted(row.cards or ())))
+        for row in await connection.execute(query)
+    ]
+
+
+async def _wishes(connection: AsyncConnection, ids: Sequence[int]) -> list[Wish]:
+    columns = delivery.c
+    query = (
+        select(columns.id, columns.connector_id, columns.interaction_id, columns.client_card_id, columns.withdrawn)
+        .where(columns.interaction_id.in_(ids))
+        .order_by(columns.id)
+        .with_for_update()
+    )
+    return [
+        Wish(
+            id=row.id,
+            connector_id=row.connector_id,
+            interaction_id=row.interaction_id,
+            card_id=row.client_card_id,
+            withdrawn=row.withdrawn,
+        )
+        for row in await connection.execute(query)
+    ]
+
+
+async def _change(connection: AsyncConnection, changes: Mapping[int, int | None]) -> None:
+    kept = [{"b_id": row, "b_card": card} for row, card in changes.items() if card is not None]
+    gone = [row for row, card in changes.items() if card is None]
+    if kept:
+        statement = update(delivery).where(delivery.c.id == bindparam("b_id"))
+        await connection.execute(statement.values(client_card_id=bindparam("b_card"), withdrawn=False, **_AGAIN), kept)
+    if gone:
+        await connection.execute(update(delivery).where(delivery.c.id.in_(gone)).values(withdrawn=True, **_AGAIN))
+
+
+async def stir(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
+    """Something of these has changed that a CRM may have been told: times, recording, transcript, who was credited."""
+    ids = await _lock(connection, interaction_ids)
+    if ids:
+        await connection.execute(update(delivery).where(delivery.c.id.in_(ids)).values(**_AGAIN))
+
+
+async def stir_employee(connection: AsyncConnection, employee_id: int) -> None:
+    """An employee has another user in a CRM now: what he took part in is told anew."""
+    query = select(party.c.interaction_id).where(party.c.employee_id == employee_id)
+    await stir(connection, list((await connection.execute(query)).scalars()))
+
+
+async def _lock(connection: AsyncConnection, interaction_ids: Iterable[int]) -> list[int]:
+    query = select(delivery.c.id).where(delivery.c.interaction_id.in_(list(interaction_ids)), ~delivery.c.withdrawn)
+    return list((await connection.execute(query.order_by(delivery.c.id).with_for_update())).scalars())
+
+
+async def move(connection: AsyncConnection, kept: int, gone: int) -> None:
+    """``gone`` becomes part of ``kept``: what a CRM holds of it becomes that of the other where it has none on that
+    card, and is withdrawn where it has. The linker decides about ``kept`` next, by `want`."""
+    rows = await _wishes(connection, [kept, gone])
+    known = {(one.connector_id, one.card_id) for one in rows if one.interaction_id == kept}
+    over = [one for one in rows if one.interaction_id == gone]
+    free = [one.id for one in over if (one.connector_id, one.card_id) not in known]
+    twice = [one.id for one in over if one.id not in free]
+    if free:
+        statement = update(delivery).where(delivery.c.id.in_(free))
+        await connection.execute(statement.values(interaction_id=kept, **_AGAIN))
+    if twice:
+        statement = update(delivery).where(delivery.c.id.in_(twice))
+        await connection.execute(statement.values(interaction_id=None, withdrawn=True, **_AGAIN))
+
+
+# --- Telling ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A row that somebody tells now. ``wanted`` is the version he has seen."""
+
+    id: int
+    connector_id: int
+    interaction_id: int | None
+    card_id: int | None
+    started: datetime
+    key: str
+    wanted: int
+    withdrawn: bool
+    begun: bool
+    attempts: int
+    logged: Mapping[str, Any]
+    parts: Mapping[str, Any]
+
+
+def _delivery(row: AnyRow) -> Delivery:
+    return Delivery(
+        id=row.id,
+        connector_id=row.connector_id,
+        interaction_id=row.interaction_id,
+        card_id=row.client_card_id,
+        started=row.started_at,
+        key=row.key,
+        wanted=row.wanted,
+        withdrawn=row.withdrawn,
+        begun=row.begun,
+        attempts=row.attempts,
+        logged=row.logged,
+        parts=row.parts,
+    )
+
+
+_CLAIM = text(
+    """
+    WITH next AS (
+        SELECT d.id FROM delivery AS d
+        WHERE d.connector_id = :connector AND d.state = 'waiting' AND d.due_at <= now()
+          AND (d.leased_until IS NULL OR d.leased_until < now())
+          AND NOT EXISTS (
+              SELECT FROM delivery AS e
+              WHERE e.connector_id = d.connector_id AND e.client_card_id = d.client_card_id AND e.state = 'waiting'
+                AND (e.started_at, e.id) < (d.started_at, d.id))
+        ORDER BY d.due_at, d.started_at, d.id LIMIT :most
+        FOR UPDATE SKIP LOCKED)
+    UPDATE delivery SET leased_until = now() + make_interval(secs => :lease)
+    FROM next WHERE delivery.id = next.id
+    RETURNING delivery.*
+    """
+)
+
+
+async def claim(connection: AsyncConnection, connector_id: int, *, most: int, lease: float) -> list[Delivery]:
+    """Rows that are due, for this caller alone for ``lease`` seconds: of each card the oldest only, so that it is told
+    in order."""
+    rows = await connection.execute(_CLAIM, {"connector": connector_id, "most": most, "lease": lease})
+    return sorted(map(_delivery, rows), key=lambda one: (one.started, one.id))
+
+
+async def begin(connection: AsyncConnection, one: Delivery, sought: Mapping[str, Any]) -> None:
+    """An attempt to make something over there begins: until its answer is kept, it may have been made."""
+    values = {"begun": True, "parts": {**one.parts, "sought": dict(sought)}}
+    await connection.execute(update(delivery).where(delivery.c.id == one.id).values(**values))
+
+
+async def keep(
+    connection: AsyncConnection, delivery_id: int, *, logged: Mapping[str, Any], parts: Mapping[str, Any]
+) -> None:
+    """What a CRM has answered: what it made, and what it was told by that."""
+    values = {"begun": False, "logged": dict(logged), "parts": dict(parts)}
+    await connection.execute(update(delivery).where(delivery.c.id == delivery_id).values(**values))
+
+
+_FINISH = text(
+    """
+    UPDATE delivery SET told = :version, leased_until = NULL, attempts = 0, tried_at = now(), done_at = now(),
+           problem = '', remedy = '', failure = NULL, state = CASE WHEN wanted > :version THEN 'waiting' ELSE :state END
+    WHERE id = :id
+    """
+)
+
+
+async def finish(connection: AsyncConnection, one: Delivery, *, state: str = DONE) -> None:
+    """All of the version that was seen is told; what came meanwhile waits already."""
+    await connection.execute(_FINISH, {"id": one.id, "version": one.wanted, "state": state})
+    await _succeeded(connection, one.connector_id)
+
+
+async def _succeeded(connection: AsyncConnection, connector_id: int) -> None:
+    values = {"failures": 0, "succeeded_at": func.now(), "paused_until": None, "state": "running", "problem": ""}
+    await connection.execute(update(connector).where(connector.c.id == connector_id).values(**values))
+
+
+_POSTPONE = text(
+    """
+    UPDATE delivery SET leased_until = NULL, tried_at = now(), problem = :problem, remedy = :remedy,
+           due_at = now() + make_interval(secs => :pause),
+           attempts = attempts + CASE WHEN :counts OR connector.succeeded_at > delivery.tried_at THEN 1 ELSE 0 END
+    FROM connector WHERE delivery.id = :id AND connector.id = delivery.connector_id
+    RETURNING delivery.attempts
+    """
+)
+
+
+async def postpone(
+    connection: AsyncConnection, one: Delivery, *, pause: float, problem: str, remedy: str, counts: bool = False
+) -> int:
+    """It is tried again in ``pause`` seconds. An attempt counts if others got through since the one before, so that a
+    CRM that is away costs none; ``counts``: it does in any case. Returns how many count by now."""
+    values = {"id": one.id, "pause": pause, "problem": problem, "remedy": remedy, "counts": counts}
+    return int((await connection.execute(_POSTPONE, values)).scalar_one())
+
+
+async def give_up(connection: AsyncConnection, one: Delivery, *, failure: str, problem: str, remedy: str) -> None:
+    """A person must look; unless something has changed meanwhile, which is a reason to try again."""
+    values: dict[str, Any] = {"state": FAILED, "failure": failure, "problem": problem, "remedy": remedy}
+    values |= {"leased_until": None, "tried_at": func.now()}
+    unchanged = (delivery.c.id == one.id) & (delivery.c.wanted == one.wanted)
+    done = await connection.execute(update(delivery).where(unchanged).values(**values))
+    if not done.rowcount:
+        await connection.execute(update(delivery).where(delivery.c.id == one.id).values(leased_until=None))
+
+
+async def release(connection: AsyncConnection, deliveries: Sequence[Delivery]) -> None:
+    """They were not tried after all."""
+    ids = [one.id for one in deliveries]
+    await connection.execute(update(delivery).where(delivery.c.id.in_(ids)).values(leased_until=None))
+
+
+# --- What a person sees and does --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedDelivery:
+    """What was given up, with what to do about it."""
+
+    id: int
+    connector: str
+    interaction_id: int | None
+    card_id: int | None
+    started: datetime
+    failure: str
+    problem: str
+    remedy: str
+    tried: datetime | None
+
+
+async def list_failed(connection: AsyncConnection, *, limit: int = 200) -> list[FailedDelivery]:
+    """What was given up, the newest first."""
+    columns = delivery.c
+    query = (
+        select(delivery, connector.c.name)
+        .join(connector)
+        .where(columns.state == FAILED)
+        .order_by(columns.tried_at.desc(), columns.id.desc())
+        .limit(limit)
+    )
+    return [
+        FailedDelivery(
+            id=row.id,
+            connector=row.name,
+            interaction_id=row.interaction_id,
+            card_id=row.client_card_id,
+            started=row.started_at,
+            failure=row.failure or "",
+            problem=row.problem,
+            remedy=row.remedy,
+            tried=row.tried_at,
+        )
+        for row in await connection.execute(query)
+    ]
+
+
+async def count_failed(connection: AsyncConnection) -> int:
+    """How many were given up."""
+    query = select(func.count()).select_from(delivery).where(delivery.c.state == FAILED)
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def count_states(connection: AsyncConnection, connector_id: int) -> dict[str, int]:
+    """How many are in which state."""
+    query = select(delivery.c.state, func.count().label("rows")).where(delivery.c.connector_id == connector_id)
+    return {row.state: row.rows for row in await connection.execute(query.group_by(delivery.c.state))}
+
+
+async def retry(
+    connection: AsyncConnection, *, ids: Sequence[int] | None = None, connector_id: int | None = None
+) -> int:
+    """Try again what was given up: these, or all of a connector, or all. Returns how many."""
+    which = delivery.c.state == FAILED
+    if ids is not None:
+        which &= delivery.c.id.in_(ids)
+    if connector_id is not None:
+        which &= delivery.c.connector_id == connector_id
+    return (await connection.execute(update(delivery).where(which).values(**_ONCE_MORE))).rowcount
+
+
+async def retry_card(connection: AsyncConnection, card_id: int) -> None:
+    """A card has got its place over there: what was given up for want of one is tried again."""
+    which = (delivery.c.client_card_id == card_id) & (delivery.c.state == FAILED)
+    await connection.execute(update(delivery).where(which).values(**_ONCE_MORE))
