@@ -33,6 +33,7 @@ EXTRACT_WORDS = "extract_words"  # attached files of messages -> their words
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
 READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
+RESORT = "resort"  # all mails, by rules that were changed
 CARRY_SEAL = "carry_seal"  # a seal of the chain -> a place outside
 
 SPEECH_QUEUE = "speech"
@@ -43,6 +44,7 @@ _QUEUES = {
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
     FETCH_RECORDINGS: "parse",
+    RESORT: "link",
     CARRY_SEAL: "link",
 }
 
@@ -58,13 +60,15 @@ _INNOCENT_RETURNS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One piece of work: the task's name and its JSON arguments. ``lock`` lets only one job with it run at a time."""
+    """One piece of work: the task's name and its JSON arguments. ``lock`` lets only one job with it run at a time;
+    before ``at`` it is not begun."""
 
     task: str
     args: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
     priority: int = 0
     lock: str | None = None
+    at: datetime | None = None
 
     @property
     def queue_name(self) -> str:
@@ -84,9 +88,9 @@ def host_queue(host: str) -> str:
 _DEFER = text(
     """
     SELECT procrastinate_defer_jobs_v1(ARRAY(
-        SELECT ROW(j.queue_name, j.task_name, j.priority, j.lock, NULL, j.args, NULL)::procrastinate_job_to_defer_v1
+        SELECT ROW(j.queue_name, j.task_name, j.priority, j.lock, NULL, j.args, j.at)::procrastinate_job_to_defer_v1
         FROM jsonb_to_recordset(CAST(:jobs AS jsonb))
-             AS j(queue_name text, task_name text, priority integer, lock text, args jsonb)
+             AS j(queue_name text, task_name text, priority integer, lock text, args jsonb, at timestamptz)
     ))
     """
 )
@@ -103,6 +107,7 @@ async def defer(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
             "priority": job.priority,
             "lock": job.lock,
             "args": dict(job.args),
+            "at": job.at.isoformat() if job.at is not None else None,
         }
         for job in jobs
     ]
