@@ -6,22 +6,27 @@ A batch is one transaction with set-based queries, so that ten thousand interact
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
-from agent.model import Identity, IdentityKind, InteractionKind, MessageCategory
+from agent.model import Identity, IdentityKind, InteractionKind
 from agent.settings import Settings
-from agent.store import cards, employees, interactions, linking, links, messages, notices, proposals
+from agent.store import cards, employees, interactions, linking, links, meetings, notices, proposals, rules
 from agent.store.employees import EmployeeIdentity
 from agent.store.engine import Store
 from agent.store.interactions import Interaction, Party
+from agent.store.links import Link
 from linker.match import FLAG_PATTERNS, Decision, Knowledge, decide
-from linker.normalize import company_domain, normalize_address, normalize_phone
+from linker.meetings import parties_of, plan_of
+from linker.normalize import company_domain, normalize_address, normalize_phone, without_tag
+from linker.settling import settle
+from linker.sorting import is_from_list, links_of, mail_facts, private_link, sort_mails
 
 log = structlog.get_logger()
 
@@ -38,17 +43,77 @@ class Linker:
 
     async def link(self, interaction_ids: list[int]) -> None:
         """The job: decide about these interactions as of now. What a person has decided stays."""
+        await self.decide(interaction_ids)
+
+    async def decide(self, interaction_ids: Sequence[int]) -> set[int]:
+        """The same; returns the mails that rules sort otherwise than before."""
         async with self._store.begin() as connection:
-            await linking.lock_for_decision(connection, interaction_ids)
-            found = await interactions.find_interactions(connection, interaction_ids)
-            parties = await interactions.list_parties(connection, interaction_ids)
-            knowledge = await self._knowledge(connection, [one for group in parties.values() for one in group])
-            silent = await _not_activities(connection, found)
-            decisions = {one.id: decide(one, parties[one.id], knowledge, normalize=self.identity_of) for one in found}
-            await _save(connection, decisions, silent)
-        for interaction_id, decision in decisions.items():
-            states = [one.state.value for one in decision.links] if interaction_id not in silent else []
-            log.info("interaction_linked", interaction_id=interaction_id, states=states)
+            told_of = await meetings.list_meetings_told_by(connection, interaction_ids)
+            ids = sorted({*interaction_ids, *told_of})
+            await linking.lock_for_decision(connection, ids)
+            found = await interactions.find_interactions(connection, ids)
+            arranged = [one for one in found if one.kind is InteractionKind.MEETING]
+            states, changed = await self._decide(connection, [one for one in found if one not in arranged])
+            states |= await self._arrange(connection, arranged)
+            await self._tell_meetings(connection, [one.id for one in found if one.kind is InteractionKind.CALL])
+        for interaction_id, links_made in states.items():
+            log.info(
+                "interaction_linked", interaction_id=interaction_id, states=[one.state.value for one in links_made]
+            )
+        return changed
+
+    async def _decide(
+        self, connection: AsyncConnection, found: Sequence[Interaction]
+    ) -> tuple[dict[int, Sequence[Link]], set[int]]:
+        """Calls and mails."""
+        ids = [one.id for one in found]
+        parties = await interactions.list_parties(connection, ids)
+        facts = await mail_facts(connection, [one.id for one in found if one.kind is InteractionKind.MESSAGE])
+        knowledge = await self._knowledge(connection, [one for group in parties.values() for one in group])
+        decisions = {
+            one.id: decide(
+                one,
+                parties[one.id],
+                knowledge,
+                normalize=self.identity_of,
+                is_from_list=one.id in facts and is_from_list(facts[one.id]),
+            )
+            for one in found
+        }
+        kinds = await sort_mails(connection, facts, decisions, knowledge)
+        changed = await rules.save_sorted(connection, kinds)
+        made = {
+            one.id: links_of(one, decisions[one.id], kinds[one.id]) if one.id in kinds else decisions[one.id].links
+            for one in found
+        }
+        await _save(connection, decisions, made)
+        return made, changed
+
+    async def _arrange(self, connection: AsyncConnection, found: Sequence[Interaction]) -> dict[int, Sequence[Link]]:
+        """Meetings: who takes part by everything that was told of them, on which cards they stand, what became of
+        them."""
+        told = await meetings.list_told(connection, [one.id for one in found])
+        now = datetime.now(UTC)
+        made: dict[int, Sequence[Link]] = {}
+        for one in found:
+            open_words = [each for each in told[one.id] if not each.is_private]
+            plan = plan_of(open_words or told[one.id])
+            if plan is None:
+                continue  # erased, or nobody has said when
+            at = replace(one, started=plan.start)
+            await interactions.save_parties(connection, one.id, parties_of(plan))
+            parties = (await interactions.list_parties(connection, [one.id]))[one.id]
+            decision = decide(at, parties, await self._knowledge(connection, parties), normalize=self.identity_of)
+            made[one.id] = decision.links if open_words else [private_link(at, "only private mails tell of it")]
+            await _save(connection, {one.id: decision}, {one.id: made[one.id]})
+            await settle(connection, at, plan, decision.parties, hidden=not open_words, now=now)
+        return made
+
+    async def _tell_meetings(self, connection: AsyncConnection, call_ids: Sequence[int]) -> None:
+        """A call with a client at the time of a meeting confirms that."""
+        beside = await meetings.list_meetings_beside(connection, call_ids)
+        if beside:
+            await self.relink(connection, beside)
 
     def identity_of(self, party: Party) -> Identity | None:
         """The normalised identity of a party, None for a hidden or meaningless one."""
@@ -67,11 +132,12 @@ class Linker:
 
     async def _knowledge(self, connection: AsyncConnection, parties: Sequence[Party]) -> Knowledge:
         wanted = {identity for one in parties if (identity := self.identity_of(one)) is not None}
-        domains = {
+        wanted |= {without_tag(one) for one in wanted}
+        wanted |= {
             domain for one in wanted if one.kind is IdentityKind.ADDRESS and (domain := company_domain(one)) is not None
         }
         held = await employees.find_holders(connection, sorted(wanted, key=str))
-        candidates = await cards.find_candidates(connection, sorted(wanted | domains, key=str))
+        candidates = await cards.find_candidates(connection, sorted(wanted, key=str))
         return Knowledge(
             holders=_by_identity((one.identity, one) for one in held),
             candidates=_by_identity((one.contact_point.identity, one) for one in candidates),
@@ -136,22 +202,16 @@ class Linker:
         await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args={"interaction_ids": one}) for one in batches])
 
 
-async def _not_activities(connection: AsyncConnection, found: Sequence[Interaction]) -> set[int]:
-    """Mails that are archived without becoming an activity: their category says why, so they need no link."""
-    ids = [one.id for one in found if one.kind is InteractionKind.MESSAGE]
-    quiet = (MessageCategory.AUTOMATIC, MessageCategory.NEWSLETTER, MessageCategory.BOUNCE)
-    return {one.interaction_id for one in await messages.list_messages(connection, ids) if one.category in quiet}
-
-
-async def _save(connection: AsyncConnection, decisions: dict[int, Decision], silent: set[int]) -> None:
-    made = [link for one, decision in decisions.items() if one not in silent for link in decision.links]
+async def _save(
+    connection: AsyncConnection, decisions: Mapping[int, Decision], made: Mapping[int, Sequence[Link]]
+) -> None:
     await interactions.save_resolution(connection, [one for each in decisions.values() for one in each.parties])
     await interactions.save_direction(connection, {one: each.direction for one, each in decisions.items()})
     for pattern in FLAG_PATTERNS:
         await linking.drop_flags(connection, list(decisions), pattern)
     for one, each in decisions.items():
         await interactions.add_flags(connection, one, each.flags)
-    await links.replace_links(connection, list(decisions), made)
+    await links.replace_links(connection, list(decisions), [link for each in made.values() for link in each])
     await notices.announce_calls_in_progress(connection, list(decisions))
 
 
