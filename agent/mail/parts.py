@@ -16,6 +16,7 @@ from email.feedparser import BytesFeedParser
 from email.generator import BytesGenerator
 from email.message import Message
 from email.policy import Policy
+from typing import Any
 
 from agent.mail.text import decode_base64, decode_raw_header, decode_words, one_line
 
@@ -25,6 +26,7 @@ BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, Recu
 
 _DEEPEST = 50
 _FEED_BYTES = 256 * 1024
+_BOUNDARY = re.compile(r"boundary=(?:\"([^\"]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE)
 _TURNS_DIRECTION = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -36,6 +38,17 @@ class _TolerantPolicy(Compat32):
 
 
 POLICY = _TolerantPolicy()
+
+
+class _TolerantMessage(Message):
+    """A message whose boundary is found also where another parameter is broken, at which the library raises."""
+
+    def get_boundary(self, failobj: Any = None) -> Any:
+        try:
+            return super().get_boundary(failobj)
+        except BROKEN:
+            found = _BOUNDARY.search(str(self.get("content-type", "")))
+            return found[1] or found[2] if found else failobj
 
 
 class _TooManyParts(Exception):
@@ -51,7 +64,7 @@ class _Factory:
     def __call__(self, policy: Policy | None = None) -> Message:
         if len(self.made) > MOST_PARTS:
             raise _TooManyParts
-        self.made.append(Message(policy=POLICY))
+        self.made.append(_TolerantMessage(policy=POLICY))
         return self.made[-1]
 
 
@@ -69,6 +82,8 @@ def read_message(raw: bytes) -> tuple[Message, str | None]:
         problem = f"it has more than {MOST_PARTS} parts; only these were read"
     except RecursionError:
         problem = "its parts are nested too deeply; only the outer ones were read"
+    except BROKEN:
+        problem = "its parts are broken; only the first were read"
     return factory.made[0], problem
 
 

@@ -36,6 +36,7 @@ def test_the_files_are_what_the_script_writes() -> None:
         ("unknown-charset", "Высылаю."),
         ("zip-as-charset", "text"),
         ("boundary-never-comes", "Still to be read."),
+        ("boundary-beside-broken", "Still to be read."),
         ("no-boundary", "Still to be read."),
         ("broken-base64", "Привет"),
         ("no-header", "just a line without any colon\nand another one"),

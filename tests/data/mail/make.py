@@ -119,6 +119,15 @@ MAILS: dict[str, bytes] = {
     ),
     "boundary-never-comes": _mail(*_HEAD, 'Content-Type: multipart/mixed; boundary="never"', "", "Still to be read."),
     "no-boundary": _mail(*_HEAD, "Content-Type: multipart/mixed", "", "Still to be read."),
+    "boundary-beside-broken": _mail(
+        *_HEAD,
+        'Content-Type: multipart/mixed; name*; name*0*=x; name*=; name*1=y; boundary="b"',
+        "",
+        "--b",
+        "",
+        "Still to be read.",
+        "--b--",
+    ),
     "broken-base64": _mail(*_HEAD, "Content-Transfer-Encoding: base64", "", "0J/RgNC40LLQtdGC!!!", "=A"),
     "html-only": _mail(
         *_HEAD,
