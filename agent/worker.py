@@ -67,12 +67,15 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.sip.providers.presets import providers_of
     from agent.sip.providers.reading import NotificationReader
     from linker.link import Linker
+    from linker.resort import Resorter
 
     settings = parts.settings
     jobs.register(app, jobs.PARSE, Parser(parts.store, parts.archive, parts.intake, Sandbox()).parse)
     words = Extractor(parts.store, parts.archive, AttachmentReader())
     jobs.register(app, jobs.EXTRACT_WORDS, words.extract)
-    jobs.register(app, jobs.LINK, Linker(parts.store, settings).link)
+    linker = Linker(parts.store, settings)
+    jobs.register(app, jobs.LINK, linker.link)
+    jobs.register(app, jobs.RESORT, Resorter(parts.store, linker).resort)
     captures = settings.data_dir / "captures"
     jobs.register(app, jobs.ASSEMBLE, Assembler(parts.store, parts.archive, captures).assemble)
     known, fetched = providers_of(settings), settings.data_dir / "fetched"

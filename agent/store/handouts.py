@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import SealedBlob
 from agent.store import blobs
+from agent.store.rights import is_not_private
 from agent.store.schema import blob, chain_link, client_card, employee, evidence, interaction, link, party, recording
 
 MAIL, RECORDING, OTHER = "mail", "recording", "other"
@@ -55,8 +56,9 @@ async def list_interactions(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[int]:
-    """Interactions of a card or of an employee that began in this time, oldest first."""
-    query = select(interaction.c.id)
+    """Interactions of a card or of an employee that began in this time, oldest first; private mails are not handed
+    out."""
+    query = select(interaction.c.id).where(is_not_private(interaction.c.id))
     if card_id is not None:
         query = query.where(interaction.c.id.in_(select(link.c.interaction_id).where(link.c.client_card_id == card_id)))
     if employee_id is not None:

@@ -10,12 +10,14 @@ from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, Mark
-from agent.store import interactions, links, messages, recordings, transcripts
+from agent.store import interactions, links, meetings, messages, recordings, transcripts
 from agent.store.clients import Position
 from agent.store.interactions import Interaction, Party
 from agent.store.links import Link
-from agent.store.messages import Attachment, Message
+from agent.store.meetings import Meeting
+from agent.store.messages import Attachment, Message, Returned
 from agent.store.recordings import Recording
+from agent.store.rights import is_not_private
 from agent.store.schema import blob, call, capture, chain_link, employee, evidence, link, thread
 from agent.store.transcripts import Transcript
 
@@ -46,13 +48,17 @@ class Entry:
     message: Message | None
     thread_subject: str
     attachments: tuple[Attachment, ...]
+    returned: tuple[Returned, ...] = ()
+    meeting: Meeting | None = None
 
 
 async def list_history(
     connection: AsyncConnection, card_id: int, *, after: Position | None = None, limit: int = 50
 ) -> list[Position]:
     """Times and ids of a card's interactions, newest first, from the one after ``after``."""
-    query = select(link.c.started_at, link.c.interaction_id).where(link.c.client_card_id == card_id)
+    query = select(link.c.started_at, link.c.interaction_id).where(
+        link.c.client_card_id == card_id, is_not_private(link.c.interaction_id)
+    )
     if after is not None:
         query = query.where(
             tuple_(link.c.started_at, link.c.interaction_id) < tuple_(literal(after.moment), literal(after.id))
@@ -63,7 +69,7 @@ async def list_history(
 
 async def count_history(connection: AsyncConnection, card_id: int) -> int:
     """How many entries a card has."""
-    query = select(func.count()).where(link.c.client_card_id == card_id)
+    query = select(func.count()).where(link.c.client_card_id == card_id, is_not_private(link.c.interaction_id))
     return int((await connection.execute(query)).scalar_one())
 
 
@@ -83,6 +89,8 @@ async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[
     captures = await _captures(connection, ids)
     spoken = {one.recording_id: one for one in await transcripts.list_transcripts(connection, ids)}
     parts = await messages.list_attachments(connection, ids)
+    returned = await messages.list_returned(connection, list(mails.values()))
+    arranged = {one.interaction_id: one for one in await meetings.list_meetings(connection, ids)}
     return [
         Entry(
             interaction=found[one],
@@ -97,6 +105,8 @@ async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[
             message=mails.get(one),
             thread_subject=subjects.get(mails[one].thread_id, "") if one in mails else "",
             attachments=tuple(each for each in parts if each.interaction_id == one),
+            returned=tuple(each for each in returned if each.about == one),
+            meeting=arranged.get(one),
         )
         for one in ids
         if one in found

@@ -44,6 +44,16 @@ class Message:
     html: str
     spans: tuple[TextSpan, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[tuple[str, str], ...] = ()  # tag and reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Returned:
+    """A mail that came back: ``about`` is the mail that did, ``failed`` whom it did not reach, with the diagnosis."""
+
+    about: int
+    interaction_id: int
+    failed: tuple[tuple[str, str], ...]
 
 
 def _message(row: AnyRow) -> Message:
@@ -58,6 +68,7 @@ def _message(row: AnyRow) -> Message:
         html=row.html,
         spans=tuple(TextSpan(kind=SpanKind(kind), start=start, end=end) for kind, start, end in row.spans),
         facts=row.facts,
+        tags=tuple((tag, reason) for tag, reason in row.tags),
     )
 
 
@@ -125,3 +136,19 @@ async def find_attachment(connection: AsyncConnection, attachment_id: int) -> At
     """One attachment."""
     row = (await connection.execute(select(*_ATTACHMENT).where(attachment.c.id == attachment_id))).first()
     return _attachment(row) if row else None
+
+
+async def list_returned(connection: AsyncConnection, mails: Sequence[Message]) -> list[Returned]:
+    """What came back of these mails, whichever of the two was read first."""
+    ids = {one.message_id: one.interaction_id for one in mails if one.message_id}
+    query = select(message.c.interaction_id, message.c.returned_id, message.c.facts).where(
+        message.c.returned_id.in_(ids), message.c.returned_id != "", message.c.category == MessageCategory.BOUNCE
+    )
+    return [
+        Returned(
+            about=ids[row.returned_id],
+            interaction_id=row.interaction_id,
+            failed=tuple((address, words) for address, words in row.facts.get("report", {}).get("failed", ())),
+        )
+        for row in await connection.execute(query.order_by(message.c.interaction_id))
+    ]

@@ -2,18 +2,19 @@
 
 Administrators and supervisors see everything. A manager sees the cards he is responsible for and those linked with an
 interaction he took part in, with their whole history, and besides them the interactions he himself took part in.
-Teams will narrow the supervisor here, and nowhere else.
+Teams will narrow the supervisor here, and nowhere else. A private mail is shown to nobody, neither to the administrator
+nor to the employee who has it in his mailbox; so is a meeting that only private mails tell of.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, false, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import UserRole
-from agent.store.schema import client_card, interaction, link, party
+from agent.model import MessageCategory, UserRole
+from agent.store.schema import client_card, interaction, link, meeting, message, party
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +58,20 @@ def is_visible_card(viewer: Viewer, card_id: ColumnElement[int]) -> ColumnElemen
     )
 
 
+def is_not_private(interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether rules let anybody see it."""
+    mail, arranged = message.alias(), meeting.alias()
+    private_mail = select(mail.c.interaction_id).where(
+        mail.c.interaction_id == interaction_id, mail.c.category == MessageCategory.PRIVATE
+    )
+    hidden = select(arranged.c.interaction_id).where(arranged.c.interaction_id == interaction_id, arranged.c.hidden)
+    return and_(~exists(private_mail), ~exists(hidden))
+
+
 def is_visible_interaction(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
     """The condition on a column of interaction ids."""
     if viewer.sees_all:
-        return true()
+        return is_not_private(interaction_id)
     linked = link.alias()
     on_visible_card = exists(
         select(linked.c.id).where(
@@ -69,7 +80,7 @@ def is_visible_interaction(viewer: Viewer, interaction_id: ColumnElement[int]) -
             is_visible_card(viewer, linked.c.client_card_id),
         )
     )
-    return or_(took_part(viewer, interaction_id), on_visible_card)
+    return and_(or_(took_part(viewer, interaction_id), on_visible_card), is_not_private(interaction_id))
 
 
 async def may_see_card(connection: AsyncConnection, viewer: Viewer, card_id: int) -> bool:
