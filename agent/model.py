@@ -130,9 +130,9 @@ class CapturedParty:
     """One side of an interaction exactly as the source named it; the linker normalises it later.
 
     ``position`` is ``caller``, ``callee`` or ``participant`` for a call and ``from``, ``to``, ``cc``, ``bcc``,
-    ``reply_to``, ``envelope`` or ``expanded`` (it came to them through a group or another mailbox) for a mail. ``kind`` is PHONE for whatever a telephone source gives (the linker
-    tells an extension from a number) and ADDRESS for a mail. ``channel`` is the channel of the recording on which
-    this party speaks: the caller has 0 and the callee 1.
+    ``reply_to``, ``envelope`` or ``expanded`` (it came to them through a group or another mailbox) for a mail. ``kind``
+    is PHONE for whatever a telephone source gives (the linker tells an extension from a number) and ADDRESS for a mail.
+    ``channel`` is the channel of the recording on which this party speaks: the caller has 0 and the callee 1.
     """
 
     position: str

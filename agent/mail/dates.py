@@ -22,12 +22,8 @@ _ZONE = re.compile(r"(?:(?:GMT|UTC)\s*)?([+-])(\d{1,2}):?(\d\d)?(?!\d)|\b(?:GMT|
 
 
 def read_written_date(words: str, *, zone: tzinfo = UTC) -> datetime | None:
-    """The moment the words name, in UTC; ``zone`` is that of the writer, where they do not say one. None: unreadable."""
+    """The moment the words name, in UTC, None where none can be read; ``zone`` is the writer's, if they say none."""
     words = words[:_LONGEST]
-    by_rule = email.utils.parsedate_tz(words)
-    if by_rule is not None and by_rule[9] is not None:
-        offset: tzinfo = timezone(timedelta(seconds=by_rule[9]))
-        return _moment((by_rule[0], by_rule[1], by_rule[2]), (by_rule[3], by_rule[4], by_rule[5]), offset)
     time = _TIME.search(words)
     day = _day(words, has_half=time is not None and time[4] is not None)
     if day is None or time is None:

@@ -15,7 +15,9 @@ from agent.errors import Unreadable
 from agent.mail import headers as header
 from agent.mail.body import LONGEST_TEXT, Body, read_attachments, read_lines, tidy
 from agent.mail.classify import classify, kept_headers
+from agent.mail.forwards import attached_original
 from agent.mail.invitations import read_invitations
+from agent.mail.journals import open_journal
 from agent.mail.layout import Line
 from agent.mail.originals import read_originals
 from agent.mail.parts import Part, part_bytes, part_name, read_message, walk
@@ -37,6 +39,9 @@ from agent.model import (
     SpanKind,
     TextSpan,
 )
+
+INSIDE = 10_000
+"""From here on a part's number counts within the mail that a journal report or a forward wraps."""
 
 _HEADER_BYTES = 512 * 1024
 
@@ -176,6 +181,8 @@ def extract_part(raw: bytes, part: int) -> tuple[bytes, str, str]:
     Raises:
         Unreadable: the mail has no such part.
     """
+    if part >= INSIDE:
+        return take_part(all_parts(unwrapped(raw)), part - INSIDE)
     parts: Sequence[Part] = walk(read_message(raw)[0])
     return take_part(parts if 0 <= part < len(parts) else open_wrappings(parts), part)
 
@@ -191,6 +198,19 @@ def take_part(parts: Sequence[Part], part: int) -> tuple[bytes, str, str]:
         raise Unreadable(f"The mail has no part {part}.")
     found = parts[part]
     return part_bytes(found), part_name(found), one_line(found.media_type, 100)
+
+
+def unwrapped(raw: bytes) -> bytes:
+    """The mail within a journal report or a forward, whose parts are numbered from `INSIDE` on.
+
+    Raises:
+        Unreadable: no mail is wrapped in this one.
+    """
+    journal = open_journal(raw)
+    place = journal.original if journal is not None else attached_original(raw)
+    if place is None:
+        raise Unreadable("No mail is wrapped in this one.")
+    return place.content(raw)
 
 
 def _header_of(raw: bytes) -> bytes:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from agent.errors import Unreadable
+from agent.mail.deliveries import read_delivery
 from agent.mail.parse import extract_part, parse
 from agent.mail.protocol import LENGTH_BYTES, MESSAGE, Effort
 
@@ -120,7 +121,7 @@ def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
         if "part" in request:
             content, name, media_type = extract_part(raw, request["part"])
             return json.dumps({"name": name, "media_type": media_type}).encode(), content
-        message = parse(raw, request["envelope"], effort=Effort(request["effort"]))
+        message = read_delivery(raw, request["envelope"], effort=Effort(request["effort"]))
         return b'{"message":' + MESSAGE.dump_json(message) + b"}", b""
     except Unreadable as error:
         return json.dumps({"error": error.what}).encode(), b""

@@ -47,22 +47,25 @@ def whole(raw: bytes) -> Slice:
     return _slice(raw, 0, len(raw))
 
 
-def attached_mails(raw: bytes, inside: Slice, *, depth: int = 0) -> list[Slice]:
-    """The mails attached within a part, in order; not those attached to them."""
-    if inside.media_type == "message/rfc822" and depth:
-        return [inside]
-    if not inside.media_type.startswith("multipart/") or depth >= _DEEPEST:
-        return []
+def attached_mails(raw: bytes, inside: Slice) -> list[Slice]:
+    """The mails attached to a mail, in order, however deep among its parts; not those attached to them."""
     found: list[Slice] = []
-    for part in parts_of(raw, inside):
-        found += attached_mails(raw, part, depth=depth + 1)
-        if len(found) >= _MOST_PARTS:
-            break
+    waiting = [(part, 1) for part in reversed(parts_of(raw, inside))]
+    looked = 0
+    while waiting and looked < _MOST_PARTS:
+        part, depth = waiting.pop()
+        looked += 1
+        if part.media_type == "message/rfc822":
+            found.append(part)
+        elif part.media_type.startswith("multipart/") and depth < _DEEPEST:
+            waiting.extend((one, depth + 1) for one in reversed(parts_of(raw, part)))
     return found
 
 
 def parts_of(raw: bytes, inside: Slice) -> list[Slice]:
-    """The parts of a multipart, not those within them."""
+    """The parts of a multipart, not those within them; none where it is no multipart."""
+    if not inside.media_type.startswith("multipart/"):
+        return []
     try:
         boundary = read_message(raw[inside.begin : inside.body])[0].get_boundary()
     except BROKEN:

@@ -20,7 +20,7 @@ import pypdf
 
 from agent.errors import Unreadable
 from agent.mail.attachments.words import words_of
-from agent.mail.parse import all_parts, take_part
+from agent.mail.parse import INSIDE, all_parts, take_part, unwrapped
 from agent.mail.parse_child import give_up, load_codecs, serve
 from agent.mail.parts import Part
 
@@ -47,8 +47,9 @@ def prepare() -> None:
 def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
     """``texts``: for each part asked for, its number, its words (null: it has none) and what was wrong."""
     try:
-        parts = all_parts(raw)
-        return json.dumps({"texts": [_one(parts, int(number)) for number in request["parts"]]}).encode(), b""
+        numbers = [int(number) for number in request["parts"]]
+        parts = all_parts(unwrapped(raw) if any(number >= INSIDE for number in numbers) else raw)
+        return json.dumps({"texts": [_one(parts, number) for number in numbers]}).encode(), b""
     except Unreadable as error:
         return json.dumps({"error": error.what}).encode(), b""
     except MemoryError:
@@ -59,7 +60,7 @@ def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
 
 def _one(parts: Sequence[Part], part: int) -> dict[str, Any]:
     try:
-        content, name, media_type = take_part(parts, part)
+        content, name, media_type = take_part(parts, part % INSIDE)
     except Unreadable:  # another copy of the mail has it
         return {"part": part, "sha256": "-", "text": None, "problem": "its mail has no such part"}
     digest = hashlib.sha256(content).hexdigest()
