@@ -114,13 +114,24 @@ async def defer(connection: AsyncConnection, jobs: Sequence[Job]) -> None:
     await connection.execute(_DEFER, {"jobs": json.dumps(rows)})
 
 
-async def is_waiting(connection: AsyncConnection, task: str) -> bool:
-    """Whether such a job is due and nobody has begun it."""
-    query = text(
-        "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE task_name = :task AND status = 'todo' "
-        "AND (scheduled_at IS NULL OR scheduled_at <= now()))"
-    )
-    return bool((await connection.execute(query, {"task": task})).scalar_one())
+_WAITS = text(
+    """
+    SELECT id FROM procrastinate_jobs
+    WHERE task_name = :task AND queue_name = :queue AND status = 'todo'
+          AND (scheduled_at IS NULL OR scheduled_at <= now())
+    LIMIT 1 FOR SHARE SKIP LOCKED
+    """
+)
+
+
+async def defer_unless_waiting(connection: AsyncConnection, job: Job) -> None:
+    """For a job that does whatever there is to do: one that waits already is enough.
+
+    It is held until the caller's commit, so it cannot begin before it would see what the caller has written.
+    """
+    held = await connection.execute(_WAITS, {"task": job.task, "queue": job.queue_name})
+    if held.first() is None:
+        await defer(connection, [job])
 
 
 async def carry_seal(connection: AsyncConnection, number: int, targets: Sequence[str]) -> None:

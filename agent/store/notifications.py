@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, and_, case, column, func, select, tuple_, update, values
+from sqlalchemy import BigInteger, Text, case, column, func, select, text, tuple_, update, values
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -56,53 +56,56 @@ class StoredNotification:
     call_key: str | None
 
 
+_INSERT = text(
+    """
+    INSERT INTO notification (provider, digest, origin, tail, query, content_type, body, state)
+    SELECT provider, digest, origin, tail, query, content_type, body, 'stored'
+    FROM unnest(CAST(:provider AS text[]), CAST(:digest AS bytea[]), CAST(:origin AS text[]), CAST(:tail AS text[]),
+                CAST(:query AS text[]), CAST(:content_type AS text[]), CAST(:body AS bytea[]))
+         AS told (provider, digest, origin, tail, query, content_type, body)
+    ON CONFLICT DO NOTHING
+    RETURNING id
+    """
+)
+
+
 async def insert_notifications(connection: AsyncConnection, told: Sequence[Told]) -> list[int]:
     """Store what is new of this; returns the new rows' ids in order."""
-    rows: dict[tuple[str, bytes], Mapping[str, Any]] = {}
-    for one in told:
-        digest = one.digest
-        rows[one.provider, digest] = {
-            "provider": one.provider,
-            "digest": digest,
-            "origin": one.origin,
-            "tail": one.tail,
-            "query": one.query,
-            "content_type": one.content_type,
-            "body": one.body,
-            "state": STORED,
-        }
-    if not rows:
-        return []
-    ordered = [rows[key] for key in sorted(rows)]  # two writers of the same things wait for each other in one order
-    statement = insert(notification).values(ordered).on_conflict_do_nothing().returning(notification.c.id)
-    return sorted((await connection.execute(statement)).scalars())
+    unique = {(one.provider, one.digest): one for one in told}
+    ordered = sorted(unique)  # two writers of the same things wait for each other in one order
+    columns: dict[str, list[Any]] = {
+        name: [getattr(unique[key], name) for key in ordered]
+        for name in ("provider", "digest", "origin", "tail", "query", "content_type", "body")
+    }
+    return sorted((await connection.execute(_INSERT, columns)).scalars()) if ordered else []
 
 
-async def claim_stored(connection: AsyncConnection, ids: Sequence[int], *, most: int) -> list[StoredNotification]:
-    """Those of these that nobody has read yet, and others that wait and that nobody reads now, up to ``most``; they
-    are held until the end of the transaction."""
+async def claim_stored(
+    connection: AsyncConnection, ids: Sequence[int], names: Sequence[str], *, most: int
+) -> list[StoredNotification]:
+    """Those of these that nobody has read yet, and others of these providers that wait and that nobody reads now, up
+    to ``most``; they are held until the end of the transaction."""
     mine = select(notification).where(notification.c.id.in_(ids), notification.c.state == STORED)
     found = [_stored(row) for row in await connection.execute(mine.order_by(notification.c.id).with_for_update())]
     if len(found) < most:
-        others = select(notification).where(notification.c.state == STORED, notification.c.id.not_in(ids))
+        others = select(notification).where(
+            notification.c.state == STORED, notification.c.id.not_in(ids), notification.c.provider.in_(names)
+        )
         free = others.order_by(notification.c.id).limit(most - len(found)).with_for_update(skip_locked=True)
         found += [_stored(row) for row in await connection.execute(free)]
     return found
 
 
-async def list_interrupted(connection: AsyncConnection, ids: Sequence[int]) -> list[CallKey]:
-    """Calls of those of these that were read, and whose job ended before the call was made with them."""
+async def list_interrupted(
+    connection: AsyncConnection, names: Sequence[str], *, before: datetime, limit: int = 200
+) -> list[CallKey]:
+    """Calls of these providers that were not made with all that was told of them by then: their job was killed."""
+    columns = provider_call.c
     query = (
-        select(notification.c.provider, notification.c.call_key)
-        .distinct()
-        .join(
-            provider_call,
-            and_(
-                provider_call.c.provider == notification.c.provider,
-                provider_call.c.call_key == notification.c.call_key,
-            ),
-        )
-        .where(notification.c.id.in_(ids), provider_call.c.read_upto < notification.c.id)
+        select(columns.provider, columns.call_key)
+        .where(columns.read_upto < columns.noted_upto, columns.told_at < before, columns.provider.in_(names))
+        .order_by(columns.told_at)
+        .limit(limit)
     )
     return [(row.provider, row.call_key) for row in await connection.execute(query)]
 
@@ -128,17 +131,18 @@ async def mark_notifications(connection: AsyncConnection, marks: Sequence[tuple[
         await connection.execute(statement.values(state=rows.c.state, call_key=rows.c.call_key))
 
 
-async def note_calls(connection: AsyncConnection, told: Mapping[CallKey, datetime]) -> None:
-    """Something was told of these calls, and when; those that have ended stay so."""
+async def note_calls(connection: AsyncConnection, told: Mapping[CallKey, tuple[int, datetime]]) -> None:
+    """Something was told of these calls: the last notification's id, and when it came."""
     if not told:
         return
     rows = [
-        {"provider": name, "call_key": key, "state": WAITING, "told_at": at} for (name, key), at in sorted(told.items())
+        {"provider": name, "call_key": key, "state": WAITING, "noted_upto": number, "told_at": at}
+        for (name, key), (number, at) in sorted(told.items())
     ]
     statement, columns = insert(provider_call).values(rows), provider_call.c
-    latest = func.greatest(columns.told_at, statement.excluded.told_at)
+    changes = {name: func.greatest(columns[name], statement.excluded[name]) for name in ("noted_upto", "told_at")}
     await connection.execute(
-        statement.on_conflict_do_update(index_elements=[columns.provider, columns.call_key], set_={"told_at": latest})
+        statement.on_conflict_do_update(index_elements=[columns.provider, columns.call_key], set_=changes)
     )
 
 

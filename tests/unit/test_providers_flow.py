@@ -377,10 +377,36 @@ async def test_a_job_killed_after_its_marks_goes_on_where_it_was(lab: Lab, monke
         hook = next(hook for hook in EVENTS["mango"](STORIES[0]) if hook.tail == "events/summary")
         with pytest.raises(DatabaseUnavailable):
             await lab.tell(one, hook)
-    ids = [row.id for row in await lab.rows("SELECT id FROM notification")]
     assert await lab.calls() == {}
-    await lab.reader.read(ids)
+    now = datetime.now(UTC)
+    await lab.reader.go_on(before=now - timedelta(minutes=2))
+    assert await lab.calls() == {}, "whoever is at it is not disturbed"
+    await lab.reader.go_on(before=now + timedelta(minutes=2))
     assert len(await lab.calls()) == 1
+    (row,) = await lab.rows("SELECT read_upto = noted_upto AS is_whole, read_upto FROM provider_call")
+    assert row.is_whole
+    assert row.read_upto > 0
+
+
+async def test_one_job_reads_what_others_were_to_read(lab: Lab) -> None:
+    one = lab.add("mango")
+    for hook in EVENTS["mango"](STORIES[0]):
+        await store_told(lab.store, [Told(provider=one.name, origin="hook", body=hook.body, tail=hook.tail)])
+    (job,) = await lab.rows("SELECT args FROM procrastinate_jobs WHERE task_name = 'read_notifications'")
+    assert len(job.args["notification_ids"]) == 1
+    await lab.reader.read(job.args["notification_ids"])
+    assert {row.state for row in await lab.rows("SELECT state FROM notification")} == {"read"}
+    (call,) = (await lab.calls()).values()
+    assert call["disposition"] == "answered"
+
+
+async def test_a_job_that_has_begun_is_not_relied_upon(lab: Lab) -> None:
+    one = lab.add("mango")
+    first, second, *_ = EVENTS["mango"](STORIES[0])
+    await store_told(lab.store, [Told(provider=one.name, origin="hook", body=first.body, tail=first.tail)])
+    await lab.rows("UPDATE procrastinate_jobs SET status = 'doing' RETURNING 1")
+    await store_told(lab.store, [Told(provider=one.name, origin="hook", body=second.body, tail=second.tail)])
+    assert len(await lab.rows("SELECT 1 FROM procrastinate_jobs WHERE task_name = 'read_notifications'")) == 2
 
 
 async def test_a_provider_taken_out_of_the_settings(lab: Lab) -> None:

@@ -19,6 +19,7 @@ from agent import jobs
 from agent.errors import Unavailable
 from agent.sip.providers.notification import Hook
 from agent.sip.providers.preset import Provider, Reply, Verdict
+from agent.sip.providers.reading import read_job
 from agent.store import notifications, providers
 from agent.store.engine import Store
 from agent.store.notifications import Told
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 _ANSWER_SECONDS = 2.0  # after that the provider is told to come again
 _MOST_WAITING = 2000
 _MOST_AT_ONCE = 200
-_REFUSALS_SECONDS = 2.0
+_STATUS_SECONDS = 2.0
 _REFUSED = Reply(status=403)
 _UNKNOWN = Reply(status=404)
 _LATER = Reply(status=503)
@@ -41,6 +42,7 @@ class HookDoor:
         self._store, self._known = store, known
         self._waiting: asyncio.Queue[tuple[Told, asyncio.Future[None]]] = asyncio.Queue(_MOST_WAITING)
         self._refused: Counter[str] = Counter()
+        self._told: set[str] = set()
         self._news = asyncio.Event()
 
     async def take(self, name: str, hook: Hook, *, address: str = "") -> Reply:
@@ -66,7 +68,10 @@ class HookDoor:
             query=hook.query,
             content_type=hook.content_type[:200],
         )
-        return preset.reply if await self._store_soon(told) else _LATER
+        if not await self._store_soon(told):
+            return _LATER
+        self._told.add(name)
+        return preset.reply
 
     def _refuse(self, provider: Provider) -> Reply:
         self._refused[provider.name] += 1  # noted every few seconds: a flood of them must not become one of writes
@@ -93,13 +98,13 @@ class HookDoor:
         noted = time.monotonic()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_REFUSALS_SECONDS):
+                async with asyncio.timeout(_STATUS_SECONDS):
                     await self._news.wait()
             self._news.clear()
             while batch := self._next_batch():
                 await self._store_batch(batch)
-            if self._refused and time.monotonic() >= noted + _REFUSALS_SECONDS:
-                await self._note_refused()
+            if time.monotonic() >= noted + _STATUS_SECONDS:
+                await self._note_status()
                 noted = time.monotonic()
 
     def _next_batch(self) -> list[tuple[Told, asyncio.Future[None]]]:
@@ -125,21 +130,26 @@ class HookDoor:
             if not stored.done():
                 stored.set_exception(problem) if problem else stored.set_result(None)
 
-    async def _note_refused(self) -> None:
-        """How many signatures were wrong; where the database is away they are noted with the next ones."""
+    async def _note_status(self) -> None:
+        """Who told something, and how many signatures were wrong; where the database is away it is noted later."""
+        if not self._refused and not self._told:
+            return
         refused, self._refused = self._refused, Counter()
+        told, self._told = self._told, set()
         for name, count in refused.items():
             log.warning("notifications_refused", provider=name, count=count)
         try:
             async with self._store.begin() as connection:
+                await providers.note_told(connection, sorted(told))
                 for name in sorted(refused):
                     await providers.note_refused(connection, name, refused[name])
         except Unavailable:
             self._refused.update(refused)
+            self._told |= told
 
 
 async def store_told(store: Store, told: list[Told]) -> int:
-    """One commit: what is new of this, the job that reads it, and when each provider told something last.
+    """One commit: what is new of this, and the job that reads it; returns how much that is.
 
     Raises:
         Unavailable: nothing was promised.
@@ -147,8 +157,7 @@ async def store_told(store: Store, told: list[Told]) -> int:
     async with store.begin() as connection:
         ids = await notifications.insert_notifications(connection, told)
         if ids:
-            await jobs.defer(connection, [jobs.Job(task=jobs.READ_NOTIFICATIONS, args={"notification_ids": ids})])
-        await providers.note_told(connection, [one.provider for one in told if one.origin == notifications.HOOK])
+            await jobs.defer_unless_waiting(connection, read_job(ids))
     return len(ids)
 
 

@@ -28,7 +28,7 @@ _TICK_SECONDS = 10.0
 # Statistics have the call when it has ended, in the place of its start; and recordings are added later.
 _OVERLAP = timedelta(hours=6)
 _LONGEST_SPAN = timedelta(days=7)  # a request; providers allow a month
-_LATE = timedelta(minutes=10)  # stored, and no job has read it
+_LATE = timedelta(minutes=2)  # stored, and no job has read it, or one that was killed over it
 _SILENT = timedelta(hours=12)  # a call of which nothing more was told has ended without our being told
 _STORED_AT_ONCE = 500
 
@@ -149,11 +149,12 @@ class Poller:
         now = self._clock()
         async with self._store.begin() as connection:
             due = await providers.list_due(connection, limit=1)
-            if due and not await jobs.is_waiting(connection, jobs.FETCH_RECORDINGS):
-                await jobs.defer(connection, [fetch_job()])
+            if due:
+                await jobs.defer_unless_waiting(connection, fetch_job())
             forgotten = await notifications.list_forgotten(connection, sorted(self._known), before=now - _LATE)
         if forgotten:
             await self._reader.read(forgotten)
+        await self._reader.go_on(before=now - _LATE)
         for provider in self._known.values():
             async with self._store.begin() as connection:
                 silent = await notifications.list_silent(connection, provider.name, before=now - _SILENT)

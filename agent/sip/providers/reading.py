@@ -62,23 +62,34 @@ class NotificationReader:
             Misconfigured: a provider stands no more in the settings; its notifications wait for it.
         """
         async with self._store.begin() as connection:
-            stored = await notifications.claim_stored(connection, notification_ids, most=_MOST_AT_ONCE)
+            names = sorted(self._known)
+            stored = await notifications.claim_stored(connection, notification_ids, names, most=_MOST_AT_ONCE)
             found = [self._look_into(one) for one in stored if one.told.provider in self._known]
             told = _latest(found)
             readable = [(one.stored.id, one.state, one.call_key) for one in found if not one.problem]
             await notifications.mark_notifications(connection, readable)
             await notifications.note_calls(connection, told)
-            left = await notifications.list_interrupted(connection, notification_ids)
         for one in found:
             if one.problem:
                 await self._keep_unreadable(one)
-        await self.make_calls(sorted({*told, *(key for key in left if key[0] in self._known)}))
-        mine = [one for one in stored if one.id in set(notification_ids)]
-        if missing := {one.told.provider for one in mine} - self._known.keys():
+        await self.make_calls(sorted(told))
+        if len(stored) >= _MOST_AT_ONCE:
+            async with self._store.begin() as connection:
+                await jobs.defer_unless_waiting(connection, read_job())
+        missing = {one.told.provider for one in stored} - self._known.keys()
+        if missing:
             raise Misconfigured(
                 f"There are notifications of {', '.join(sorted(missing))}, which is in no [[provider]] table.",
                 remedy="Put it back into cardline.toml; they are kept as they came.",
             )
+
+    async def go_on(self, *, before: datetime) -> None:
+        """Make the calls that a job was killed over: told of before that time, and not made with it."""
+        async with self._store.begin() as connection:
+            left = await notifications.list_interrupted(connection, sorted(self._known), before=before)
+        if left:
+            log.warning("provider_calls_taken_up", count=len(left))
+        await self.make_calls(left)
 
     def _look_into(self, one: StoredNotification) -> _Found:
         """What it is of. A preset that stumbles over what nobody foresaw loses nothing either: it is kept and shown."""
@@ -156,7 +167,7 @@ class NotificationReader:
             )
             is_news |= await providers.add_recording(connection, wanted, due=due)
         if is_news and due <= now:  # the others are ordered when they are due
-            await jobs.defer(connection, [fetch_job()])
+            await jobs.defer_unless_waiting(connection, fetch_job())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,13 +180,13 @@ class _Found:
     problem: str = ""
 
 
-def _latest(found: Sequence[_Found]) -> dict[CallKey, datetime]:
-    """The calls these are of, and when the last of them came."""
-    latest: dict[CallKey, datetime] = {}
+def _latest(found: Sequence[_Found]) -> dict[CallKey, tuple[int, datetime]]:
+    """The calls these are of, with the last notification's id and when it came."""
+    latest: dict[CallKey, tuple[int, datetime]] = {}
     for one in found:
         if one.call_key is not None:
-            key = (one.stored.told.provider, one.call_key)
-            latest[key] = max(one.stored.received, latest.get(key, one.stored.received))
+            key, last = (one.stored.told.provider, one.call_key), (one.stored.id, one.stored.received)
+            latest[key] = max(last, latest.get(key, last))
     return latest
 
 
@@ -203,6 +214,11 @@ async def keep_unreadable(
         }
         if await evidence.insert_evidence(connection, **values) is None:
             await blobs.take_back_blob(connection, blob_id)
+
+
+def read_job(ids: Sequence[int] = ()) -> jobs.Job:
+    """Reads these, and whatever else waits."""
+    return jobs.Job(task=jobs.READ_NOTIFICATIONS, args={"notification_ids": list(ids)})
 
 
 def fetch_job() -> jobs.Job:

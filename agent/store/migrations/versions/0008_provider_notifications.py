@@ -32,10 +32,12 @@ def upgrade() -> None:
     sa.Column('call_key', sa.Text(), nullable=False),
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('told_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('noted_upto', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('read_upto', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.PrimaryKeyConstraint('provider', 'call_key', name=op.f('pk_provider_call'))
     )
     op.create_index('ix_provider_call_unsettled', 'provider_call', ['provider', 'told_at'], unique=False, postgresql_where=sa.text("state <> 'ended'"))
+    op.create_index('ix_provider_call_interrupted', 'provider_call', ['told_at'], unique=False, postgresql_where=sa.text('read_upto < noted_upto'))
     op.create_table('provider_recording',
     sa.Column('provider', sa.Text(), nullable=False),
     sa.Column('call_key', sa.Text(), nullable=False),
