@@ -206,10 +206,8 @@ class Intake:
                 for one, parsed in read
             ]
             accepted = await accept_mails(connection, mails)
-            if accepted.new:
-                await jobs.defer(
-                    connection, [_link_job([*accepted.new, *accepted.meetings]), *_words_jobs(accepted, read)]
-                )
+            if to_link := [*accepted.new, *accepted.meetings, *accepted.changed]:
+                await jobs.defer(connection, [_link_job(to_link), *_words_jobs(accepted, read)])
         return accepted.interactions
 
     async def reject_evidence(self, evidence_id: int, problem: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from agent.model import EvidenceState, InteractionKind, MessageCategory, ParsedMessage
-from agent.store import copies, meetings
+from agent.store import copies, meetings, merging
 from agent.store.schema import message
 from agent.store.subjects import Trail, trail_of
 from agent.store.threads import Wanted, find_or_merge_threads
@@ -35,11 +35,12 @@ class ReadMail:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """Evidence → interaction, and which interactions are new, in the order of the mails; ``meetings`` that they tell
-    of are to be worked out anew."""
+    of are to be worked out anew, and ``changed`` ones, which learned more of who took part, to be linked anew."""
 
     interactions: Mapping[int, int]
     new: tuple[int, ...]
     meetings: tuple[int, ...] = ()
+    changed: tuple[int, ...] = ()
 
 
 _MESSAGE: TypeAdapter[ParsedMessage] = TypeAdapter(ParsedMessage)
@@ -125,7 +126,11 @@ async def accept_mails(connection: AsyncConnection, mails: Sequence[ReadMail]) -
         if one.message.invitations
     ]
     told = await meetings.note_invitations(connection, arranged)
-    return Accepted(interactions=became, new=tuple(ids), meetings=tuple(told))
+    taken = {one.evidence_id for one in firsts}
+    further = [(became[one.evidence_id], one.message.parties) for one in mails if one.evidence_id not in taken]
+    changed = await merging.merge_parties(connection, further)
+    await merging.note_wrappings(connection, [(one.evidence_id, one.message.wrapping) for one in mails])
+    return Accepted(interactions=became, new=tuple(ids), meetings=tuple(told), changed=changed)
 
 
 async def _insert(connection: AsyncConnection, mails: Sequence[ReadMail]) -> list[int]:
