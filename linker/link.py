@@ -80,7 +80,7 @@ class Linker:
             )
             for one in found
         }
-        kinds = await sort_mails(connection, facts, decisions, knowledge)
+        kinds = await sort_mails(connection, facts, decisions)
         changed = await rules.save_sorted(connection, kinds)
         made = {
             one.id: links_of(one, decisions[one.id], kinds[one.id]) if one.id in kinds else decisions[one.id].links

@@ -76,6 +76,7 @@ def list_domain(headers: Mapping[str, str]) -> str:
 # --- Words ------------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)  # one rule after the other looks at the same mail
 def plain(text: str) -> str:
     """Words between single spaces, and one around; letters and digits that stick together are told apart."""
     return f" {' '.join(_PIECES.findall(text.casefold().replace('ё', 'е')))} "

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import IdentityKind, LinkState, MessageCategory
-from agent.store import employees, rules
+from agent.model import Identity, IdentityKind, LinkState, MessageCategory
+from agent.store import cards, employees, rules
 from agent.store.interactions import Interaction
 from agent.store.links import Link
 from agent.store.rules import MailFacts, Sorted
-from linker.match import Decision, Knowledge
-from linker.normalize import PUBLIC_DOMAINS
+from linker.match import Decision
+from linker.normalize import PUBLIC_DOMAINS, normalize_address
 from linker.rules import Domains, list_domain, sort_mail
 
 SILENT = (MessageCategory.AUTOMATIC, MessageCategory.NEWSLETTER, MessageCategory.BOUNCE)
@@ -28,32 +28,36 @@ async def mail_facts(connection: AsyncConnection, message_ids: Sequence[int]) ->
 
 
 async def sort_mails(
-    connection: AsyncConnection,
-    facts: Mapping[int, MailFacts],
-    decisions: Mapping[int, Decision],
-    knowledge: Knowledge,
+    connection: AsyncConnection, facts: Mapping[int, MailFacts], decisions: Mapping[int, Decision]
 ) -> dict[int, Sorted]:
     """The category of each mail and its tags, by the rules as they stand."""
     if not facts:
         return {}
     known = await rules.list_rules(connection)
-    domains = await find_domains(connection, list(facts.values()), knowledge)
+    domains = await find_domains(connection, list(facts.values()))
     return {
         one: sort_mail(replace(each, direction=decisions[one].direction), known, domains) for one, each in facts.items()
     }
 
 
-async def find_domains(
-    connection: AsyncConnection, facts: Sequence[MailFacts], knowledge: Knowledge | None = None
-) -> Domains:
-    """Our own domains, and those of clients who take part; looked up only where a mailing list asks for it."""
-    if not any(list_domain(one.headers) for one in facts):
+async def find_domains(connection: AsyncConnection, facts: Sequence[MailFacts]) -> Domains:
+    """Our own domains and those of clients, as far as mailing lists live there."""
+    listed = {domain for one in facts if (domain := list_domain(one.headers))} - PUBLIC_DOMAINS
+    if not listed:
         return Domains()
     own = {one.identity.value for one in await employees.list_own_domains(connection)}
     own |= set(await employees.list_address_domains(connection))
-    met = knowledge.candidates if knowledge is not None else {}
-    clients = {one.value.rpartition("@")[2] for one in met if one.kind in (IdentityKind.ADDRESS, IdentityKind.DOMAIN)}
-    return Domains(own=frozenset(own - PUBLIC_DOMAINS), clients=frozenset(clients - PUBLIC_DOMAINS))
+    met = {
+        address
+        for one in facts
+        if list_domain(one.headers)
+        for raw in (*one.senders, *one.recipients)
+        if (address := normalize_address(raw)) is not None
+    }
+    met |= {Identity(kind=IdentityKind.DOMAIN, value=domain) for domain in listed}
+    found = await cards.find_candidates(connection, sorted(met, key=str))
+    clients = {one.contact_point.identity.value.rpartition("@")[2] for one in found}
+    return Domains(own=frozenset(own & listed), clients=frozenset(clients & listed))
 
 
 def is_from_list(facts: MailFacts) -> bool:

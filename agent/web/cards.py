@@ -14,9 +14,10 @@ from agent.model import Identity
 from agent.store import cards, history, live, rights
 from agent.store.clients import Position, list_clients
 from agent.web.calls import LiveView, live_views
-from agent.web.entries import CallView, MailView, Names, by_day, view
+from agent.web.entries import by_day, view
 from agent.web.pages import formats_of, page
 from agent.web.services import login_of, number_in, services
+from agent.web.shown import Names, View
 
 PAGE_SIZE = 50
 _LONGEST_SEARCH = 200
@@ -92,7 +93,7 @@ async def views(
     ids: Sequence[int],
     *,
     clients: Mapping[Identity, str] | None = None,
-) -> list[CallView | MailView]:
+) -> list[View]:
     """Interactions as templates show them, in the order asked for; ``clients`` are names for identities."""
     entries = await history.load_entries(connection, ids)
     employees = {one.employee_id for entry in entries for one in entry.parties if one.employee_id is not None}

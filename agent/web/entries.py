@@ -3,163 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
-from agent.model import Direction, Disposition, Identity, IdentityKind, LinkState, Mark, MarkKind, Role
+from agent.model import Direction, Disposition, IdentityKind, Mark, MarkKind, Role
 from agent.store.history import CallFacts, Entry
 from agent.store.interactions import Party
 from agent.store.links import BY_RULE
-from agent.store.messages import Attachment
+from agent.store.meetings import Meeting
 from agent.store.recordings import ASSEMBLED, LOST, OPEN, Recording
 from agent.store.transcripts import Transcript
 from agent.web.formats import phone
 from agent.web.quotes import pieces_of
+from agent.web.shown import (
+    CallView,
+    Day,
+    Item,
+    Line,
+    MailView,
+    MeetingView,
+    Names,
+    Person,
+    Reason,
+    Sound,
+    ThreadView,
+    View,
+)
 
 # The others are told as gaps, or only concern whoever looks for a fault.
 _NEAR_MS = 250
 SHOWN_MARKS = (MarkKind.EARLY_MEDIA, MarkKind.HOLD, MarkKind.PAUSE, MarkKind.DTMF)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """A party as it is shown: a name if there is one, and the number or address."""
-
-    name: str
-    contact: str
-    is_employee: bool
-    is_hidden: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One utterance: whose it is (None: the recording does not tell the parties apart), and where it begins, in
-    seconds."""
-
-    is_employee: bool | None
-    who: str
-    start: float
-    end: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sound:
-    """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown.
-
-    ``mixed``: all parties are heard on one channel. ``is_copy``: another recorder had the same talk, and has it fuller;
-    nobody wants to read it twice.
-    """
-
-    id: int
-    seconds: float
-    size: int
-    gaps: tuple[tuple[float, float, str], ...]
-    marks: tuple[Mark, ...]
-    truncated: bool
-    mixed: bool
-    is_copy: bool
-    lines: tuple[Line, ...]
-    model: str
-    language: str
-    waiting: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
-    """Why an entry stands where it stands."""
-
-    card_id: int | None
-    state: LinkState
-    text: str
-    by_person: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallView:
-    """A call. ``silence`` is a key of the texts that says why there is no recording, if there is none."""
-
-    id: int
-    started: datetime
-    ended: datetime | None
-    direction: str
-    outcome: str
-    ring_seconds: float | None
-    talk_seconds: float | None
-    employees: tuple[Person, ...]
-    clients: tuple[Person, ...]
-    sounds: tuple[Sound, ...]
-    silence: str
-    truncated: bool
-    flags: tuple[str, ...]
-    reasons: tuple[Reason, ...]
-    copies: int
-
-    kind = "call"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailView:
-    """A mail. ``pieces`` is its text in order, each piece with what it is: ``own`` is shown, the rest is folded."""
-
-    id: int
-    started: datetime
-    direction: str
-    subject: str
-    thread_id: int
-    thread_subject: str
-    people: Mapping[str, tuple[Person, ...]]
-    pieces: tuple[tuple[str, str], ...]
-    protection: str
-    signer: str
-    has_html: bool
-    attachments: tuple[Attachment, ...]
-    category: str
-    category_reason: str
-    flags: tuple[str, ...]
-    reasons: tuple[Reason, ...]
-    copies: int
-
-    kind = "mail"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadView:
-    """Consecutive mails of one conversation, newest first."""
-
-    subject: str
-    started: datetime
-    mails: tuple[MailView, ...]
-
-    kind = "thread"
-
-
-Item = CallView | MailView | ThreadView
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Day:
-    """What happened on one day of the reader's calendar."""
-
-    moment: datetime
-    items: tuple[Item, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """What people are called: employees by id, clients by identity where the page is about one of them."""
-
-    employees: Mapping[int, str]
-    clients: Mapping[Identity, str]
-
-
-def view(entry: Entry, names: Names, *, transcribes: bool) -> CallView | MailView:
+def view(entry: Entry, names: Names, *, transcribes: bool) -> View:
     """One entry; ``transcribes`` says whether transcripts are to be expected at all."""
+    if entry.meeting is not None:
+        return _meeting(entry, entry.meeting, names)
     return _mail(entry, names) if entry.message is not None else _call(entry, names, transcribes=transcribes)
 
 
-def by_day(entries: Sequence[CallView | MailView], local_day: Callable[[datetime], date]) -> list[Day]:
+def by_day(entries: Sequence[View], local_day: Callable[[datetime], date]) -> list[Day]:
     """Mails of a thread that follow each other together, then everything under its day."""
     days: list[Day] = []
     for _, items in groupby(_threads(entries), key=lambda item: local_day(item.started)):
@@ -168,8 +52,8 @@ def by_day(entries: Sequence[CallView | MailView], local_day: Callable[[datetime
     return days
 
 
-def _threads(entries: Sequence[CallView | MailView]) -> Iterator[Item]:
-    def thread(one: CallView | MailView) -> int | None:
+def _threads(entries: Sequence[View]) -> Iterator[Item]:
+    def thread(one: View) -> int | None:
         return one.thread_id if isinstance(one, MailView) else None
 
     for thread_id, group in groupby(entries, key=thread):
@@ -359,4 +243,32 @@ def _mail(entry: Entry, names: Names) -> MailView:
         flags=entry.interaction.flags,
         reasons=_reasons(entry),
         copies=entry.evidence_count,
+        tags=message.tags,
+        returned=entry.returned,
+    )
+
+
+# --- Meetings ---------------------------------------------------------------------------------------------------------
+
+
+def _meeting(entry: Entry, meeting: Meeting, names: Names) -> MeetingView:
+    return MeetingView(
+        id=entry.interaction.id,
+        started=entry.interaction.started,
+        ended=meeting.ends,
+        direction=entry.interaction.direction or "unknown",
+        subject=meeting.summary,
+        location=meeting.location,
+        state=meeting.state.value,
+        reason=meeting.reason,
+        confirmed=meeting.confirmed,
+        moved_from=meeting.moved_from,
+        is_all_day=meeting.is_all_day,
+        is_recurring=meeting.is_recurring,
+        is_past=meeting.ends is not None and meeting.ends <= datetime.now(UTC),
+        said=meeting.said,
+        people=tuple((_person(one, names), meeting.answers.get(one.value.lower(), "")) for one in entry.parties),
+        flags=entry.interaction.flags,
+        reasons=_reasons(entry),
+        copies=0,
     )

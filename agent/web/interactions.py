@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.errors import CardlineError
 from agent.mail.safe_html import list_parts, resolve_parts
 from agent.model import SealedBlob
-from agent.store import audit, cards, evidence, history, messages, rights
+from agent.store import audit, cards, evidence, history, meetings, messages, rights
 from agent.store.messages import Attachment
 from agent.web.cards import views
 from agent.web.corrections import list_correctable
@@ -56,8 +56,19 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         linked = [one.card_id for one in entry.reasons if one.card_id is not None]
         found = [await cards.find_card(connection, one) for one in linked]
         visible = [one for one in found if one and await rights.may_see_card(connection, viewer, one.id)]
+        about = await meetings.list_mails_about(connection, number) if entry.kind == "meeting" else []
+        mails = [one for one in about if await rights.may_see_interaction(connection, viewer, one)]
         correct = await list_correctable(connection, number) if viewer.sees_all and entry.kind == "call" else None
-    return page(request, "interaction.html", entry=entry, proofs=proofs, chain=chain, cards=visible, correct=correct)
+    return page(
+        request,
+        "interaction.html",
+        entry=entry,
+        proofs=proofs,
+        chain=chain,
+        cards=visible,
+        correct=correct,
+        mails=mails,
+    )
 
 
 async def show_mail_html(request: web.Request) -> web.StreamResponse:

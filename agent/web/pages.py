@@ -97,7 +97,7 @@ def formats_of(request: web.Request) -> tuple[Texts, Formats]:
 def _sections(role: UserRole) -> tuple[tuple[str, str], ...]:
     sections = [("/cards", "nav_cards"), ("/live", "nav_live"), ("/unsorted", "nav_unsorted")]
     if role is UserRole.ADMINISTRATOR:
-        sections.append(("/employees", "nav_employees"))
+        sections += [("/employees", "nav_employees"), ("/mail-rules", "nav_mail_rules")]
     if role in (UserRole.ADMINISTRATOR, UserRole.SUPERVISOR):
         sections.append(("/sources", "nav_sources"))
     return tuple(sections)

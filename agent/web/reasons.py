@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from agent.web.texts_mail import MAIL_REASONS, RULE_NAMES
+
 _RUSSIAN = (
     (r"phone (.+?) is the card's(.*)", r"телефон \1 есть на карточке\2"),
     (r"extension (.+?) is the card's(.*)", r"внутренний номер \1 есть на карточке\2"),
@@ -81,11 +83,15 @@ _RUSSIAN = (
         "записывавшая машина молчала сутки; конец звонка — её последний признак жизни",
     ),
 )
-_PATTERNS = tuple((re.compile(pattern), russian) for pattern, russian in _RUSSIAN)
+_PATTERNS = tuple((re.compile(pattern), russian) for pattern, russian in (*_RUSSIAN, *MAIL_REASONS))
+_RULE = re.compile(r"rule «([^»]*)»: (.+)")
 
 
 def in_russian(text: str) -> str:
     """The same in Russian where we know it."""
+    if found := _RULE.fullmatch(text):
+        why = "; ".join(in_russian(one) for one in found[2].split("; "))
+        return f"правило «{RULE_NAMES.get(found[1], found[1])}»: {why}"
     for pattern, russian in _PATTERNS:
         if found := pattern.fullmatch(text):
             return found.expand(russian)

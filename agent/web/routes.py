@@ -21,6 +21,18 @@ from agent.web.interactions import download_attachment, download_original, show_
 from agent.web.listening import listen_in
 from agent.web.live import show_live
 from agent.web.login import choose_language, home, log_in, log_out, show_login
+from agent.web.mail_rules import (
+    add_own_domain,
+    list_mail_rules,
+    move_mail_rule,
+    remove_mail_rule,
+    remove_own_domain,
+    resort_mails,
+    save_mail_rule,
+    show_mail_rule,
+    try_mail_rule,
+)
+from agent.web.meetings import say_of_meeting
 from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
 from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
@@ -73,6 +85,16 @@ TABLE = (
     Route("POST", f"/identities/{_ID}/remove", remove_identity, ADMINISTRATORS),
     Route("POST", "/extensions", decide_extension, ADMINISTRATORS),
     Route("POST", "/extensions/list", paste_extensions, ADMINISTRATORS),
+    Route("GET", "/mail-rules", list_mail_rules, ADMINISTRATORS),
+    Route("POST", "/mail-rules/resort", resort_mails, ADMINISTRATORS),
+    Route("GET", f"/mail-rules/{_ID}", show_mail_rule, ADMINISTRATORS),
+    Route("POST", f"/mail-rules/{_ID}", save_mail_rule, ADMINISTRATORS),
+    Route("POST", f"/mail-rules/{_ID}/try", try_mail_rule, ADMINISTRATORS),
+    Route("POST", f"/mail-rules/{_ID}/move", move_mail_rule, ADMINISTRATORS),
+    Route("POST", f"/mail-rules/{_ID}/remove", remove_mail_rule, ADMINISTRATORS),
+    Route("POST", "/mail-domains", add_own_domain, ADMINISTRATORS),
+    Route("POST", f"/mail-domains/{_ID}/remove", remove_own_domain, ADMINISTRATORS),
+    Route("POST", f"/interactions/{_ID}/meeting", say_of_meeting, EVERYBODY),  # of one he sees, as below
     Route("POST", f"/evidence/{_ID}/separate", separate_call, SUPERVISORS),
     Route("POST", f"/interactions/{_ID}/unite", unite_calls, SUPERVISORS),
     Route("POST", f"/interactions/{_ID}/credit", credit_call, SUPERVISORS),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from agent.web.reasons import in_russian
+from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
 from agent.web.texts_people import PEOPLE_TEXTS
 
+_OTHER_TEXTS = PEOPLE_TEXTS | MAIL_TEXTS
 LANGUAGES = ("ru", "en")
 LANGUAGE_COOKIE = "cardline_language"
 
@@ -254,7 +256,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "back_home": ("К списку клиентов", "To the list of clients"),
     "today": ("Сегодня", "Today"),
     "yesterday": ("Вчера", "Yesterday"),
-} | PEOPLE_TEXTS
+} | _OTHER_TEXTS
 
 COUNTS: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
     "entries": (("запись", "записи", "записей"), ("entry", "entries")),
@@ -317,6 +319,10 @@ class Texts:
     def reason(self, text: str) -> str:
         """A reason of the linker, which speaks English, in the language of the page where we know it."""
         return in_russian(text) if self.language == "ru" else text
+
+    def rule(self, name: str) -> str:
+        """The name of a rule; those that come with the program have it in both languages."""
+        return RULE_NAMES.get(name, name) if self.language == "ru" else name
 
 
 def _russian_form(number: int) -> int:

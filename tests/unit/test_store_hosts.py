@@ -20,7 +20,8 @@ from agent.store.history import Entry
 from agent.store.hosts import LOST_FLAG
 from agent.store.rights import Viewer
 from agent.store.schema import capture, host, interaction
-from agent.web.entries import Names, view
+from agent.web.entries import view
+from agent.web.shown import Names
 from agent.web.texts import Texts
 
 BOSS = Viewer(account_id=0, role=UserRole.SUPERVISOR, employee_id=None)

@@ -20,11 +20,12 @@ from agent.model import Disposition, LinkState, SourceState, UserRole
 from agent.store.clients import Position
 from agent.web.attempts import Attempts
 from agent.web.cards import parse_position, write_position
-from agent.web.entries import SHOWN_MARKS, MailView, ThreadView, by_day
+from agent.web.entries import SHOWN_MARKS, by_day
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.login import local_target
 from agent.web.quotes import pieces_of
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
+from agent.web.shown import MailView, ThreadView
 from agent.web.texts import COUNTS, LANGUAGES, MONTHS, TEXTS, Texts, language_of
 
 # --- Ranges -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,171 @@
+"""What templates show of a history: the nouns, made by `agent.web.entries`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.model import Identity, LinkState, Mark
+from agent.store.messages import Attachment, Returned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A party as it is shown: a name if there is one, and the number or address."""
+
+    name: str
+    contact: str
+    is_employee: bool
+    is_hidden: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One utterance: whose it is (None: the recording does not tell the parties apart), and where it begins, in
+    seconds."""
+
+    is_employee: bool | None
+    who: str
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown.
+
+    ``mixed``: all parties are heard on one channel. ``is_copy``: another recorder had the same talk, and has it fuller;
+    nobody wants to read it twice.
+    """
+
+    id: int
+    seconds: float
+    size: int
+    gaps: tuple[tuple[float, float, str], ...]
+    marks: tuple[Mark, ...]
+    truncated: bool
+    mixed: bool
+    is_copy: bool
+    lines: tuple[Line, ...]
+    model: str
+    language: str
+    waiting: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why an entry stands where it stands."""
+
+    card_id: int | None
+    state: LinkState
+    text: str
+    by_person: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallView:
+    """A call. ``silence`` is a key of the texts that says why there is no recording, if there is none."""
+
+    id: int
+    started: datetime
+    ended: datetime | None
+    direction: str
+    outcome: str
+    ring_seconds: float | None
+    talk_seconds: float | None
+    employees: tuple[Person, ...]
+    clients: tuple[Person, ...]
+    sounds: tuple[Sound, ...]
+    silence: str
+    truncated: bool
+    flags: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    copies: int
+
+    kind = "call"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailView:
+    """A mail. ``pieces`` is its text in order, each piece with what it is: ``own`` is shown, the rest is folded."""
+
+    id: int
+    started: datetime
+    direction: str
+    subject: str
+    thread_id: int
+    thread_subject: str
+    people: Mapping[str, tuple[Person, ...]]
+    pieces: tuple[tuple[str, str], ...]
+    protection: str
+    signer: str
+    has_html: bool
+    attachments: tuple[Attachment, ...]
+    category: str
+    category_reason: str
+    flags: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    copies: int
+    tags: tuple[tuple[str, str], ...] = ()
+    returned: tuple[Returned, ...] = ()
+
+    kind = "mail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeetingView:
+    """A meeting. ``confirmed`` and ``reason`` are reasons; ``answers`` are what each attendee has answered."""
+
+    id: int
+    started: datetime
+    ended: datetime | None
+    direction: str
+    subject: str
+    location: str
+    state: str
+    reason: str
+    confirmed: str
+    moved_from: datetime | None
+    is_all_day: bool
+    is_recurring: bool
+    is_past: bool
+    said: str
+    people: tuple[tuple[Person, str], ...]
+    flags: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    copies: int
+
+    kind = "meeting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadView:
+    """Consecutive mails of one conversation, newest first."""
+
+    subject: str
+    started: datetime
+    mails: tuple[MailView, ...]
+
+    kind = "thread"
+
+
+View = CallView | MailView | MeetingView
+Item = View | ThreadView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What happened on one day of the reader's calendar."""
+
+    moment: datetime
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What people are called: employees by id, clients by identity where the page is about one of them."""
+
+    employees: Mapping[int, str]
+    clients: Mapping[Identity, str]
