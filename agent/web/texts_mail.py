@@ -50,7 +50,6 @@ MAIL_TEXTS: dict[str, tuple[str, str]] = {
     "field_direction": ("Направление", "Direction"),
     "field_marked": ("Что говорит его заголовок", "What its own header says"),
     "field_list": ("Группа рассылки", "Mailing list that members write to"),
-    "any": ("не важно", "any"),
     "value_inbound": ("входящее", "incoming"),
     "value_outbound": ("исходящее", "outgoing"),
     "value_internal": ("внутреннее", "internal"),
@@ -94,7 +93,6 @@ MAIL_TEXTS: dict[str, tuple[str, str]] = {
     "tag_invoice": ("счёт", "invoice"),
     "tag_contract": ("договор", "contract"),
     "returned": ("Письмо вернулось: не доставлено", "It came back: not delivered"),
-    "returned_to": ("Не доставлено: {who}", "Not delivered: {who}"),
     # Meetings
     "meeting": ("Встреча", "Meeting"),
     "meeting_planned": ("запланирована", "planned"),

@@ -16,17 +16,20 @@ from hypothesis import strategies as st
 import agent.web
 from agent.mail.layout import plain_lines
 from agent.mail.quotes import find_spans
-from agent.model import Disposition, LinkState, SourceState, UserRole
+from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole
 from agent.store.clients import Position
 from agent.web.attempts import Attempts
 from agent.web.cards import parse_position, write_position
 from agent.web.entries import SHOWN_MARKS, by_day
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.login import local_target
+from agent.web.mail_rules import CHOICES, TAGS
 from agent.web.quotes import pieces_of
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
 from agent.web.shown import MailView, ThreadView
 from agent.web.texts import COUNTS, LANGUAGES, MONTHS, TEXTS, Texts, language_of
+from linker.meetings import ANSWERS
+from linker.rules import FIELDS
 
 # --- Ranges -----------------------------------------------------------------------------------------------------------
 
@@ -169,8 +172,21 @@ def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]
 
 def test_no_text_is_left_over() -> None:
     built = ("role_", "state_", "source_", "outcome_", "call_", "mail_", "kind_", "error_", "nav_", "done_", "mark_")
+    built += ("category_", "field_", "value_", "tag_", "meeting_")  # held to their nouns by the next test
     unused = [key for key in TEXTS if not key.startswith(built) and f"'{key}'" not in _CODE and f'"{key}"' not in _CODE]
     assert unused == []
+
+
+def test_texts_of_mails_and_meetings_are_those_of_their_nouns() -> None:
+    def keys(beginning: str) -> set[str]:
+        return {key.removeprefix(beginning) for key in TEXTS if key.startswith(beginning)}
+
+    assert keys("category_") == set(MessageCategory)
+    assert keys("field_") == set(FIELDS)
+    assert keys("value_") == {value for values in CHOICES.values() for value in values}
+    assert keys("tag_") == set(TAGS)
+    spoken = {key for key in keys("meeting_") if f"'meeting_{key}'" in _CODE}
+    assert keys("meeting_") == spoken | set(MeetingState) | {*ANSWERS, "proposed"}
 
 
 def test_templates_carry_no_inline_script_or_style() -> None:
