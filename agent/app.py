@@ -55,6 +55,7 @@ from agent.web.app import WebServer
 from agent.web.services import HookRequest, Services
 from agent.worker import KINDS
 from linker.link import Linker
+from linker.pacing import CrmPacer
 
 log = structlog.get_logger()
 
@@ -147,6 +148,7 @@ class Service:
         await self._start_mailboxes(parts)
         await self._start_following(url)
         await self._start_workers(url)
+        self._background(CrmPacer(parts.store, self._settings).run())
         self._background(Chainer(parts.store).run())
         if self._settings.seal.enabled:
             self._background(parts.notary().run())
@@ -285,7 +287,7 @@ class Service:
         self._background(_take_back_stalled(url))
         environment = self._environment(url)
         for kind in KINDS:
-            if getattr(self._settings.jobs, kind):
+            if getattr(self._settings.jobs, kind) and (kind != "crm" or self._settings.crm):
                 child = ChildProcess(kind, ["agent.cli", "worker", kind], environment=environment)
                 await child.start()
                 self._stack.push_async_callback(child.stop)

@@ -35,6 +35,8 @@ READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
 RESORT = "resort"  # all mails, by rules that were changed
 CARRY_SEAL = "carry_seal"  # a seal of the chain -> a place outside
+DELIVER = "deliver"  # whatever is due for a CRM -> that CRM
+READ_CRM = "read_crm"  # cards, users and deals of a CRM -> its mirror
 
 SPEECH_QUEUE = "speech"
 _QUEUES = {
@@ -83,6 +85,11 @@ def host_queue(host: str) -> str:
         return name
     told_apart = f"~{hashlib.sha256(host.encode()).hexdigest()[:8]}"
     return name.encode()[: _LONGEST_QUEUE - len(told_apart)].decode(errors="ignore") + told_apart
+
+
+def crm_queue(name: str) -> str:
+    """Queue of all that is said to one CRM, by a worker that does nothing else: it may take its time to answer."""
+    return f"crm:{name}"
 
 
 _DEFER = text(

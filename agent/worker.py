@@ -1,7 +1,8 @@
 """A worker process: durable jobs taken from the database, done, and taken again until the parent is gone.
 
-There are two kinds, so that an hour of speech never holds up a mail: ``general`` parses, links and assembles,
-``speech`` transcribes. A worker may run on any machine that reaches database and archive.
+There are three kinds, so that an hour of speech or a slow CRM never holds up a mail: ``general`` parses, links and
+assembles, ``speech`` transcribes, ``crm`` speaks to CRMs. A worker may run on any machine that reaches database and
+archive.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from agent.settings import Settings
 
 log = structlog.get_logger()
 
-KINDS = ("general", "speech")
-_AT_ONCE = {"general": 4, "speech": 1}
+KINDS = ("general", "speech", "crm")
+_AT_ONCE = {"general": 4, "speech": 1, "crm": 8}
 _NICENESS = 10  # signalling and capture of calls, on the same machine, go first
 _IDLE_SECONDS = 5.0  # PostgreSQL's NOTIFY wakes a worker at once; this is for the notice that got lost
 
@@ -40,7 +41,7 @@ async def run_worker(settings: Settings, kind: str) -> None:
     os.nice(_NICENESS)
     parts = Parts(settings, url)
     app = jobs.make_app(url)
-    queues = await (_equip_speech(app, parts) if kind == "speech" else _equip_general(app, parts))
+    queues = await {"speech": _equip_speech, "crm": _equip_crm}.get(kind, _equip_general)(app, parts)
     async with app.open_async():
         log.info("worker_started", kind=kind, queues=queues)
         await app.run_worker_async(
@@ -94,3 +95,17 @@ async def _equip_speech(app: procrastinate.App, parts: Parts) -> list[str]:
     transcriber = Transcriber(parts.store, parts.archive, parts.settings)
     jobs.register(app, jobs.TRANSCRIBE, transcriber.transcribe)
     return [jobs.SPEECH_QUEUE]
+
+
+async def _equip_crm(app: procrastinate.App, parts: Parts) -> list[str]:
+    from linker.crm.connected import Crms
+    from linker.deliver import Deliverer
+    from linker.mirror import MirrorReader
+
+    if not parts.settings.crm:
+        raise Misconfigured("There is no CRM to speak to.", remedy="Add a [[crm]] table to cardline.toml.")
+    crms = Crms(parts.store, parts.settings, parts.archive.keys)
+    deliverer = Deliverer(parts.store, parts.archive, crms, public_url=parts.settings.web.public_url)
+    jobs.register(app, jobs.DELIVER, deliverer.deliver)
+    jobs.register(app, jobs.READ_CRM, MirrorReader(parts.store, crms).read)
+    return [jobs.crm_queue(one.name) for one in parts.settings.crm]

@@ -121,3 +121,16 @@ async def save_read_problem(connection: AsyncConnection, connector_id: int, prob
     await connection.execute(
         update(connector).where(connector.c.id == connector_id).values(read_problem=problem, read_at=func.now())
     )
+
+
+async def load_secrets(connection: AsyncConnection, name: str) -> bytes | None:
+    """What `save_secrets` kept, sealed."""
+    found: bytes | None = (
+        await connection.execute(select(connector.c.secrets).where(connector.c.name == name))
+    ).scalar_one_or_none()
+    return found
+
+
+async def save_secrets(connection: AsyncConnection, name: str, sealed: bytes) -> None:
+    """Keep it in place of what was kept before."""
+    await connection.execute(update(connector).where(connector.c.name == name).values(secrets=sealed))

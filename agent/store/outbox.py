@@ -7,6 +7,7 @@ what it told. So a hundred changes while a CRM is away cost one delivery.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -231,6 +232,7 @@ class Delivery:
     attempts: int
     logged: Mapping[str, Any]
     parts: Mapping[str, Any]
+    leased: datetime
 
 
 def _delivery(row: AnyRow) -> Delivery:
@@ -247,6 +249,7 @@ def _delivery(row: AnyRow) -> Delivery:
         attempts=row.attempts,
         logged=row.logged,
         parts=row.parts,
+        leased=row.leased_until,
     )
 
 
@@ -276,10 +279,24 @@ async def claim(connection: AsyncConnection, connector_id: int, *, most: int, le
     return sorted(map(_delivery, rows), key=lambda one: (one.started, one.id))
 
 
-async def begin(connection: AsyncConnection, one: Delivery, sought: Mapping[str, Any]) -> None:
-    """An attempt to make something over there begins: until its answer is kept, it may have been made."""
-    values = {"begun": True, "parts": {**one.parts, "sought": dict(sought)}}
-    await connection.execute(update(delivery).where(delivery.c.id == one.id).values(**values))
+_BEGIN = text(
+    """
+    UPDATE delivery SET begun = true, parts = parts || jsonb_build_object('sought', CAST(:sought AS jsonb)),
+           leased_until = now() + make_interval(secs => :lease)
+    WHERE id = :id AND leased_until = :leased
+    RETURNING *
+    """
+)
+
+
+async def begin(
+    connection: AsyncConnection, one: Delivery, sought: Mapping[str, Any], *, lease: float
+) -> Delivery | None:
+    """An attempt to make something over there begins: until its answer is kept, it may have been made. None where the
+    lease is somebody else's by now: then no attempt may be made."""
+    values = {"id": one.id, "sought": json.dumps(dict(sought)), "lease": lease, "leased": one.leased}
+    row = (await connection.execute(_BEGIN, values)).first()
+    return _delivery(row) if row is not None else None
 
 
 async def keep(
@@ -299,10 +316,12 @@ _FINISH = text(
 )
 
 
-async def finish(connection: AsyncConnection, one: Delivery, *, state: str = DONE) -> None:
-    """All of the version that was seen is told; what came meanwhile waits already."""
+async def finish(connection: AsyncConnection, one: Delivery, *, state: str = DONE, answered: bool = True) -> None:
+    """All of the version that was seen is told; what came meanwhile waits already. ``answered``: the CRM did answer,
+    so it is not away."""
     await connection.execute(_FINISH, {"id": one.id, "version": one.wanted, "state": state})
-    await _succeeded(connection, one.connector_id)
+    if answered:
+        await _succeeded(connection, one.connector_id)
 
 
 async def _succeeded(connection: AsyncConnection, connector_id: int) -> None:

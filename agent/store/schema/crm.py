@@ -19,6 +19,7 @@ connector = Table(
     moment("paused_until"),  # the circuit is open, or it asked us to wait
     Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row, of different deliveries
     moment("succeeded_at"),
+    Column("secrets", LargeBinary),  # tokens that it gives anew each time, encrypted under the master key
     words("cursor"),  # of the mirror
     moment("read_at"),
     words("read_problem"),

@@ -22,6 +22,7 @@ def upgrade() -> None:
     sa.Column('paused_until', sa.DateTime(timezone=True), nullable=True),
     sa.Column('failures', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.Column('succeeded_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('secrets', sa.LargeBinary(), nullable=True),
     sa.Column('cursor', sa.Text(), server_default='', nullable=False),
     sa.Column('read_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('read_problem', sa.Text(), server_default='', nullable=False),

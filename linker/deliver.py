@@ -1,0 +1,470 @@
+"""The job `deliver`: whatever is due for one CRM is told to it, in order on each card, each thing once.
+
+`linker.outbox` decides the steps, a connector takes them, and each outcome is committed before the next. One job a CRM
+runs at a time (a lock of the queue); a lease on each delivery fences off a process that was thought dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.archive.blobs import Archive
+from agent.errors import CardlineError, Unavailable
+from agent.model import InteractionKind, SourceState
+from agent.settings_crm import CrmSettings
+from agent.store import cards, connectors, history, mirror, outbox
+from agent.store.connectors import Connector
+from agent.store.engine import Store
+from agent.store.history import Entry
+from agent.store.outbox import Delivery
+from linker.crm.compose import compose, compose_transcript, credited, digest, is_ready
+from linker.crm.connected import Crms
+from linker.crm.facts import (
+    Activity,
+    CallToLog,
+    CardToCreate,
+    ExternalId,
+    Logged,
+    RecordingToAttach,
+    Sought,
+    TranscriptToAttach,
+)
+from linker.crm.protocol import (
+    Capability,
+    Crm,
+    CrmAuthFailed,
+    CrmGone,
+    CrmLimit,
+    CrmRefused,
+    CrmRightsMissing,
+    CrmUnreachable,
+)
+from linker.outbox import ATTEMPTS, FAILURES_TO_OPEN, Known, Step, Wanted, circuit_pause, decide, retry_pause
+from linker.sharing import Sharing
+
+log = structlog.get_logger()
+
+_AT_ONCE = 8
+_LEASE_SECONDS = 180.0
+_STEP_SECONDS = 120.0  # less than the lease: an upload of an hour of sound over a slow line
+_TURN_SECONDS = 30.0  # then the job ends, so that a shutdown or another job gets its turn; the next one goes on
+_LIMIT_SECONDS = 60.0
+_AUTH_SECONDS = 300.0
+_MOST_STEPS = 12
+
+
+class _NotYet(Exception):
+    """It is not to be told yet."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class _LeaseLost(Exception):
+    """Somebody else tells it by now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """A delivery with all that is to be told of it."""
+
+    delivery: Delivery
+    activity: Activity | None
+    recording_id: int | None
+    transcript: TranscriptToAttach | None
+    wanted: Wanted
+
+
+class Deliverer:
+    """Does the job. ``crms`` are connected once and kept."""
+
+    def __init__(self, store: Store, archive: Archive, crms: Crms, *, public_url: str = "") -> None:
+        self._store = store
+        self._crms = crms
+        self._public_url = public_url.rstrip("/")
+        self._sharing = Sharing(store, archive, self._public_url)
+
+    async def deliver(self, crm: str) -> None:
+        """The job: until nothing is due, the CRM is to be left alone, or half a minute has passed."""
+        settings, until = self._crms.settings_of(crm), monotonic() + _TURN_SECONDS
+        while monotonic() < until:
+            async with self._store.begin() as connection:
+                connector = await connectors.find_connector(connection, crm)
+                if connector is None or not connector.delivers or _is_paused(connector):
+                    return
+                most = 1 if connector.failures >= FAILURES_TO_OPEN else _AT_ONCE
+                batch = await outbox.claim(connection, connector.id, most=most, lease=_LEASE_SECONDS)
+            if not batch:
+                return
+            channel = _Channel(self, settings, connector, self._crms.connected(crm))
+            ends = await asyncio.gather(*(channel.tell(one) for one in batch), return_exceptions=True)
+            for end in ends:
+                if isinstance(end, BaseException):
+                    raise end
+
+    @property
+    def store(self) -> Store:
+        """The database."""
+        return self._store
+
+    @property
+    def sharing(self) -> Sharing:
+        """Links to recordings."""
+        return self._sharing
+
+    @property
+    def public_url(self) -> str:
+        """Where our pages are, or empty."""
+        return self._public_url
+
+
+def _is_paused(connector: Connector) -> bool:
+    return connector.paused_until is not None and connector.paused_until > datetime.now(UTC)
+
+
+class _Channel:
+    """One CRM for the length of a batch."""
+
+    def __init__(self, deliverer: Deliverer, settings: CrmSettings, connector: Connector, crm: Crm) -> None:
+        self._store = deliverer.store
+        self._sharing = deliverer.sharing
+        self._public_url = deliverer.public_url
+        self._settings = settings
+        self._connector = connector
+        self._crm = crm
+
+    async def tell(self, one: Delivery) -> None:
+        """One delivery, to its end or to what stands in its way."""
+        try:
+            await self._tell(one)
+        except _NotYet as wait:
+            await self._postpone(one, wait.seconds, CrmUnreachable("It is not to be told yet."))
+        except _LeaseLost:
+            log.info("delivery_left_to_another", delivery_id=one.id)
+        except CrmLimit as error:
+            await self._leave_alone(one, error.retry_after or _LIMIT_SECONDS, SourceState.RUNNING, error)
+        except CrmAuthFailed as error:
+            await self._leave_alone(one, _AUTH_SECONDS, SourceState.LOGIN_FAILED, error)
+        except (CrmRightsMissing, CrmGone, CrmRefused) as error:
+            await self._give_up(one, error)
+        except CrmUnreachable as error:
+            await self._unreachable(one, error)
+        except Unavailable:
+            await self._release(one)  # our own disk or database; the job is tried again by itself
+            raise
+        except CardlineError as error:
+            await self._give_up(one, error)
+        except Exception as error:
+            log.exception("delivery_failed", delivery_id=one.id)
+            await self._bug(one, error)
+
+    # --- What stands in its way ---------------------------------------------------------------------------------------
+
+    async def _postpone(self, one: Delivery, pause: float, error: CardlineError, *, counts: bool = False) -> int:
+        async with self._store.begin() as connection:
+            return await outbox.postpone(
+                connection, one, pause=pause, problem=error.what, remedy=error.remedy, counts=counts
+            )
+
+    async def _release(self, one: Delivery) -> None:
+        async with self._store.begin() as connection:
+            await outbox.release(connection, [one])
+
+    async def _leave_alone(self, one: Delivery, seconds: float, state: SourceState, error: CardlineError) -> None:
+        async with self._store.begin() as connection:
+            await outbox.release(connection, [one])
+            await connectors.pause(connection, one.connector_id, seconds=seconds, state=state, problem=str(error))
+        log.warning("crm_left_alone", crm=self._settings.name, seconds=seconds, reason=str(error))
+
+    async def _give_up(self, one: Delivery, error: CardlineError) -> None:
+        async with self._store.begin() as connection:
+            failure = type(error).__name__
+            await outbox.give_up(connection, one, failure=failure, problem=error.what, remedy=error.remedy)
+        log.warning("delivery_given_up", delivery_id=one.id, crm=self._settings.name, reason=str(error))
+
+    async def _unreachable(self, one: Delivery, error: CardlineError) -> None:
+        async with self._store.begin() as connection:
+            pause = retry_pause(one.attempts)
+            attempts = await outbox.postpone(connection, one, pause=pause, problem=error.what, remedy=error.remedy)
+            failures = await connectors.note_failure(connection, one.connector_id)
+            if (open_for := circuit_pause(failures)) > 0:
+                state = SourceState.UNREACHABLE
+                await connectors.pause(connection, one.connector_id, seconds=open_for, state=state, problem=str(error))
+        log.info("delivery_postponed", delivery_id=one.id, crm=self._settings.name, attempts=attempts)
+        if attempts >= ATTEMPTS:
+            remedy = "Look into the CRM's own log for why it does not answer this one, then try again."
+            await self._give_up(one, CrmUnreachable(error.what, remedy=remedy))
+
+    async def _bug(self, one: Delivery, error: Exception) -> None:
+        what = CardlineError(f"{type(error).__name__} in the connector.", remedy="Report it with the log around it.")
+        if await self._postpone(one, retry_pause(one.attempts), what, counts=True) >= ATTEMPTS:
+            await self._give_up(one, what)
+
+    # --- The steps ----------------------------------------------------------------------------------------------------
+
+    async def _tell(self, one: Delivery) -> None:
+        entry = await self._entry(one)
+        if entry is not None and not is_ready(entry):
+            async with self._store.begin() as connection:
+                await outbox.finish(connection, one, state=outbox.UNREADY, answered=False)
+            return
+        work = await self._prepare(one, entry)
+        asked = False
+        looked = False
+        for _ in range(_MOST_STEPS):
+            delivery = work.delivery
+            known = Known(
+                is_logged=bool(delivery.logged), begun=delivery.begun, looked=looked, parts=_texts(delivery.parts)
+            )
+            step = decide(work.wanted, known)
+            if step is Step.NOTHING:
+                break
+            asked, looked = True, looked or step is Step.LOOK_FOREIGN
+            work = await self._step(step, work)
+        else:
+            raise AssertionError("the steps do not come to an end")
+        async with self._store.begin() as connection:
+            await outbox.finish(connection, one, answered=asked)
+        log.info("delivery_done", delivery_id=one.id, crm=self._settings.name, interaction_id=one.interaction_id)
+
+    async def _step(self, step: Step, work: _Work) -> _Work:
+        try:
+            async with asyncio.timeout(_STEP_SECONDS):
+                return await self._take(step, work)
+        except TimeoutError:
+            raise CrmUnreachable(f"It did not answer within {_STEP_SECONDS:g} seconds.") from None
+        except CrmGone:
+            if step in (Step.UPDATE, Step.RECORDING, Step.TRANSCRIPT):
+                log.info("deleted_in_crm", delivery_id=work.delivery.id)
+                return await self._forgotten(work)
+            raise
+
+    async def _take(self, step: Step, work: _Work) -> _Work:
+        crm, delivery, activity = self._crm, work.delivery, work.activity
+        parts = dict(_texts(delivery.parts))
+        match step:
+            case Step.LOOK:
+                found = await crm.find_logged(_sought(delivery))
+                return await self._kept(work, found, {} if found is None else {"activity": "?"})
+            case Step.LOOK_FOREIGN:
+                assert activity is not None
+                found = await crm.find_foreign(activity)
+                return await self._kept(work, found, {"activity": "?"}) if found is not None else work
+            case Step.LOG:
+                return await self._log(work)
+            case Step.WITHDRAW:
+                await crm.withdraw(_logged(delivery.logged))
+                await self._sharing.revoke(delivery.id)
+                return await self._kept(work, None, {})
+            case Step.UPDATE:
+                assert activity is not None
+                logged = _logged(delivery.logged)
+                if crm.scorecard.can(Capability.UPDATE):
+                    logged = await crm.update(logged, activity)
+                return await self._kept(work, logged, {**parts, "activity": work.wanted.activity})
+            case Step.RECORDING:
+                assert isinstance(activity, CallToLog)
+                recording = await self._recording(work, activity)
+                logged = await crm.attach_recording(_logged(delivery.logged), activity, recording)
+                return await self._kept(work, logged, {**parts, "recording": work.wanted.recording})
+            case Step.TRANSCRIPT:
+                assert isinstance(activity, CallToLog)
+                assert work.transcript is not None
+                logged = await crm.attach_transcript(_logged(delivery.logged), activity, work.transcript)
+                return await self._kept(work, logged, {**parts, "transcript": work.wanted.transcript})
+            case Step.NOTHING:
+                return work
+
+    async def _log(self, work: _Work) -> _Work:
+        activity, delivery = work.activity, work.delivery
+        assert activity is not None
+        is_call = isinstance(activity, CallToLog)
+        at = activity.started if isinstance(activity, CallToLog) else activity.sent
+        sought = {"is_call": is_call, "card": [activity.card.kind, activity.card.id], "at": at.isoformat()}
+        async with self._store.begin() as connection:
+            begun = await outbox.begin(connection, delivery, sought, lease=_LEASE_SECONDS)
+        if begun is None:
+            raise _LeaseLost
+        crm = self._crm
+        logged = await (crm.log_call(activity) if isinstance(activity, CallToLog) else crm.log_mail(activity))
+        return await self._kept(replace(work, delivery=begun), logged, {"activity": work.wanted.activity})
+
+    async def _kept(self, work: _Work, logged: Logged | None, parts: Mapping[str, str]) -> _Work:
+        kept = _as_json(logged) if logged is not None else {}
+        async with self._store.begin() as connection:
+            await outbox.keep(connection, work.delivery.id, logged=kept, parts=parts)
+        return replace(work, delivery=replace(work.delivery, begun=False, logged=kept, parts=parts))
+
+    async def _forgotten(self, work: _Work) -> _Work:
+        """A person has deleted over there what we logged: it stays so, whatever changes here."""
+        parts = {"activity": work.wanted.activity, "recording": work.wanted.recording}
+        parts["transcript"] = work.wanted.transcript
+        return await self._kept(work, _logged(work.delivery.logged), parts)
+
+    async def _recording(self, work: _Work, call: CallToLog) -> RecordingToAttach:
+        assert work.recording_id is not None
+        is_upload = work.wanted.recording.endswith(":upload")
+        name = f"{call.started:%Y-%m-%d-%H%M%S}-{work.delivery.key[-6:]}.mp3"
+        return await self._sharing.recording(work.recording_id, work.delivery.id, file_name=name, upload=is_upload)
+
+    # --- What is to be told -------------------------------------------------------------------------------------------
+
+    async def _entry(self, one: Delivery) -> Entry | None:
+        if one.withdrawn or one.interaction_id is None or one.card_id is None:
+            return None
+        async with self._store.begin() as connection:
+            found = await history.load_entries(connection, [one.interaction_id])
+        entry = found[0] if found else None
+        if entry is None:
+            return None
+        is_told = self._settings.calls if entry.interaction.kind is InteractionKind.CALL else self._settings.mails
+        return entry if is_told or one.logged else None
+
+    async def _prepare(self, one: Delivery, entry: Entry | None) -> _Work:
+        nothing = _Work(delivery=one, activity=None, recording_id=None, transcript=None, wanted=Wanted())
+        if entry is None:
+            return nothing
+        if (wait := self._enrich_wait(one, entry)) > 0:
+            raise _NotYet(wait)
+        card = await self._place(one, entry)
+        async with self._store.begin() as connection:
+            employee = await self._employee(connection, one, entry)
+        settings = self._settings
+        activity = compose(
+            entry,
+            key=one.key,
+            card=card,
+            employee=employee,
+            public_url=self._public_url,
+            language=settings.language,
+            mail_text=settings.mail_text,
+        )
+        capability = Capability.LOG_CALLS if isinstance(activity, CallToLog) else Capability.LOG_MAILS
+        if activity is None or not self._crm.scorecard.can(capability):
+            return nothing
+        return self._wish(one, entry, activity)
+
+    def _wish(self, one: Delivery, entry: Entry, activity: Activity) -> _Work:
+        recording = entry.recordings[0] if entry.recordings else None
+        mode = self._recording_mode() if recording is not None else ""
+        transcript = None
+        if recording is not None and self._settings.transcripts and self._crm.scorecard.can(Capability.TRANSCRIPT):
+            spoken = next((each for each in entry.transcripts if each.recording_id == recording.id), None)
+            transcript = compose_transcript(entry, spoken) if spoken is not None else None
+        wanted = Wanted(
+            activity=digest(activity, one.key),
+            recording=f"{recording.id}:{mode}" if recording is not None and mode else "",
+            transcript=digest(transcript, one.key) if transcript is not None else "",
+            enrich=self._settings.enrich and self._crm.scorecard.can(Capability.FIND_FOREIGN),
+        )
+        return _Work(
+            delivery=one,
+            activity=activity,
+            recording_id=recording.id if recording is not None else None,
+            transcript=transcript,
+            wanted=wanted,
+        )
+
+    def _recording_mode(self) -> str:
+        asked, can = self._settings.recordings, self._crm.scorecard.can
+        if asked in ("auto", "upload") and can(Capability.UPLOAD_RECORDING):
+            return "upload"
+        if asked in ("auto", "link") and can(Capability.LINK_RECORDING) and self._public_url:
+            return "link"
+        return ""
+
+    def _enrich_wait(self, one: Delivery, entry: Entry) -> float:
+        """Seconds until another integration has had its time."""
+        if not self._settings.enrich or one.logged:
+            return 0.0
+        ended = entry.call.ended if entry.call is not None and entry.call.ended else entry.interaction.started
+        due = ended + timedelta(seconds=self._settings.enrich_wait_seconds)
+        return (due - datetime.now(UTC)).total_seconds()
+
+    async def _employee(self, connection: AsyncConnection, one: Delivery, entry: Entry) -> str | None:
+        party = credited(entry)
+        found = None
+        if party is not None and party.employee_id is not None:
+            found = await mirror.find_user(connection, one.connector_id, party.employee_id)
+        return found or self._settings.default_user or None
+
+    # --- Which card over there ----------------------------------------------------------------------------------------
+
+    async def _place(self, one: Delivery, entry: Entry) -> ExternalId:
+        """The card over there that is ours: known, found, or made."""
+        assert one.card_id is not None
+        async with self._store.begin() as connection:
+            places = await mirror.list_places(connection, one.connector_id, one.card_id)
+            card = await cards.find_card(connection, one.card_id)
+        if places:
+            return ExternalId(kind=places[0][0], id=places[0][1])
+        if card is None:
+            raise CrmGone("The card is no more here.", remedy="Put the entry on another card.")
+        identities = tuple(point.identity for point in card.contact_points)
+        found = [each.id for each in (await self._crm.find_cards(identities) if identities else ())]
+        if len(found) > 1:
+            several = ", ".join(str(each) for each in found[:5])
+            remedy = "Merge them over there, or take the shared number from all but one; then try again."
+            raise CrmRefused(f"{card.name} may be any of {len(found)} cards: {several}.", remedy=remedy)
+        place = found[0] if found else await self._make_card(one, card, identities)
+        async with self._store.begin() as connection:
+            await mirror.save_card(
+                connection,
+                one.connector_id,
+                kind=place.kind,
+                external_id=place.id,
+                client_card_id=one.card_id,
+                name=card.name,
+                identities=(),
+                responsible="",
+            )
+        return place
+
+    async def _make_card(self, one: Delivery, card: cards.ClientCard, identities: Sequence[Any]) -> ExternalId:
+        if not self._settings.create_cards or not self._crm.scorecard.can(Capability.CREATE_CARDS):
+            remedy = "Make it there with this number or address, then try again; or set create_cards of this [[crm]]."
+            raise CrmRefused(f"The CRM has no card for {card.name}.", remedy=remedy)
+        responsible = None
+        if card.responsible_id is not None:
+            async with self._store.begin() as connection:
+                responsible = await mirror.find_user(connection, one.connector_id, card.responsible_id)
+        return await self._crm.create_card(
+            CardToCreate(
+                key=one.key, name=card.name, kind=card.kind, identities=tuple(identities), responsible=responsible
+            )
+        )
+
+
+def _texts(parts: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in parts.items() if isinstance(value, str)}
+
+
+def _logged(kept: Mapping[str, Any]) -> Logged:
+    return Logged(
+        id=ExternalId(kind=kept["id"]["kind"], id=kept["id"]["id"]),
+        details=dict(kept["details"]),
+        is_foreign=bool(kept["is_foreign"]),
+    )
+
+
+def _as_json(logged: Logged) -> dict[str, Any]:
+    return asdict(replace(logged, details=dict(logged.details)))
+
+
+def _sought(one: Delivery) -> Sought:
+    kept = one.parts["sought"]
+    return Sought(
+        key=one.key,
+        is_call=bool(kept["is_call"]),
+        card=ExternalId(kind=kept["card"][0], id=kept["card"][1]),
+        at=datetime.fromisoformat(kept["at"]),
+    )
