@@ -55,13 +55,15 @@ def _of_none(facts: MailFacts) -> str:
 
 def fits(conditions: Conditions, facts: MailFacts, domains: Domains) -> str | None:
     """Why a mail fits, in words; None where it does not. Conditions that ask for nothing fit nothing."""
+    if not conditions or not conditions.keys() <= _CHECKS.keys():
+        return None
     whys = []
-    for field, values in conditions.items():
-        why = _CHECKS[field](facts, values, domains) if field in _CHECKS else None
+    for field in (one for one in FIELDS if one in conditions):
+        why = _CHECKS[field](facts, conditions[field], domains)
         if why is None:
             return None
         whys.append(why)
-    return "; ".join(whys) if whys else None
+    return "; ".join(whys)
 
 
 def list_domain(headers: Mapping[str, str]) -> str:
