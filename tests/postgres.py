@@ -1,7 +1,8 @@
 """One embedded PostgreSQL for the whole test run, and a migrated database of its own for whoever asks.
 
 The schema is migrated once, into a template; a fresh database is a copy of it (``CREATE DATABASE … TEMPLATE``), which
-takes a fraction of a second. The server is the one that ships, run by `agent.store.postgres`.
+takes a fraction of a second. The server is the one that ships, run by `agent.store.postgres`, but it syncs nothing:
+what survives a crash is tried on servers of their own (`tests/peer/test_embedded_postgres.py`, `tests/acceptance`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class PostgresForTests:
     async def start(self) -> None:
         """Start the server and migrate the template."""
         await self._server.start()
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            await self._execute(f"ALTER SYSTEM SET {setting} = off")
+        await self._execute("SELECT pg_reload_conf()")
         await self._execute(f"CREATE DATABASE {_TEMPLATE}")
         await migrate(self._url_of(_TEMPLATE))
 
