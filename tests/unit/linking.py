@@ -66,10 +66,10 @@ def parsed_mail(
     )
 
 
-async def accept_mail(intake: Intake, message: ParsedMessage) -> int:
+async def accept_mail(intake: Intake, message: ParsedMessage, *, received: datetime = NOON) -> int:
     """Its evidence sealed and its message accepted; returns the interaction's id."""
     evidence = CapturedMail(
-        source="test", key=f"evidence-{next(_keys)}", raw=b"Subject: Delivery\r\n\r\n", received=NOON
+        source="test", key=f"evidence-{next(_keys)}", raw=b"Subject: Delivery\r\n\r\n", received=received
     )
     (evidence_id,) = await intake.store_evidence([evidence])
     return await intake.accept_message(evidence_id, message)

@@ -71,7 +71,7 @@ async def presets(store: Store) -> list[MailRule]:
         ("words", ["ждать"], {}, "the words have «ждать»"),
         ("attachment", ["кп"], {"attachments": ("a.png", "КП_Ромашка-2.pdf")}, "a file is called «КП_Ромашка-2.pdf»"),
         ("attachment", ["invoice*"], {"attachments": ("INVOICE2026.PDF",)}, "a file is called «INVOICE2026.PDF»"),
-        ("header", ["X-Mailer: unisend*"], {"headers": {"x-mailer": "UniSender"}}, "its header has x-mailer: UniSender"),
+        ("header", ["X-Mailer: uni*"], {"headers": {"x-mailer": "UniSender"}}, "its header has x-mailer: UniSender"),
         ("header", ["x-mailer"], {"headers": {"x-mailer": "anything"}}, "its header has x-mailer: anything"),
         ("header", ["x-mailer: outlook"], {"headers": {"x-mailer": "UniSender"}}, None),
         ("mailbox", ["Sales"], {}, "it lies in the mailbox sales"),
