@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -60,12 +60,22 @@ class Transport:
     """Requests to one address. Redirects are not followed: they would carry keys elsewhere."""
 
     def __init__(
-        self, base: str, *, pace: Pace | None = None, within: float = 30.0, headers: Mapping[str, str] | None = None
+        self,
+        base: str,
+        *,
+        pace: Pace | None = None,
+        within: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        judge: Callable[[Answer], None] | None = None,
     ) -> None:
-        """``base`` is a URL that ends where paths begin; ``within`` is the time of a whole request in seconds."""
+        """``base`` is a URL that ends where paths begin; ``within`` is the time of a whole request in seconds.
+
+        ``judge`` sees each answer first and may raise what it means, as where a 503 says that requests are too many.
+        """
         self._base = URL(base.rstrip("/") + "/")
         self._pace = pace
         self._within = within
+        self._judge = judge
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -85,7 +95,7 @@ class Transport:
         query: Mapping[str, str] | None = None,
         json: object = None,
         form: Mapping[str, str] | None = None,
-        data: bytes | None = None,
+        data: bytes | aiohttp.FormData | None = None,
         headers: Mapping[str, str] | None = None,
         within: float | None = None,
     ) -> Answer:
@@ -110,22 +120,24 @@ class Transport:
                     allow_redirects=False,
                 ) as answer,
             ):
-                return await _read(answer)
+                return await _read(answer, self._judge)
         except TimeoutError:
             raise CrmUnreachable(f"{url.host} did not answer in time.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CrmUnreachable(f"{url.host} does not answer: {type(error).__name__}.") from error
 
 
-async def _read(answer: aiohttp.ClientResponse) -> Answer:
-    if answer.status == 429:
-        raise CrmLimit("The CRM asks for fewer requests.", retry_after=retry_after(answer.headers))
+async def _read(answer: aiohttp.ClientResponse, judge: Callable[[Answer], None] | None) -> Answer:
     body = bytearray()
     async for piece in answer.content.iter_chunked(64 * 1024):
         body += piece
         if len(body) > _MOST_BYTES:
             raise CrmUnreachable("The answer is longer than 32 MB.")
     found = Answer(status=answer.status, headers=answer.headers.copy(), body=bytes(body))
+    if judge is not None:
+        judge(found)
+    if answer.status == 429:
+        raise CrmLimit("The CRM asks for fewer requests.", retry_after=retry_after(answer.headers))
     if answer.status >= 500:
         raise CrmUnreachable(f"{answer.url.host} answers {answer.status}.")
     return found
