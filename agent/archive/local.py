@@ -22,7 +22,7 @@ from agent.archive.keys import make_folder, sync_folder
 from agent.archive.sealing import RangeSource, Sealer
 from agent.errors import ArchiveUnavailable, BlobMissing
 
-_FEW = 8  # blobs up to which a sync each is no slower than one of the whole file system
+_FEW = 2  # blobs up to which syncs of their own, of content and new folders, are no slower than two of everything
 _SYNCFS_TELLS = (5, 8)  # Linux from which on syncfs reports that a page could not be written (syncfs(2))
 
 
