@@ -1,6 +1,6 @@
 """Group commit: messages of many connections that wait at the same time share one sync and one transaction.
 
-Nothing waits on purpose: while a batch is being stored, the next one gathers.
+While a batch is being stored, the next one gathers. A lonely message waits for nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 _MOST_MESSAGES = 200  # a batch
 _MOST_BYTES = 32 * 1024 * 1024
-_AT_ONCE = 2  # one is sealed while another is committed
+_GATHER_SECONDS = 0.02  # after a batch its senders are about to bring their next messages: half as many are waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +35,9 @@ class Batches:
     def __init__(self, intake: EvidenceStore) -> None:
         self._intake = intake
         self._waiting: deque[_Waiting] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._working: asyncio.Task[None] | None = None
+        self._wanted = 0
+        self._gathered = asyncio.Event()
 
     async def store(self, mail: CapturedMail) -> None:
         """Returns when the message is on disk and committed.
@@ -45,21 +47,30 @@ class Batches:
         """
         one = _Waiting(mail=mail, stored=asyncio.get_running_loop().create_future())
         self._waiting.append(one)
-        if len(self._running) < _AT_ONCE:
-            task = asyncio.create_task(self._work(), name="smtp-store")
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        if len(self._waiting) >= self._wanted:
+            self._gathered.set()
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work(), name="smtp-store")
         await one.stored
 
     async def finish(self) -> None:
         """Wait for what is being stored."""
-        while self._running:
-            await asyncio.wait(self._running)
+        while self._working is not None and not self._working.done():
+            await asyncio.wait([self._working])
 
     async def _work(self) -> None:
         await asyncio.sleep(0)  # whoever has finished receiving in the same turn of the loop comes along
         while batch := self._next():
             await self._store(batch)
+            await self._gather(len(batch) // 2)
+
+    async def _gather(self, wanted: int) -> None:
+        self._wanted = wanted
+        if len(self._waiting) < wanted:
+            self._gathered.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_SECONDS):
+                    await self._gathered.wait()
 
     def _next(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

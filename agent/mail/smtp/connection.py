@@ -42,6 +42,9 @@ _SLOWEST = 500.0  # … at so many bytes a second on average
 class _Handler:
     """What aiosmtpd asks: it calls ``handle_…`` by name, with the connection as ``server``."""
 
+    def __dir__(self) -> list[str]:
+        return ["handle_EHLO", "handle_MAIL", "handle_RCPT"]
+
     async def handle_EHLO(  # noqa: N802 - the library's name
         self, server: Connection, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:

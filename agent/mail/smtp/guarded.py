@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import defaultdict
 from contextlib import suppress
+from functools import cache
 from typing import AnyStr
 
 import structlog
@@ -23,6 +24,7 @@ _MOST_REPLIES = 2500  # since the last message: who only plays with commands is 
 _MOST_ERRORS = 20
 _IDLE_SECONDS = 300.0  # RFC 5321, 4.5.3.2.7
 _PARTING_SECONDS = 2.0
+_PLAIN_PATH = re.compile(r"<([\w.+=-]{1,64}@[A-Za-z0-9.-]{1,255})>((?: .*)?)", re.ASCII)  # the strict parser takes long
 
 
 class GuardedSession(SMTP):
@@ -51,6 +53,10 @@ class GuardedSession(SMTP):
         )
         # The library's own is one dictionary for all connections, cleared whenever another one begins.
         self.command_size_limits = defaultdict(lambda: _COMMAND_BYTES)
+
+    def __dir__(self) -> list[str]:
+        """aiosmtpd goes through all attributes of each connection for its commands: these, so it takes no time."""
+        return _commands_of(type(self))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._peer = address_of(transport.get_extra_info("peername"))
@@ -141,6 +147,8 @@ class GuardedSession(SMTP):
         """The address and what follows it; one that the strict parser refuses is taken between its brackets."""
         address: str | None
         rest: str | None
+        if (plain := _PLAIN_PATH.fullmatch(arg)) is not None:
+            return plain[1], plain[2]
         try:
             address, rest = super()._getaddr(arg)
         except (IndexError, ValueError, AttributeError):
@@ -149,3 +157,8 @@ class GuardedSession(SMTP):
             return address, rest
         found = re.fullmatch(r"\s*<([^<>]+)>(.*)", arg, re.DOTALL)
         return (found[1].strip(), found[2]) if found else (None, None)
+
+
+@cache
+def _commands_of(session: type) -> list[str]:
+    return [name for one in session.__mro__ for name in vars(one) if name.startswith("smtp_")]
