@@ -23,6 +23,7 @@ from agent.store.engine import Store
 from linker.link import Linker
 from tests.peer.dovecot import PASSWORD, Dovecot
 from tests.peer.mailbox_lab import Watched, dovecot, short_pauses, watch
+from tests.unit.journal_mails import journal
 from tests.unit.smtp_lab import settings
 
 __all__ = ["dovecot", "short_pauses", "watch"]  # fixtures
@@ -72,6 +73,12 @@ async def read_all(store: Store, archive: Archive, intake: Intake) -> None:
     await sandbox.stop()
 
 
+async def empty(store: Store) -> None:
+    async with store.begin() as connection:
+        tables = "interaction, client_card, employee, evidence, mailbox_folder, procrastinate_jobs"
+        await connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+
+
 async def meet(store: Store) -> int:
     """Anna, and Petrov's card."""
     async with store.begin() as connection:
@@ -83,7 +90,19 @@ async def meet(store: Store) -> int:
     return card_id
 
 
+REPORT = (
+    f"Sender: {PETROV}\r\nSubject: Delivery of tables\r\nMessage-ID: <offer-1@client.example.org>\r\n"
+    f"To: {ANNA}\r\nTo: boris@example.com\r\nCc: sales@example.com\r\nBcc: head@example.com\r\n"
+).encode()
+
+
+@pytest.mark.parametrize(
+    "journaled",
+    [as_received("journal"), journal(REPORT, as_received("journal"))],
+    ids=["a copy of Postfix", "a report of Exchange"],
+)
 async def test_three_mailboxes_and_a_journal_are_one_entry_with_four_pieces_of_evidence(
+    journaled: bytes,
     mailboxes_apart: None,
     dovecot: Dovecot,
     watch: Callable[..., Watched],
@@ -91,6 +110,7 @@ async def test_three_mailboxes_and_a_journal_are_one_entry_with_four_pieces_of_e
     archive: Archive,
     intake: Intake,
 ) -> None:
+    await empty(store)
     card_id = await meet(store)
     copies = {
         ANNA: as_received("anna"),
@@ -104,7 +124,7 @@ async def test_three_mailboxes_and_a_journal_are_one_entry_with_four_pieces_of_e
         for user, message in copies.items():
             await asyncio.to_thread(append, dovecot, user, message)
         boxes = [await stack.enter_async_context(watch(user=user)) for user in copies]
-        await asyncio.to_thread(_journal, server.port, as_received("journal"))
+        await asyncio.to_thread(_journal, server.port, journaled)
         for box, message in zip(boxes, copies.values(), strict=True):
             await box.until_archived([message])
     await read_all(store, archive, intake)
