@@ -42,7 +42,7 @@ SPEECH_QUEUE = "speech"
 _QUEUES = {
     TRANSCRIBE: SPEECH_QUEUE,
     PARSE: "parse",
-    EXTRACT_WORDS: "parse",
+    EXTRACT_WORDS: "words",
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
     FETCH_RECORDINGS: "parse",

@@ -85,7 +85,9 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     fetcher = RecordingFetcher(parts.store, parts.archive, parts.intake, known, fetched)
     jobs.register(app, jobs.FETCH_RECORDINGS, fetcher.fetch)
     jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
-    mine: Mapping[str, str] = {"parse": "parse", "link": "link", "host": jobs.host_queue(settings.host)}
+    mine: Mapping[str, str] = {one: one for one in ("parse", "words", "link")} | {
+        "host": jobs.host_queue(settings.host)
+    }
     return [mine[name] for name in settings.jobs.queues] or list(mine.values())
 
 
