@@ -44,6 +44,7 @@ class IdentityKind(StrEnum):
 
     PHONE = "phone"  # E.164 with the leading +, for example +74950000001
     EXTENSION = "extension"  # digits dialled inside the PBX
+    LOGIN = "login"  # of a SIP account, user@host in lower case, or the user alone: whoever has it on whatever host
     ADDRESS = "address"  # an e-mail address, lower case, IDN domain in ASCII
     DOMAIN = "domain"  # a company's mail domain, in ASCII
 
@@ -71,6 +72,7 @@ class LinkState(StrEnum):
     UNKNOWN = "unknown"
     INTERNAL = "internal"
     PRIVATE = "private"
+    IGNORED = "ignored"  # it concerns nobody: a supplier, spam, what a line's policy leaves alone
 
 
 class MessageCategory(StrEnum):

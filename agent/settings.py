@@ -38,6 +38,7 @@ from agent.settings_asterisk import AsteriskSettings
 from agent.settings_base import Networks, Port, Section
 from agent.settings_crm import CrmSettings
 from agent.settings_lines import SipSettings
+from agent.settings_linking import LinkingSettings
 from agent.settings_providers import ProviderSettings
 from agent.settings_recordings import RecordingsSettings
 from agent.settings_seal import SealSettings
@@ -252,6 +253,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     seal: SealSettings = SealSettings()
     jobs: JobSettings = JobSettings()
+    linking: LinkingSettings = LinkingSettings()
     siprec: SiprecSettings = SiprecSettings()
     sip: SipSettings = SipSettings()
     asterisk: tuple[AsteriskSettings, ...] = Field((), description="Asterisk servers, one [[asterisk]] table each.")

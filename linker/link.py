@@ -1,113 +1,202 @@
 """Linking: load what is known, decide (`linker.match`), save; and re-link the past when a card learns something.
 
-A batch is one transaction with set-based queries, so that ten thousand interactions cost a few round trips a batch.
+A batch is one transaction with a handful of statements, so that one interaction and five hundred cost as many.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
-from agent.model import Identity, IdentityKind, InteractionKind
+from agent.model import Direction, Disposition, Identity, InteractionKind, LinkState
 from agent.settings import Settings
-from agent.store import cards, employees, interactions, linking, links, meetings, notices, proposals, rules
+from agent.store import (
+    cards,
+    employees,
+    interactions,
+    linking,
+    links,
+    meetings,
+    notices,
+    proposals,
+    relinks,
+    rules,
+    signs,
+)
 from agent.store.employees import EmployeeIdentity
 from agent.store.engine import Store
-from agent.store.interactions import Interaction, Party
+from agent.store.linking import Resolved, Undecided
 from agent.store.links import Link
-from linker.match import FLAG_PATTERNS, Decision, Knowledge, decide
+from linker.gathering import gather
+from linker.knowledge import Knowledge, NewCard
+from linker.match import Decision, decide
 from linker.meetings import parties_of, plan_of
-from linker.normalize import company_domain, normalize_address, normalize_phone, without_tag
+from linker.offering import offer_contacts
+from linker.reading import Reader
+from linker.roles import is_flag_of_ours
 from linker.settling import settle
 from linker.sorting import is_from_list, links_of, mail_facts, private_link, sort_mails
 
 log = structlog.get_logger()
 
 _RELINK_BATCH = 200
-T = TypeVar("T", bound="cards.Candidate | EmployeeIdentity")
+_BATCH = 500
+_LOGGED_ONE_BY_ONE = 10
 
 
-class Linker:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What came of a batch: where each stands, which mails are sorted otherwise, which stand elsewhere than before, and
+    which cards are to be made."""
+
+    states: Mapping[int, Sequence[Link]]
+    sorted_anew: frozenset[int] = frozenset()
+    changed: frozenset[int] = frozenset()
+    new_cards: tuple[NewCard, ...] = ()
+
+
+class Linker(Reader):
     """Puts interactions on cards, and lets a person correct it."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
+        super().__init__(settings)
         self._store = store
         self._settings = settings
 
-    async def link(self, interaction_ids: list[int]) -> None:
-        """The job: decide about these interactions as of now. What a person has decided stays."""
-        await self.decide(interaction_ids)
+    async def link(
+        self, interaction_ids: list[int], run_id: int | None = None, batch: int = 0, follow: bool = True
+    ) -> None:
+        """The job: decide about these interactions as of now. What a person has decided stays.
+
+        ``run_id`` and ``batch`` name the look into the past that this is a part of. ``follow``: what stands in the same
+        threads and conversations without a card of its own is looked at again where these have changed.
+        """
+        changed: set[int] = set()
+        for at in range(0, len(interaction_ids), _BATCH):
+            outcome = await self._link(interaction_ids[at : at + _BATCH], follow=follow)
+            changed |= outcome.changed
+        if run_id is not None:
+            async with self._store.begin() as connection:
+                counts = {"done": len(interaction_ids), "changed": len(changed & set(interaction_ids))}
+                await relinks.note_batch(connection, run_id, batch, **counts)
 
     async def decide(self, interaction_ids: Sequence[int]) -> set[int]:
         """The same; returns the mails that rules sort otherwise than before."""
-        async with self._store.begin() as connection:
-            told_of = await meetings.list_meetings_told_by(connection, interaction_ids)
-            ids = sorted({*interaction_ids, *told_of})
-            await linking.lock_for_decision(connection, ids)
-            found = await interactions.find_interactions(connection, ids)
-            arranged = [one for one in found if one.kind is InteractionKind.MEETING]
-            states, changed = await self._decide(connection, [one for one in found if one not in arranged])
-            states |= await self._arrange(connection, arranged)
-            await self._tell_meetings(connection, [one.id for one in found if one.kind is InteractionKind.CALL])
-        for interaction_id, links_made in states.items():
-            log.info(
-                "interaction_linked", interaction_id=interaction_id, states=[one.state.value for one in links_made]
-            )
-        return changed
+        return set((await self._link(interaction_ids, follow=True)).sorted_anew)
 
-    async def _decide(
-        self, connection: AsyncConnection, found: Sequence[Interaction]
-    ) -> tuple[dict[int, Sequence[Link]], set[int]]:
+    async def _link(self, interaction_ids: Sequence[int], *, follow: bool) -> _Outcome:
+        async with self._store.begin() as connection:
+            outcome = await self.link_within(connection, interaction_ids, follow=follow)
+        for one in outcome.new_cards:
+            await self._create_by_policy(one)
+        _tell(outcome.states)
+        return outcome
+
+    async def link_within(
+        self, connection: AsyncConnection, interaction_ids: Sequence[int], *, follow: bool = True
+    ) -> _Outcome:
+        """Decide in the caller's transaction, for a page that shows the outcome at once; a few hundred at most. Cards
+        that a policy wants made are left to the job."""
+        told_of = await meetings.list_meetings_told_by(connection, interaction_ids)
+        ids = sorted({*interaction_ids, *told_of})
+        await linking.lock_for_decision(connection, ids)
+        found = await linking.load(connection, ids)
+        arranged = [one for one in found if one.interaction.kind is InteractionKind.MEETING]
+        outcome = await self._decide(connection, [one for one in found if one not in arranged], follow=follow)
+        states = {**outcome.states, **await self._arrange(connection, arranged)}
+        over = (Disposition.IN_PROGRESS, None)
+        await self._tell_meetings(connection, [one.interaction.id for one in found if one.disposition not in over])
+        return replace(outcome, states=states)
+
+    async def _decide(self, connection: AsyncConnection, found: Sequence[Undecided], *, follow: bool) -> _Outcome:
         """Calls and mails."""
-        ids = [one.id for one in found]
-        parties = await interactions.list_parties(connection, ids)
-        facts = await mail_facts(connection, [one.id for one in found if one.kind is InteractionKind.MESSAGE])
-        knowledge = await self._knowledge(connection, [one for group in parties.values() for one in group])
+        mails = [one.interaction.id for one in found if one.interaction.kind is InteractionKind.MESSAGE]
+        facts = await mail_facts(connection, mails)
+        identities = self._identities(found)
+        knowledge = await gather(connection, found, identities, self._settings)
         decisions = {
-            one.id: decide(
-                one,
-                parties[one.id],
+            one.interaction.id: decide(
+                one.interaction,
+                one.parties,
                 knowledge,
-                normalize=self.identity_of,
-                is_from_list=one.id in facts and is_from_list(facts[one.id]),
+                normalize=lambda party: identities[party.id],
+                is_from_list=one.interaction.id in facts and is_from_list(facts[one.interaction.id]),
             )
             for one in found
         }
         kinds = await sort_mails(connection, facts, decisions)
-        changed = await rules.save_sorted(connection, kinds)
-        made = {
-            one.id: links_of(one, decisions[one.id], kinds[one.id]) if one.id in kinds else decisions[one.id].links
+        sorted_anew = await rules.save_sorted(connection, kinds)
+        made: dict[int, Sequence[Link]] = {
+            one.interaction.id: links_of(one.interaction, decisions[one.interaction.id], kinds[one.interaction.id])
+            if one.interaction.id in kinds
+            else decisions[one.interaction.id].links
             for one in found
         }
-        await _save(connection, decisions, made)
-        return made, changed
+        changed = await _save(connection, found, decisions, made)
+        written = [one for one in mails if one in changed and decisions[one].direction is Direction.INBOUND]
+        await offer_contacts(connection, written, made, self)
+        if follow:
+            await self._let_follow(connection, changed, knowledge)
+        return _Outcome(
+            states=made,
+            sorted_anew=frozenset(sorted_anew),
+            changed=frozenset(changed),
+            new_cards=tuple(
+                card
+                for number, one in decisions.items()
+                if (card := one.new_card) is not None and any(each.state is LinkState.UNKNOWN for each in made[number])
+            ),
+        )
 
-    async def _arrange(self, connection: AsyncConnection, found: Sequence[Interaction]) -> dict[int, Sequence[Link]]:
+    async def _arrange(self, connection: AsyncConnection, found: Sequence[Undecided]) -> dict[int, Sequence[Link]]:
         """Meetings: who takes part by everything that was told of them, on which cards they stand, what became of
         them."""
-        told = await meetings.list_told(connection, [one.id for one in found])
+        told = await meetings.list_told(connection, [one.interaction.id for one in found]) if found else {}
         now = datetime.now(UTC)
         made: dict[int, Sequence[Link]] = {}
         for one in found:
-            open_words = [each for each in told[one.id] if not each.is_private]
-            plan = plan_of(open_words or told[one.id])
+            number = one.interaction.id
+            open_words = [each for each in told[number] if not each.is_private]
+            plan = plan_of(open_words or told[number])
             if plan is None:
                 continue  # erased, or nobody has said when
-            at = replace(one, started=plan.start)
-            await interactions.save_parties(connection, one.id, parties_of(plan))
-            parties = (await interactions.list_parties(connection, [one.id]))[one.id]
-            decision = decide(at, parties, await self._knowledge(connection, parties), normalize=self.identity_of)
-            made[one.id] = decision.links if open_words else [private_link(at, "only private mails tell of it")]
-            await _save(connection, {one.id: decision}, {one.id: made[one.id]})
+            await interactions.save_parties(connection, number, parties_of(plan))
+            (again,) = await linking.load(connection, [number])
+            again = replace(again, interaction=replace(again.interaction, started=plan.start))
+            identities = self._identities([again])
+            knowledge = await gather(connection, [again], identities, self._settings)
+            at, normalize = again.interaction, lambda party, known=identities: known[party.id]
+            decision = decide(at, again.parties, knowledge, normalize=normalize)
+            made[number] = decision.links if open_words else [private_link(at, "only private mails tell of it")]
+            await _save(connection, [again], {number: decision}, {number: made[number]})
             await settle(connection, at, plan, decision.parties, hidden=not open_words, now=now)
         return made
+
+    async def _let_follow(self, connection: AsyncConnection, changed: set[int], knowledge: Knowledge) -> None:
+        """What has no card of its own may have it from these."""
+        bound = sorted(changed & knowledge.relatives.keys())
+        ids = await signs.list_to_follow(connection, bound) if bound else []
+        if ids:
+            args = {"interaction_ids": ids, "follow": False}
+            await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args=args)])
+
+    async def _create_by_policy(self, wanted: NewCard) -> None:
+        """Once, however many jobs want it at the same time; its past follows by itself."""
+        async with self._store.begin() as connection:
+            await linking.lock_knowledge(connection)
+            if await cards.find_candidates(connection, [wanted.identity]):
+                return
+            card_id = await cards.insert_card(
+                connection, wanted.name, responsible_id=wanted.responsible_id, origin="policy"
+            )
+            await self.learn(connection, card_id, wanted.identity, by="policy")
+        log.info("card_created_by_policy", card_id=card_id)
 
     async def _tell_meetings(self, connection: AsyncConnection, call_ids: Sequence[int]) -> None:
         """A call with a client at the time of a meeting confirms that."""
@@ -115,33 +204,8 @@ class Linker:
         if beside:
             await self.relink(connection, beside)
 
-    def identity_of(self, party: Party) -> Identity | None:
-        """The normalised identity of a party, None for a hidden or meaningless one."""
-        if party.kind is IdentityKind.ADDRESS:
-            return self.address(party.value)
-        return self.phone(party.value)
-
-    def address(self, raw: str) -> Identity | None:
-        """An e-mail address."""
-        return normalize_address(raw)
-
-    def phone(self, raw: str) -> Identity | None:
-        """A number by this installation's region and length of extensions."""
-        digits = self._settings.extension_digits
-        return normalize_phone(raw, region=self._settings.region, extension_digits=digits)
-
-    async def _knowledge(self, connection: AsyncConnection, parties: Sequence[Party]) -> Knowledge:
-        wanted = {identity for one in parties if (identity := self.identity_of(one)) is not None}
-        wanted |= {without_tag(one) for one in wanted}
-        wanted |= {
-            domain for one in wanted if one.kind is IdentityKind.ADDRESS and (domain := company_domain(one)) is not None
-        }
-        held = await employees.find_holders(connection, sorted(wanted, key=str))
-        candidates = await cards.find_candidates(connection, sorted(wanted, key=str))
-        return Knowledge(
-            holders=_by_identity((one.identity, one) for one in held),
-            candidates=_by_identity((one.contact_point.identity, one) for one in candidates),
-        )
+    def _identities(self, found: Sequence[Undecided]) -> dict[int, Identity | None]:
+        return {party.id: self.identity_of(party) for one in found for party in one.parties}
 
     # --- What a person does -----------------------------------------------------------------------------------------
 
@@ -149,13 +213,23 @@ class Linker:
         """Turn an unknown identity into a client card; its past follows by itself. Returns the card's id."""
         async with self._store.begin() as connection:
             card_id = await cards.insert_card(connection, name, responsible_id=responsible_id)
-            await self._learn(connection, card_id, identity, label="")
+            await self.learn(connection, card_id, identity)
         return card_id
 
     async def add_contact_point(self, card_id: int, identity: Identity, *, label: str = "") -> None:
         """Give a card one more phone, address or domain; its past follows by itself."""
         async with self._store.begin() as connection:
-            await self._learn(connection, card_id, identity, label=label)
+            await self.learn(connection, card_id, identity, label=label)
+
+    async def learn(
+        self, connection: AsyncConnection, card_id: int, identity: Identity, *, label: str = "", by: str = ""
+    ) -> bool:
+        """The same in the caller's transaction; False where the card has it already."""
+        await linking.lock_knowledge(connection)
+        if not await cards.insert_contact_point(connection, card_id, identity, label=label):
+            return False
+        await self.relink_identities(connection, [identity], card_id=card_id, by=by)
+        return True
 
     async def add_employee_identity(
         self,
@@ -191,32 +265,59 @@ class Linker:
         """Decide about these anew."""
         await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args={"interaction_ids": list(interaction_ids)})])
 
-    async def _learn(self, connection: AsyncConnection, card_id: int, identity: Identity, *, label: str) -> None:
-        await linking.lock_knowledge(connection)
-        if await cards.insert_contact_point(connection, card_id, identity, label=label):
-            await self._relink(connection, identity)
+    async def relink_identities(
+        self, connection: AsyncConnection, identities: Sequence[Identity], *, card_id: int | None = None, by: str = ""
+    ) -> int | None:
+        """Decide anew about everything these took part in, in batches, each a job. Returns the id of the run, whose
+        progress the pages show; None where there is nothing."""
+        ids = await interactions.list_interactions_with(connection, identities)
+        batches = [ids[at : at + _RELINK_BATCH] for at in range(0, len(ids), _RELINK_BATCH)]
+        if not batches:
+            return None
+        subject = ", ".join(one.value for one in identities[:3])
+        run_id = await relinks.start_run(
+            connection, subject=subject, by=by, card_id=card_id, total=len(ids), batches=len(batches)
+        )
+        work = [
+            jobs.Job(task=jobs.LINK, args={"interaction_ids": one, "run_id": run_id, "batch": number}, priority=-1)
+            for number, one in enumerate(batches, 1)
+        ]
+        await jobs.defer(connection, work)
+        return run_id
 
     async def _relink(self, connection: AsyncConnection, identity: Identity) -> None:
-        ids = await interactions.list_interactions_with(connection, [identity])
-        batches = [ids[at : at + _RELINK_BATCH] for at in range(0, len(ids), _RELINK_BATCH)]
-        await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args={"interaction_ids": one}) for one in batches])
+        await self.relink_identities(connection, [identity])
 
 
 async def _save(
-    connection: AsyncConnection, decisions: Mapping[int, Decision], made: Mapping[int, Sequence[Link]]
-) -> None:
-    await interactions.save_resolution(connection, [one for each in decisions.values() for one in each.parties])
-    await interactions.save_direction(connection, {one: each.direction for one, each in decisions.items()})
-    for pattern in FLAG_PATTERNS:
-        await linking.drop_flags(connection, list(decisions), pattern)
-    for one, each in decisions.items():
-        await interactions.add_flags(connection, one, each.flags)
-    await links.replace_links(connection, list(decisions), [link for each in made.values() for link in each])
-    await notices.announce_calls_in_progress(connection, list(decisions))
+    connection: AsyncConnection,
+    found: Sequence[Undecided],
+    decisions: Mapping[int, Decision],
+    made: Mapping[int, Sequence[Link]],
+) -> set[int]:
+    """Write what has changed; returns the interactions whose links have."""
+    parties, outlines = [], []
+    for one in found:
+        number, decision = one.interaction.id, decisions[one.interaction.id]
+        parties += [now for before, now in zip(one.parties, decision.parties, strict=True) if now != before]
+        flags = tuple(dict.fromkeys((*(each for each in one.interaction.flags if not is_flag_of_ours(each)),
+                                     *decision.flags)))  # fmt: skip
+        if (decision.direction, flags) != (one.interaction.direction, one.interaction.flags):
+            outlines.append(Resolved(interaction_id=number, direction=decision.direction, flags=flags))
+    await linking.save(connection, parties, outlines)
+    changed = await links.replace_links(
+        connection, [one.interaction.id for one in found], [link for each in made.values() for link in each]
+    )
+    going_on = [one.interaction.id for one in found if one.disposition is Disposition.IN_PROGRESS]
+    if going_on:
+        await notices.announce_calls_in_progress(connection, going_on)
+    return changed
 
 
-def _by_identity(pairs: Iterable[tuple[Identity, T]]) -> dict[Identity, list[T]]:
-    found: dict[Identity, list[T]] = defaultdict(list)
-    for identity, one in pairs:
-        found[identity].append(one)
-    return found
+def _tell(states: Mapping[int, Sequence[Link]]) -> None:
+    if len(states) <= _LOGGED_ONE_BY_ONE:
+        for number, made in states.items():
+            log.info("interaction_linked", interaction_id=number, states=[one.state.value for one in made])
+        return
+    counts = Counter(one.state.value for made in states.values() for one in made)
+    log.info("interactions_linked", interactions=len(states), **counts)

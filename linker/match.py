@@ -1,56 +1,40 @@
-"""Identity and candidates to a decision with its reason; pure.
+"""Identities and candidates to a decision with its reason; pure.
 
 The linker loads what is known, this module decides, the linker saves. A shared number gives *ambiguous* and never two
-entries: one conversation belongs to one client unless several clients really take part in it.
+entries: one conversation belongs to one client unless several clients really take part in it. What a person has said
+of a number goes before everything that is worked out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from agent.model import Direction, Identity, IdentityKind, LinkState, Role
-from agent.store.cards import Candidate
-from agent.store.employees import EmployeeIdentity
+from agent.model import Direction, Identity, IdentityKind, InteractionKind, LinkState, Role
 from agent.store.interactions import Interaction, Party
+from agent.store.linkrules import LinkRule, RuleDecision, UnknownPolicy
 from agent.store.links import Link
-from linker.normalize import company_domain, is_hidden, without_tag
-
-_CONTACT_WORDS = {
-    IdentityKind.PHONE: "phone",
-    IdentityKind.EXTENSION: "extension",
-    IdentityKind.ADDRESS: "address",
-    IdentityKind.DOMAIN: "mail domain",
-}
-_ASIDE = ("envelope", "reply_to")  # whom only the envelope or Reply-To names may be a door: journal@, noreply@
-FLAG_PATTERNS = (
-    "extension % belongs to no employee",
-    "% is shared%: nobody is credited",
-    "nobody of ours was recognised",
+from linker.kinship import CONVERSATION_SURE, THREAD_SURE, bonds_of, inherited
+from linker.knowledge import NO_SIGNS, Bond, Decision, Knowledge, NewCard, Relative
+from linker.normalize import is_hidden
+from linker.rank import SHARED_BY_MANY, Circumstances, Ranked, choose, rank
+from linker.roles import (
+    ASIDE,
+    CONTACT_WORDS,
+    FLAG_PATTERNS,
+    MOST_NAMES,
+    candidates_of,
+    direction_of,
+    flags_of,
+    is_internal,
+    resolve,
+    widened,
 )
-"""What the flags made here look like (LIKE), so that each decision takes back those of the one before."""
+
+__all__ = ["FLAG_PATTERNS", "Decision", "Knowledge", "decide"]
 
 _LONGEST_QUOTED = 80
-_MOST_NAMES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
-    """What the store knows of the identities in a batch."""
-
-    holders: Mapping[Identity, Sequence[EmployeeIdentity]]
-    candidates: Mapping[Identity, Sequence[Candidate]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What was decided of one interaction."""
-
-    direction: Direction | None
-    parties: tuple[Party, ...]
-    links: tuple[Link, ...]
-    flags: tuple[str, ...] = ()
+_MOST_CANDIDATES = 10  # that an ambiguous one keeps, the best
 
 
 def decide(
@@ -65,144 +49,126 @@ def decide(
 
     ``is_from_list``: a mailing list has put itself into From, and Reply-To names who wrote.
     """
-    resolved = _set_doors_aside(
-        [_resolve(party, interaction.started, knowledge, normalize(party)) for party in parties],
-        knowledge,
-        aside=("envelope",) if is_from_list else _ASIDE,
-    )
+    aside = ("envelope",) if is_from_list else ASIDE
+    at = interaction.started
+    resolved = resolve(parties, interaction.kind, at, knowledge, normalize, aside=aside)
     sides = [one for one in resolved if one.role is not None]
+    known = {one.id: bool(_rule_of(one.identity, knowledge) or candidates_of(one.identity, knowledge)) for one in sides}
+    direction = direction_of(sides, interaction.kind, known)
+    links = _links(interaction, resolved, direction, knowledge)
+    links, new_card = _by_policy(interaction, resolved, links, knowledge)
     return Decision(
-        direction=_direction(sides),
+        direction=direction,
         parties=resolved,
-        links=_links(interaction, sides, knowledge),
-        flags=tuple(_flags(sides, interaction.started, knowledge)),
+        links=links,
+        flags=tuple(flags_of(sides, at, knowledge, direction)),
+        new_card=new_card,
     )
 
 
-def _resolve(party: Party, at: datetime, knowledge: Knowledge, identity: Identity | None) -> Party:
-    held = _held(identity, at, knowledge)
-    is_inside = bool(held) or (identity is not None and identity.kind is IdentityKind.EXTENSION)
-    return replace(
-        party,
-        identity=identity,
-        role=Role.EMPLOYEE if is_inside else Role.CLIENT,
-        employee_id=party.employee_id if party.credited_by else _credited(held),
-    )
-
-
-def _held(identity: Identity | None, at: datetime, knowledge: Knowledge) -> list[EmployeeIdentity]:
-    """Whoever had it then: the identity itself, else the address without its tag, else the whole domain."""
-    for one in _widened(identity):
-        if held := [each for each in knowledge.holders.get(one, ()) if each.is_valid(at)]:
-            return held
-    return []
-
-
-def _widened(identity: Identity | None) -> list[Identity]:
-    """An identity, then what it is a part of: ``anna+shop@…`` is Anna's, and anybody at a company's domain is of it."""
-    if identity is None:
-        return []
-    domain = _domain_of(identity)
-    return list(dict.fromkeys((identity, without_tag(identity), *((domain,) if domain is not None else ()))))
-
-
-def _credited(held: Sequence[EmployeeIdentity]) -> int | None:
-    """Whoever holds it alone. A call of a shared phone is nobody's until a person says whose it was; of a shared
-    address it is whoever was given it last."""
-    holders = {one.employee_id for one in held}
-    is_certain = len(holders) == 1 or (held and held[-1].identity.kind is IdentityKind.ADDRESS)
-    return held[-1].employee_id if is_certain else None
-
-
-def _set_doors_aside(
-    parties: Sequence[Party], knowledge: Knowledge, *, aside: Sequence[str] = _ASIDE
-) -> tuple[Party, ...]:
-    """Where the header names both sides, strangers of the envelope or Reply-To are no side: they get no role.
-
-    Otherwise the mailbox that takes the journal would make every internal mail one with an unknown client.
-    """
-    named = [one for one in parties if one.position not in aside]
-    if len(named) < 2:
-        return tuple(parties)
-    return tuple(
-        replace(one, role=None)
-        if one.position in aside and one.role is Role.CLIENT and not _candidates(one.identity, knowledge)
-        else one
-        for one in parties
-    )
-
-
-def _direction(parties: Sequence[Party]) -> Direction | None:
-    """From who began it; None when nobody is known to be ours, which is said as a flag rather than guessed."""
-    if not any(one.role is Role.EMPLOYEE for one in parties):
-        return None
-    if _is_internal(parties):
-        return Direction.INTERNAL
-    begun_by = [one.role for one in parties if one.position in ("caller", "from", "organizer")]
-    return Direction.OUTBOUND if Role.EMPLOYEE in begun_by else Direction.INBOUND
-
-
-def _is_internal(parties: Sequence[Party]) -> bool:
-    """One party alone is half a conversation: the source has not named the other side."""
-    return len(parties) > 1 and all(one.role is Role.EMPLOYEE for one in parties)
-
-
-def _flags(parties: Sequence[Party], at: datetime, knowledge: Knowledge) -> list[str]:
-    """What a person should put right, or would wonder at; each looks like one of `FLAG_PATTERNS`."""
-    flags = [
-        flag
-        for one in parties
-        if one.identity and one.employee_id is None and (flag := _why_uncredited(one.identity, at, knowledge))
-    ]
-    if parties and not any(one.role is Role.EMPLOYEE for one in parties):
-        flags.append("nobody of ours was recognised")
-    return flags
-
-
-def _why_uncredited(identity: Identity, at: datetime, knowledge: Knowledge) -> str:
-    held = [one for one in knowledge.holders.get(identity, ()) if one.is_valid(at)]
-    if not held:
-        is_ours = identity.kind is IdentityKind.EXTENSION
-        return f"extension {identity.value} belongs to no employee" if is_ours else ""
-    names = sorted({one.name for one in held if one.name})
-    labels = sorted({one.label for one in held if one.label})
-    who = f" by {', '.join(names[:_MOST_NAMES])}" if names else f" ({', '.join(labels)})" if labels else ""
-    return f"{_CONTACT_WORDS[identity.kind]} {identity.value} is shared{who}: nobody is credited"
-
-
-def _links(interaction: Interaction, parties: Sequence[Party], knowledge: Knowledge) -> tuple[Link, ...]:
-    clients = [one for one in parties if one.role is Role.CLIENT]
-    if _is_internal(parties):
+def _links(
+    interaction: Interaction, parties: Sequence[Party], direction: Direction | None, knowledge: Knowledge
+) -> tuple[Link, ...]:
+    sides = [one for one in parties if one.role is not None]
+    clients = [one for one in sides if one.role is Role.CLIENT]
+    if private := _private(parties, knowledge):
+        return (_by_rule(interaction, LinkState.PRIVATE, private),)
+    if is_internal(sides):
         return (_link(interaction, LinkState.INTERNAL, "only employees took part"),)
-    if not clients:
-        reason = "the source named only our side" if parties else "the source named nobody"
-        return (_link(interaction, LinkState.UNKNOWN, reason),)
-    found = [_link_of_party(interaction, one, knowledge) for one in clients]
+    relatives = knowledge.relatives.get(interaction.id, ())
+    found = [_link_of_party(interaction, one, parties, knowledge) for one in clients]
     for state in (LinkState.LINKED, LinkState.AMBIGUOUS):
-        chosen = _one_a_card([one for one in found if one.state is state])
-        if chosen:
+        if chosen := _one_a_card([one for one in found if one.state is state]):
             return chosen if state is LinkState.LINKED else chosen[:1]
-    return tuple(found[:1])
+    if all(one.state is LinkState.IGNORED for one in found) and found:
+        return tuple(found[:1])
+    outside = [one.identity for one in clients if one.identity is not None]
+    if heirloom := inherited(relatives, outside, direction):
+        return (_inherit(interaction, heirloom),)
+    if not clients:
+        reason = "the source named only our side" if sides else "the source named nobody"
+        return (_link(interaction, LinkState.UNKNOWN, reason, confidence=0),)
+    return tuple([one for one in found if one.state is LinkState.UNKNOWN][:1])
 
 
-def _link_of_party(interaction: Interaction, party: Party, knowledge: Knowledge) -> Link:
+# --- What a person said -----------------------------------------------------------------------------------------------
+
+
+def _private(parties: Sequence[Party], knowledge: Knowledge) -> LinkRule | None:
+    """Whoever of the outside is on the list makes the whole of it private, also one whom only the envelope names."""
+    for party in parties:
+        if party.role is not Role.EMPLOYEE:
+            for one in widened(party.identity):
+                rule = knowledge.rules.get(one)
+                if rule is not None and rule.decision is RuleDecision.PRIVATE:
+                    return rule
+    return None
+
+
+def _rule_of(identity: Identity | None, knowledge: Knowledge) -> LinkRule | None:
+    """What a person said of it, or of what it is a part of, unless a card has it more exactly."""
+    for one in widened(identity):
+        if (rule := knowledge.rules.get(one)) is not None:
+            return rule
+        if knowledge.candidates.get(one):
+            return None
+    return None
+
+
+def _by_rule(interaction: Interaction, state: LinkState, rule: LinkRule) -> Link:
+    words = {
+        RuleDecision.CARD: "is this client's",
+        RuleDecision.PRIVATE: "is private",
+        RuleDecision.IGNORE: "concerns nobody",
+    }[rule.decision]
+    reason = f"{rule.made_by} has said that {rule.identity} {words}"
+    card_id = rule.card_id if state is LinkState.LINKED else None
+    return replace(_link(interaction, state, reason, card_id=card_id), rule_id=rule.id)
+
+
+# --- By party ---------------------------------------------------------------------------------------------------------
+
+
+def _link_of_party(interaction: Interaction, party: Party, parties: Sequence[Party], knowledge: Knowledge) -> Link:
     if party.identity is None:
-        return _link(interaction, LinkState.UNKNOWN, _why_nobody(party))
-    candidates = _candidates(party.identity, knowledge)
-    if len(candidates) == 1:
-        return _link(interaction, LinkState.LINKED, _reason(candidates[0]), card_id=candidates[0].card_id)
-    if candidates:
-        return _link(interaction, LinkState.AMBIGUOUS, _why_ambiguous(candidates))
-    return _link(interaction, LinkState.UNKNOWN, f"{party.identity} is on no card")
+        return _link(interaction, LinkState.UNKNOWN, _why_nobody(party), confidence=0)
+    if (rule := _rule_of(party.identity, knowledge)) is not None:
+        state = LinkState.LINKED if rule.decision is RuleDecision.CARD else LinkState.IGNORED
+        return _by_rule(interaction, state, rule)
+    candidates = candidates_of(party.identity, knowledge)
+    if not candidates:
+        return _link(interaction, LinkState.UNKNOWN, f"{party.identity} is on no card", confidence=0)
+    circumstances = Circumstances(
+        at=interaction.started,
+        employee_ids=frozenset(one.employee_id for one in parties if one.employee_id is not None),
+        name=party.name,
+        bonds=bonds_of(knowledge.relatives.get(interaction.id, ())),
+        signs=knowledge.signs.get(interaction.id, NO_SIGNS),
+    )
+    ranked = rank(candidates, circumstances)
+    chosen = choose(ranked)
+    if chosen is None:
+        return _ambiguous(interaction, ranked)
+    reason = _reason(chosen, len(ranked))
+    return _link(interaction, LinkState.LINKED, reason, card_id=chosen.candidate.card_id, confidence=chosen.confidence)
 
 
-def _candidates(identity: Identity | None, knowledge: Knowledge) -> list[Candidate]:
-    """Cards with the identity itself, each once; only where there is none, those with the address without its tag, and
-    then those with its mail domain."""
-    for one in _widened(identity):
-        if found := _one_candidate_a_card(knowledge.candidates.get(one, ())):
-            return found
-    return []
+def _ambiguous(interaction: Interaction, ranked: Sequence[Ranked]) -> Link:
+    names = sorted(one.candidate.card_name for one in ranked)
+    more = ", …" if len(names) > MOST_NAMES else ""
+    many = f"more than {SHARED_BY_MANY}" if len(names) > SHARED_BY_MANY else str(len(names))
+    identity = ranked[0].candidate.contact_point.identity
+    reason = f"{identity} is on {many} cards: {', '.join(names[:MOST_NAMES])}{more}"
+    best = tuple((one.candidate.card_id, one.confidence, one.reasons) for one in ranked[:_MOST_CANDIDATES])
+    link = _link(interaction, LinkState.AMBIGUOUS, reason, confidence=ranked[0].confidence)
+    return replace(link, candidates=best)
+
+
+def _reason(chosen: Ranked, among: int) -> str:
+    point = chosen.candidate.contact_point
+    label = f" «{point.label}»" if point.label else ""
+    reason = f"{CONTACT_WORDS[point.identity.kind]} {point.identity} is the card's{label}"
+    return reason if among == 1 else f"{reason}; of {among} cards with it: {', '.join(chosen.reasons)}"
 
 
 def _why_nobody(party: Party) -> str:
@@ -212,30 +178,60 @@ def _why_nobody(party: Party) -> str:
     return f"{who} is no usable {'number' if party.kind is IdentityKind.PHONE else 'address'}"
 
 
-def _why_ambiguous(candidates: Sequence[Candidate]) -> str:
-    names = sorted(one.card_name for one in candidates)
-    more = ", …" if len(names) > _MOST_NAMES else ""
-    shown = ", ".join(names[:_MOST_NAMES])
-    return f"{candidates[0].contact_point.identity} is on {len(candidates)} cards: {shown}{more}"
+def _inherit(interaction: Interaction, relative: Relative) -> Link:
+    is_thread = relative.bond is Bond.THREAD
+    what = "thread" if is_thread else "conversation"
+    return _link(
+        interaction,
+        LinkState.LINKED,
+        f"inherited: its {what} is on the card (No. {relative.interaction_id})",
+        card_id=relative.card_id,
+        confidence=THREAD_SURE if is_thread else CONVERSATION_SURE,
+    )
 
 
-def _domain_of(identity: Identity) -> Identity | None:
-    return company_domain(identity) if identity.kind is IdentityKind.ADDRESS else None
+# --- Unknown numbers --------------------------------------------------------------------------------------------------
 
 
-def _reason(candidate: Candidate) -> str:
-    point = candidate.contact_point
-    label = f" «{point.label}»" if point.label else ""
-    return f"{_CONTACT_WORDS[point.identity.kind]} {point.identity} is the card's{label}"
+def _by_policy(
+    interaction: Interaction, parties: Sequence[Party], links: tuple[Link, ...], knowledge: Knowledge
+) -> tuple[tuple[Link, ...], NewCard | None]:
+    """What our line says of unknown numbers; meetings and what has no number to remember are left to people."""
+    if interaction.kind is InteractionKind.MEETING or not links or links[0].state is not LinkState.UNKNOWN:
+        return links, None
+    line = next((one.identity for one in parties if one.identity in knowledge.policies), None)
+    default = knowledge.unknown_calls if interaction.kind is InteractionKind.CALL else knowledge.unknown_mails
+    policy = knowledge.policies[line] if line is not None else default
+    ours = [one for one in parties if one.role is Role.EMPLOYEE or (line is not None and one.identity == line)]
+    strangers = [one for one in parties if one.role is Role.CLIENT and one not in ours]
+    if policy is UnknownPolicy.IGNORE and strangers:
+        where = f" at {line}" if line is not None else ""
+        return (_link(interaction, LinkState.IGNORED, f"unknown numbers{where} are ignored"),), None
+    made_of = [one for one in strangers if one.identity is not None and one.identity.kind in _NAMEABLE]
+    if policy is not UnknownPolicy.CREATE or not made_of or not ours:
+        return links, None
+    first = made_of[0]
+    assert first.identity is not None
+    name = " ".join(first.name.split())[:_LONGEST_QUOTED] or first.identity.value
+    responsible = next((one.employee_id for one in ours if one.employee_id is not None), None)
+    return links, NewCard(identity=first.identity, name=name, responsible_id=responsible)
 
 
-def _one_candidate_a_card(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return list({one.card_id: one for one in candidates}.values())
+_NAMEABLE = (IdentityKind.PHONE, IdentityKind.ADDRESS)
 
 
 def _one_a_card(links: Sequence[Link]) -> tuple[Link, ...]:
     return tuple({one.card_id: one for one in reversed(links)}.values())
 
 
-def _link(interaction: Interaction, state: LinkState, reason: str, *, card_id: int | None = None) -> Link:
-    return Link(interaction_id=interaction.id, card_id=card_id, started=interaction.started, state=state, reason=reason)
+def _link(
+    interaction: Interaction, state: LinkState, reason: str, *, card_id: int | None = None, confidence: int = 100
+) -> Link:
+    return Link(
+        interaction_id=interaction.id,
+        card_id=card_id,
+        started=interaction.started,
+        state=state,
+        reason=reason,
+        confidence=confidence,
+    )

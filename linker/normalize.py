@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from importlib.resources import files
 from urllib.parse import unquote
 
@@ -26,8 +27,21 @@ _EXTENSION = re.compile(  # what is dialled after the answer: «доб. 12», ex
 )
 _ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 _HIDDEN = re.compile(r"|anonymous|restricted|unavailable|unknown|private|withheld|hidden", re.IGNORECASE)
+_LOGIN = re.compile(r"(?:sips?:)?([a-z0-9._~+!$*-]{1,64})(?::[^@]*)?(?:@([a-z0-9.:\[\]_-]{1,255}))?", re.IGNORECASE)
+_SAME_MAILBOX = {  # providers that deliver several domains into one mailbox
+    "googlemail.com": "gmail.com",
+    "ya.ru": "yandex.ru",
+    "yandex.com": "yandex.ru",
+    "yandex.by": "yandex.ru",
+    "yandex.kz": "yandex.ru",
+    "me.com": "icloud.com",
+    "mac.com": "icloud.com",
+    "pm.me": "proton.me",
+    "protonmail.com": "proton.me",
+}
 _ANONYMOUS_ON_KEYPAD = "266696687"  # how gateways that can only send digits spell "anonymous"
 _LONGEST_NUMBER = 32  # E.164 has at most 15 digits; what is far longer is no number, and no index takes it
+_LONGEST_EXTENSION = 8
 _LONGEST_TEXT = 1000
 _LONGEST_ADDRESS = 320  # 64 + @ + 255 (RFC 5321 section 4.5.3.1)
 
@@ -40,10 +54,11 @@ def _load_public_domains() -> frozenset[str]:
 PUBLIC_DOMAINS = _load_public_domains()
 
 
-def normalize_phone(raw: str, *, region: str, extension_digits: int) -> Identity | None:
+def normalize_phone(raw: str, *, region: str, extension_digits: int, area_code: str = "") -> Identity | None:
     """An E.164 phone, or an extension for up to ``extension_digits`` digits; None for a hidden or meaningless one.
 
-    ``region`` is the country (ISO 3166, two letters) of numbers written without +. A number that is not valid in its
+    ``region`` is the country (ISO 3166, two letters) of numbers written without +, ``area_code`` the city of those
+    written without that. A number that is not valid in its
     country's plan is kept as its digits with +, so that equal ones still meet. A short code with * or # is dialled
     inside and keeps them, so that the feature *72 is not taken for extension 72.
     """
@@ -64,7 +79,49 @@ def normalize_phone(raw: str, *, region: str, extension_digits: int) -> Identity
         return Identity(kind=IdentityKind.EXTENSION, value=digits)
     if not digits.strip("0"):
         return None
+    if area_code and not is_international and (number := _local(digits, region, area_code)):
+        return Identity(kind=IdentityKind.PHONE, value=number)
     return Identity(kind=IdentityKind.PHONE, value=_e164(digits, region, is_international=is_international))
+
+
+def extension_in(raw: str) -> str:
+    """What is dialled after the answer, if a number is written with it: ``…00-01 доб. 12`` and ``;ext=12`` give 12."""
+    text = _plain(unquote(raw[:_LONGEST_TEXT]))
+    if found := re.search(r";ext=(\d{1,8})", text):
+        return found[1]
+    found = _EXTENSION.search(text.split("@")[0])
+    digits = _digits(found[0]) if found and not found[0].lstrip().startswith(";") else ""
+    return digits if len(digits) <= _LONGEST_EXTENSION else ""
+
+
+def normalize_login(raw: str) -> Identity | None:
+    """The account that a SIP URI names where it names no number: ``sip:Anna@pbx.example.com:5060`` is that of anna at
+    pbx.example.com; None for everything else. Most are nobody's: ask whether somebody holds it."""
+    text = _plain(unquote(raw[:_LONGEST_TEXT]))
+    if found := _IN_BRACKETS.search(text):
+        text = found[1].strip()
+    match = _LOGIN.fullmatch(re.split(r"[;?]", text, maxsplit=1)[0])
+    if match is None or is_hidden(match[1]) or not any(one.isalpha() for one in match[1]):
+        return None
+    host = re.sub(r":\d+$", "", match[2] or "")
+    return Identity(kind=IdentityKind.LOGIN, value=f"{match[1]}@{host}".lower().rstrip("@"))
+
+
+def is_login(raw: str) -> bool:
+    """Whether a telephone source names a party by an account and not by a number."""
+    return normalize_login(raw) is not None
+
+
+def _local(digits: str, region: str, area_code: str) -> str:
+    """A number without its city, with it; empty where the digits alone are a number already, or no number with it."""
+    with contextlib.suppress(phonenumbers.NumberParseException):
+        alone = phonenumbers.is_possible_number_with_reason(phonenumbers.parse(digits, region))
+        whole = phonenumbers.parse(area_code + digits, region)
+        possible = phonenumbers.ValidationResult.IS_POSSIBLE
+        national = phonenumbers.national_significant_number(whole)
+        if alone != possible and national == area_code + digits:
+            return _format(whole) if phonenumbers.is_possible_number_with_reason(whole) == possible else ""
+    return ""
 
 
 def is_hidden(raw: str) -> bool:
@@ -183,6 +240,19 @@ def without_tag(identity: Identity) -> Identity:
     if identity.kind is not IdentityKind.ADDRESS or not base or local.startswith('"'):
         return identity
     return Identity(kind=IdentityKind.ADDRESS, value=f"{base}@{domain}")
+
+
+def same_mailbox(
+    address: Identity, *, ignore_gmail_dots: bool = False, same_domains: Mapping[str, str] | None = None
+) -> Identity:
+    """One address of all that lead into one mailbox: by the domains that a provider, or the company named in the
+    settings, has for it, and by the dots that Google does not look at."""
+    local, _, domain = address.value.rpartition("@")
+    domain = (same_domains or {}).get(domain, domain)
+    domain = _SAME_MAILBOX.get(domain, domain)
+    if ignore_gmail_dots and domain == "gmail.com" and not local.startswith('"'):
+        local = local.replace(".", "") or local
+    return Identity(kind=IdentityKind.ADDRESS, value=f"{local}@{domain}")
 
 
 def company_domain(address: Identity) -> Identity | None:

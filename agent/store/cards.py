@@ -42,6 +42,8 @@ class Candidate:
     card_name: str
     card_kind: str
     contact_point: ContactPoint
+    company_id: int | None = None
+    responsible_id: int | None = None
 
 
 async def insert_card(
@@ -51,9 +53,10 @@ async def insert_card(
     kind: str = "person",
     company_id: int | None = None,
     responsible_id: int | None = None,
+    origin: str = "",
 ) -> int:
-    """A new card without contact points."""
-    values = {"name": name, "kind": kind, "company_id": company_id, "responsible_id": responsible_id}
+    """A new card without contact points; ``origin`` is what made it, if no person did."""
+    values = {"name": name, "kind": kind, "company_id": company_id, "responsible_id": responsible_id, "origin": origin}
     return int(
         (await connection.execute(insert(client_card).values(**values).returning(client_card.c.id))).scalar_one()
     )
@@ -104,9 +107,11 @@ async def find_candidates(connection: AsyncConnection, identities: Sequence[Iden
             contact_point.c.label,
             client_card.c.name,
             client_card.c.kind.label("card_kind"),
+            client_card.c.company_id,
+            client_card.c.responsible_id,
         )
         .join(client_card)
-        .where(tuple_(contact_point.c.kind, contact_point.c.value).in_(pairs))
+        .where(tuple_(contact_point.c.kind, contact_point.c.value).in_(pairs), client_card.c.merged_into_id.is_(None))
         .order_by(contact_point.c.client_card_id, contact_point.c.id)
     )
     return [
@@ -119,6 +124,8 @@ async def find_candidates(connection: AsyncConnection, identities: Sequence[Iden
                 identity=Identity(kind=IdentityKind(row.kind), value=row.value),
                 label=row.label,
             ),
+            company_id=row.company_id,
+            responsible_id=row.responsible_id,
         )
         for row in await connection.execute(query)
     ]

@@ -1,4 +1,5 @@
-"""What the linker alone needs of the database: decisions that do not overtake each other, flags that can be taken back.
+"""What the linker needs of the database for a batch, in a handful of statements however large the batch is, and locks
+so that decisions do not overtake each other.
 
 Two locks, both to the end of the transaction. *Knowledge* is shared by whoever decides and exclusive to whoever makes
 it grow, so that an interaction decided at the moment a card learns its number is either decided with it or found by
@@ -8,25 +9,156 @@ the look into the past. An *interaction* is decided by one job at a time, so tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import select, text
+from sqlalchemy import BigInteger, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store.schema import interaction
+from agent.model import Direction, Disposition, Identity, IdentityKind, InteractionKind, Role
+from agent.store.engine import AnyRow
+from agent.store.interactions import Interaction, Party
 
 _KNOWLEDGE_LOCK = 0x4C494E4B
+_IDS = bindparam("ids", type_=ARRAY(BigInteger))
+_LOCK = text(
+    """
+    WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:key))
+    SELECT interaction.id FROM interaction, held WHERE interaction.id = ANY(:ids) ORDER BY interaction.id
+    FOR NO KEY UPDATE OF interaction
+    """
+).bindparams(_IDS)
 
 
 async def lock_for_decision(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
     """Hold what is known as it is, and these interactions for ourselves."""
-    await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": _KNOWLEDGE_LOCK})
-    rows = select(interaction.c.id).where(interaction.c.id.in_(interaction_ids)).order_by(interaction.c.id)
-    await connection.execute(rows.with_for_update(key_share=True))
+    await connection.execute(_LOCK, {"key": _KNOWLEDGE_LOCK, "ids": list(interaction_ids)})
 
 
 async def lock_knowledge(connection: AsyncConnection) -> None:
     """Wait until nobody decides by what was known so far; whoever decides next knows what this transaction adds."""
     await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _KNOWLEDGE_LOCK})
+
+
+# --- What is to be decided --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """An interaction with its parties in order, and what holds it together with others."""
+
+    interaction: Interaction
+    parties: tuple[Party, ...]
+    thread_id: int | None
+    disposition: Disposition | None
+
+
+_LOAD = text(
+    """
+    SELECT i.id, i.kind, i.started_at, i.direction, i.conversation_key, i.flags, m.thread_id, c.disposition,
+        (SELECT jsonb_agg(jsonb_build_array(p.id, p.position, p.kind, p.value, p.name, p.channel, p.identity_kind,
+                                            p.identity_value, p.role, p.employee_id, p.credited_by) ORDER BY p.ordinal)
+         FROM party p WHERE p.interaction_id = i.id) AS parties
+    FROM interaction i
+        LEFT JOIN message m ON m.interaction_id = i.id
+        LEFT JOIN call c ON c.interaction_id = i.id
+    WHERE i.id = ANY(:ids) ORDER BY i.id
+    """
+).bindparams(_IDS)
+
+
+async def load(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Undecided]:
+    """Those of the interactions that exist, by their ids."""
+    return [_undecided(row) for row in await connection.execute(_LOAD, {"ids": list(interaction_ids)})]
+
+
+def _undecided(row: AnyRow) -> Undecided:
+    return Undecided(
+        interaction=Interaction(
+            id=row.id,
+            kind=InteractionKind(row.kind),
+            started=row.started_at,
+            direction=Direction(row.direction) if row.direction else None,
+            conversation_key=row.conversation_key,
+            flags=tuple(row.flags),
+        ),
+        parties=tuple(_party(row.id, *one) for one in row.parties or ()),
+        thread_id=row.thread_id,
+        disposition=Disposition(row.disposition) if row.disposition else None,
+    )
+
+
+def _party(
+    interaction_id: int,
+    party_id: int,
+    position: str,
+    kind: str,
+    value: str,
+    name: str,
+    channel: int | None,
+    identity_kind: str | None,
+    identity_value: str | None,
+    role: str | None,
+    employee_id: int | None,
+    credited_by: str | None,
+) -> Party:
+    return Party(
+        id=party_id,
+        interaction_id=interaction_id,
+        position=position,
+        kind=IdentityKind(kind),
+        value=value,
+        name=name,
+        channel=channel,
+        identity=Identity(kind=IdentityKind(identity_kind), value=identity_value or "") if identity_kind else None,
+        role=Role(role) if role else None,
+        employee_id=employee_id,
+        credited_by=credited_by or "",
+    )
+
+
+# --- What was decided -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What an interaction becomes by a decision."""
+
+    interaction_id: int
+    direction: Direction | None
+    flags: tuple[str, ...]
+
+
+_SAVE = text(
+    """
+    WITH sides AS (
+        UPDATE party SET identity_kind = r.kind, identity_value = r.value, role = r.role, employee_id = r.employee
+        FROM jsonb_to_recordset(:parties) AS r(id bigint, kind text, value text, role text, employee bigint)
+        WHERE party.id = r.id
+    )
+    UPDATE interaction SET direction = r.direction, flags = ARRAY(SELECT jsonb_array_elements_text(r.flags))
+    FROM jsonb_to_recordset(:interactions) AS r(id bigint, direction text, flags jsonb)
+    WHERE interaction.id = r.id
+    """
+).bindparams(bindparam("parties", type_=JSONB), bindparam("interactions", type_=JSONB))
+
+
+async def save(connection: AsyncConnection, parties: Sequence[Party], interactions: Sequence[Resolved]) -> None:
+    """Note what has changed of parties and interactions; the caller holds them (`lock_for_decision`)."""
+    if not parties and not interactions:
+        return
+    sides = [
+        {
+            "id": one.id,
+            "kind": one.identity.kind if one.identity else None,
+            "value": one.identity.value if one.identity else None,
+            "role": one.role,
+            "employee": one.employee_id,
+        }
+        for one in parties
+    ]
+    outlines = [{"id": one.interaction_id, "direction": one.direction, "flags": one.flags} for one in interactions]
+    await connection.execute(_SAVE, {"parties": sides, "interactions": outlines})
 
 
 async def drop_flags(connection: AsyncConnection, interaction_ids: Sequence[int], pattern: str) -> None:

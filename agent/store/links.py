@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, delete, insert, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
 from agent.store import outbox
+from agent.store.engine import AnyRow
 from agent.store.linking import lock_for_decision
 from agent.store.schema import link
 
 BY_RULE = "rule"
 
+RankedCard = tuple[int, int, tuple[str, ...]]
+"""A card that could be meant: its id, how sure it is in per cent, and what speaks for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """The decision about one interaction. ``card_id`` is None in every state but LINKED."""
+    """The decision about one interaction. ``card_id`` is None in every state but LINKED.
+
+    ``confidence`` is in per cent; ``candidates`` are the cards an ambiguous one could mean, the best first; ``rule_id``
+    names the decision of a person that was remembered (`agent.store.linkrules`), if it was made by one.
+    """
 
     interaction_id: int
     card_id: int | None
@@ -28,51 +37,99 @@ class Link:
     state: LinkState
     reason: str
     decided_by: str = BY_RULE
+    confidence: int = 100
+    candidates: tuple[RankedCard, ...] = ()
+    rule_id: int | None = None
+
+
+def _link(row: AnyRow) -> Link:
+    return Link(
+        interaction_id=row.interaction_id,
+        card_id=row.client_card_id,
+        started=row.started_at,
+        state=LinkState(row.state),
+        reason=row.reason,
+        decided_by=row.decided_by,
+        confidence=row.confidence,
+        candidates=tuple((card, sure, tuple(why)) for card, sure, why in row.candidates),
+        rule_id=row.link_rule_id,
+    )
 
 
 async def list_links(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Link]:
     """The links of these interactions."""
     rows = await connection.execute(select(link).where(link.c.interaction_id.in_(interaction_ids)).order_by(link.c.id))
-    return [
-        Link(
-            interaction_id=row.interaction_id,
-            card_id=row.client_card_id,
-            started=row.started_at,
-            state=LinkState(row.state),
-            reason=row.reason,
-            decided_by=row.decided_by,
-        )
-        for row in rows
-    ]
+    return [_link(row) for row in rows]
 
 
-async def replace_links(connection: AsyncConnection, interaction_ids: Sequence[int], links: Sequence[Link]) -> None:
-    """Lay down what the rules decide now; an interaction about which a person has decided keeps that decision."""
-    by_person = select(link.c.interaction_id).where(link.c.interaction_id.in_(interaction_ids))
-    decided = set((await connection.execute(by_person.where(link.c.decided_by != BY_RULE))).scalars())
-    await connection.execute(
-        delete(link).where(link.c.interaction_id.in_(interaction_ids), link.c.decided_by == BY_RULE)
+# What stays as it is is not written again; rows that go and rows that come or change are never the same.
+_REPLACE = text(
+    """
+    WITH new AS (
+        SELECT r.* FROM jsonb_to_recordset(:rows) AS r(interaction_id bigint, client_card_id bigint,
+            started_at timestamptz, state text, reason text, decided_by text, confidence smallint, candidates jsonb,
+            link_rule_id bigint)
+        WHERE NOT EXISTS (SELECT FROM link WHERE link.interaction_id = r.interaction_id AND link.decided_by <> 'rule')
+    ), gone AS (
+        DELETE FROM link WHERE link.interaction_id = ANY(:ids) AND link.decided_by = 'rule'
+            AND NOT EXISTS (SELECT FROM new WHERE new.interaction_id = link.interaction_id
+                            AND new.client_card_id IS NOT DISTINCT FROM link.client_card_id)
+        RETURNING link.interaction_id
+    ), kept AS (
+        INSERT INTO link (interaction_id, client_card_id, started_at, state, reason, decided_by, confidence, candidates,
+                          link_rule_id)
+        SELECT interaction_id, client_card_id, started_at, state, reason, decided_by, confidence, candidates,
+               link_rule_id
+        FROM new
+        ON CONFLICT (interaction_id, client_card_id) DO UPDATE
+        SET started_at = excluded.started_at, state = excluded.state, reason = excluded.reason,
+            confidence = excluded.confidence, candidates = excluded.candidates, link_rule_id = excluded.link_rule_id,
+            decided_at = now()
+        WHERE (link.started_at, link.state, link.reason, link.confidence, link.candidates, link.link_rule_id)
+            IS DISTINCT FROM (excluded.started_at, excluded.state, excluded.reason, excluded.confidence,
+                              excluded.candidates, excluded.link_rule_id)
+        RETURNING interaction_id
     )
-    rows = [_values(one) for one in links if one.interaction_id not in decided]
-    if rows:
-        await connection.execute(insert(link).on_conflict_do_nothing(), rows)
+    SELECT interaction_id FROM gone UNION SELECT interaction_id FROM kept
+    """
+).bindparams(bindparam("rows", type_=JSONB))
+
+
+async def replace_links(connection: AsyncConnection, interaction_ids: Sequence[int], links: Sequence[Link]) -> set[int]:
+    """Lay down what the rules decide now; an interaction about which a person has decided keeps that decision, and what
+    is as it was is not touched. Returns the interactions of which something has changed."""
+    once = {(one.interaction_id, one.card_id): one for one in reversed(links)}
+    values = {"rows": [_values(one) for one in once.values()], "ids": list(interaction_ids)}
+    changed = set((await connection.execute(_REPLACE, values)).scalars())
     await outbox.want(connection, interaction_ids)
+    return changed
 
 
 async def decide_link(connection: AsyncConnection, decision: Link) -> None:
     """A person's decision replaces all others of this interaction, also those of a job that decides just now."""
     await lock_for_decision(connection, [decision.interaction_id])
     await connection.execute(delete(link).where(link.c.interaction_id == decision.interaction_id))
-    await connection.execute(insert(link).values(_values(decision)))
+    await connection.execute(insert(link).values(_values(decision) | {"started_at": decision.started}))
     await outbox.want(connection, [decision.interaction_id])
 
 
-def _values(one: Link) -> dict[str, object]:
+async def forget_decision(connection: AsyncConnection, interaction_id: int) -> bool:
+    """What a person has decided about it holds no more; the caller has it decided by the rules. False where nobody had
+    decided."""
+    await lock_for_decision(connection, [interaction_id])
+    by_person = (link.c.interaction_id == interaction_id) & (link.c.decided_by != BY_RULE)
+    return (await connection.execute(delete(link).where(by_person).returning(link.c.id))).first() is not None
+
+
+def _values(one: Link) -> dict[str, Any]:
     return {
         "interaction_id": one.interaction_id,
         "client_card_id": one.card_id,
-        "started_at": one.started,
+        "started_at": one.started.isoformat(),
         "state": one.state,
         "reason": one.reason,
         "decided_by": one.decided_by,
+        "confidence": one.confidence,
+        "candidates": [list(each) for each in one.candidates],
+        "link_rule_id": one.rule_id,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from agent.web.reasons_linking import LINK_REASONS
 from agent.web.texts_mail import MAIL_REASONS, RULE_NAMES
 
 _RUSSIAN = (
@@ -83,7 +84,8 @@ _RUSSIAN = (
         "записывавшая машина молчала сутки; конец звонка — её последний признак жизни",
     ),
 )
-_PATTERNS = tuple((re.compile(pattern), russian) for pattern, russian in (*_RUSSIAN, *MAIL_REASONS))
+_PATTERNS = tuple((re.compile(pattern), russian) for pattern, russian in (*_RUSSIAN, *MAIL_REASONS, *LINK_REASONS))
+_AMONG = re.compile(r"(.+); of (\d+) cards with it: (.+)")
 _RULE = re.compile(r"rule «([^»]*)»: (.+)")
 
 
@@ -92,6 +94,9 @@ def in_russian(text: str) -> str:
     if found := _RULE.fullmatch(text):
         why = "; ".join(in_russian(one) for one in found[2].split("; "))
         return f"правило «{RULE_NAMES.get(found[1], found[1])}»: {why}"
+    if found := _AMONG.fullmatch(text):
+        why = ", ".join(in_russian(one) for one in found[3].split(", "))
+        return f"{in_russian(found[1])}; карточек с ним {found[2]}, эта потому, что {why}"
     for pattern, russian in _PATTERNS:
         if found := pattern.fullmatch(text):
             return found.expand(russian)

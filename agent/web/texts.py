@@ -147,6 +147,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "state_ambiguous": ("подходит несколько карточек", "several cards fit"),
     "state_unknown": ("карточка неизвестна", "no card known"),
     "state_internal": ("внутренний", "internal"),
+    "state_ignored": ("никого не касается", "concerns nobody"),
     "state_private": ("личное", "private"),
     # Interaction
     "interaction_title": ("Запись истории", "Entry"),

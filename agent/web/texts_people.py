@@ -24,6 +24,7 @@ PEOPLE_TEXTS: dict[str, tuple[str, str]] = {
     "kind_phone": ("телефон", "phone"),
     "kind_extension": ("внутренний", "extension"),
     "kind_address": ("почта", "mail"),
+    "kind_login": ("SIP", "SIP"),
     "kind_domain": ("домен", "domain"),
     "save": ("Сохранить", "Save"),
     "employee_rename": ("Переименовать", "Rename"),
