@@ -174,7 +174,7 @@ async def test_at_a_public_provider_a_neighbour_is_no_colleague(store: Store, in
 async def test_a_meeting_of_yesterday_was_held_if_something_confirms_it(
     store: Store, intake: Intake, linker: Linker
 ) -> None:
-    past = {"start": YESTERDAY, "end": YESTERDAY + timedelta(hours=1)}
+    past: dict[str, Any] = {"start": YESTERDAY, "end": YESTERDAY + timedelta(hours=1)}
     await arrive(store, intake, linker, mail(ANNA, PETROV, invitation(**past)))
     assert (await only(store)).state is MeetingState.PLANNED
     call = captured_call(
@@ -206,7 +206,7 @@ async def test_only_a_call_at_its_time_confirms(
         disposition=Disposition.ANSWERED,
     )
     await intake.open_call(call)
-    past = {"start": YESTERDAY, "end": YESTERDAY + timedelta(hours=1)}
+    past: dict[str, Any] = {"start": YESTERDAY, "end": YESTERDAY + timedelta(hours=1)}
     await arrive(store, intake, linker, mail(ANNA, PETROV, invitation(**past)))
     assert ((await only(store)).state is MeetingState.HELD) is held
 
@@ -251,8 +251,8 @@ STORY = (
 async def test_any_order_of_arrival_tells_the_same(store: Store, intake: Intake, linker: Linker, seed: int) -> None:
     mails = [mail(*one, sent=NOW - timedelta(hours=20 - at)) for at, one in enumerate(STORY)]
     random.Random(seed).shuffle(mails)
-    for one in mails:
-        await arrive(store, intake, linker, one, one)
+    for each in mails:
+        await arrive(store, intake, linker, each, each)
     one = await only(store)
     assert (one.state, one.moved_from, one.ends) == (MeetingState.MOVED, TOMORROW, MOVED + timedelta(hours=1))
     assert (one.confirmed, dict(one.answers)) == (f"{PETROV} has accepted", {ANNA: "accepted", PETROV: "accepted"})
