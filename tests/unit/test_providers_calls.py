@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.model import CapturedCall, Direction, Disposition
@@ -93,6 +93,7 @@ def test_the_statistics_alone_are_enough(preset: str, story: Story) -> None:
 
 
 @pytest.mark.parametrize("preset", sorted(EVENTS))
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_order_and_any_doubling_is_the_same_call(preset: str, data: st.DataObject) -> None:
     story = data.draw(st.sampled_from(STORIES))
@@ -104,6 +105,7 @@ def test_any_order_and_any_doubling_is_the_same_call(preset: str, data: st.DataO
 
 
 @pytest.mark.parametrize("preset", sorted(ROWS))
+@settings(deadline=None)
 @given(data=st.data())
 def test_whatever_was_lost_the_statistics_make_up_for_it(preset: str, data: st.DataObject) -> None:
     story = data.draw(st.sampled_from(STORIES))
@@ -208,6 +210,7 @@ def test_calls_of_one_conversation_share_a_key_of_their_own_provider() -> None:
 MOMENTS = st.integers(-10_000_000, 10_000_000).map(lambda seconds: START + timedelta(seconds=seconds))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.builds(

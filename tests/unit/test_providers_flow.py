@@ -355,6 +355,33 @@ async def test_a_preset_that_stumbles_hides_nothing(lab: Lab) -> None:
     assert problems == {"The notification cannot be read: ZeroDivisionError."}
 
 
+async def test_letters_that_no_database_holds(lab: Lab) -> None:
+    one = lab.add("generic")
+    evil = b'{"event": "end", "call_id": "a\\u0000\\ud800b", "outside": "+7495\\u0000", "started": 1772442000}'
+    await lab.tell(one, Hook(body=evil), *EVENTS["generic"](STORIES[0]))
+    await lab.tell(one, Hook(query="event=end&call_id=%00%ff&outside=%00&started=1772442000"))
+    assert len(await lab.calls()) == 3
+    await lab.reader.go_on(before=datetime.now(UTC) + timedelta(minutes=1))
+    assert await lab.rows("SELECT 1 FROM provider_call WHERE read_upto < noted_upto") == []
+
+
+async def test_a_call_that_cannot_be_made_holds_up_no_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = lab.add("generic")
+    real = lab.intake.close_call
+
+    async def stumble(call: CapturedCall) -> int:
+        if call.key == STORIES[0].key:
+            raise ZeroDivisionError
+        return await real(call)
+
+    monkeypatch.setattr(lab.intake, "close_call", stumble)
+    await lab.tell(one, EVENTS["generic"](STORIES[0])[2], EVENTS["generic"](STORIES[1])[2])
+    assert [key.partition("/")[2] for key in await lab.calls()] == [STORIES[1].key]
+    (proof,) = await lab.rows("SELECT problem FROM evidence WHERE state = 'unreadable'")
+    assert proof.problem == "The call cannot be made of what was told of it: ZeroDivisionError."
+    assert await lab.rows("SELECT 1 FROM provider_call WHERE read_upto < noted_upto") == []
+
+
 async def test_a_recording_told_before_its_call(lab: Lab) -> None:
     one = lab.add("zadarma")
     *others, record = EVENTS["zadarma"](STORIES[0])
@@ -398,6 +425,45 @@ async def test_one_job_reads_what_others_were_to_read(lab: Lab) -> None:
     assert {row.state for row in await lab.rows("SELECT state FROM notification")} == {"read"}
     (call,) = (await lab.calls()).values()
     assert call["disposition"] == "answered"
+
+
+async def test_what_comes_while_a_call_is_made_is_in_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs at once: the one that began earlier ends later, and must not leave the call as it was then."""
+    one = lab.add("mango")
+    first, *others = EVENTS["mango"](STORIES[0])
+    real, came = lab.intake.update_call, False
+
+    async def update(call: CapturedCall) -> int:
+        nonlocal came
+        if not came:
+            came = True
+            await lab.tell(one, *others)
+        return await real(call)
+
+    monkeypatch.setattr(lab.intake, "update_call", update)
+    made: list[CapturedCall] = []
+    close = lab.intake.close_call
+
+    async def note(call: CapturedCall) -> int:
+        made.append(call)
+        return await close(call)
+
+    monkeypatch.setattr(lab.intake, "close_call", note)
+    await lab.tell(one, first)
+    assert len(made) == 2, "by the job that was faster, and again by the one that was overtaken"
+    (call,) = (await lab.calls()).values()
+    assert call["disposition"] == "answered"
+
+
+async def test_a_worker_that_takes_the_job_this_moment_is_not_waited_for(lab: Lab) -> None:
+    one = lab.add("mango")
+    first, second, *_ = EVENTS["mango"](STORIES[0])
+    await store_told(lab.store, [Told(provider=one.name, origin="hook", body=first.body, tail=first.tail)])
+    async with lab.store.begin() as connection:
+        await connection.execute(text("SELECT 1 FROM procrastinate_jobs FOR UPDATE"))
+        async with asyncio.timeout(20):
+            await store_told(lab.store, [Told(provider=one.name, origin="hook", body=second.body, tail=second.tail)])
+    assert len(await lab.rows("SELECT 1 FROM procrastinate_jobs WHERE task_name = 'read_notifications'")) == 2
 
 
 async def test_a_job_that_has_begun_is_not_relied_upon(lab: Lab) -> None:
@@ -480,6 +546,16 @@ async def test_what_was_missed_while_away_is_asked_for(lab: Lab) -> None:
     now[0] = NOW
     assert await poller.poll(one) == len(STORIES)
     assert lab.fake.asked.count("GET /v1/statistics/pbx/") == 1 + 5, "in spans of a week at most"
+
+
+async def test_a_call_that_went_on_when_we_last_asked(lab: Lab) -> None:
+    one = lab.add("zadarma", recordings=False)
+    long_call = Story(key="long", started=NOW - timedelta(hours=2), talk=3 * 3600)
+    now, lab.fake.stories = [NOW], []
+    poller = Poller(lab.store, lab.reader, lab.known, clock=lambda: now[0])
+    assert await poller.poll(one) == 0
+    now[0], lab.fake.stories = NOW + timedelta(hours=2), [long_call]
+    assert await poller.poll(one) == 1, "the statistics have it in the place of its start"
 
 
 async def test_only_one_host_asks(lab: Lab) -> None:

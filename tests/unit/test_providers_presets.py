@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
@@ -59,6 +59,23 @@ def test_other_keys_are_not_believed(preset: str) -> None:
     for hook in EVENTS[preset](STORIES[0]):
         assert one.preset.verify(hook, others) is Verdict.REFUSED
         assert one.preset.verify(hook, nothing) is Verdict.REFUSED, "no keys in the settings is no open door"
+
+
+def test_an_empty_secret_signs_nothing() -> None:
+    signed = zadarma_hook(
+        {"event": "NOTIFY_START", "caller_id": "1"}, "caller_id", "called_did", "call_start", secret=""
+    )
+    assert zadarma.verify(signed, Keys(key=KEY)) is Verdict.REFUSED
+    text = json.dumps({"entry_id": "x"})
+    words = {"vpbx_api_key": "", "sign": hashlib.sha256(text.encode()).hexdigest(), "json": text}
+    assert mango.verify(Hook(body=urlencode(words).encode()), Keys()) is Verdict.REFUSED
+
+
+@pytest.mark.parametrize("preset", ["generic", "sipuni", "uis"])
+def test_an_empty_token_opens_nothing(preset: str) -> None:
+    one = provider(preset, token=SecretStr(""))
+    hook = replace(EVENTS[preset](STORIES[0])[0], tail="")
+    assert one.preset.verify(hook, one.keys) is Verdict.REFUSED
 
 
 @pytest.mark.parametrize("preset", ["mango", "novofon", "zadarma"])
@@ -214,6 +231,7 @@ def test_times(word: str, expected: datetime | None) -> None:
     assert found == expected or (word.startswith("２") and found == START)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_word_breaks_the_readers_of_times_and_numbers(word: str) -> None:
     found = fields.moment(word, ZONE)
@@ -228,6 +246,7 @@ def test_no_word_breaks_the_readers_of_times_and_numbers(word: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ALL)
+@settings(deadline=None)
 @given(
     body=st.binary(max_size=300) | st.text(max_size=200).map(str.encode),
     query=st.text(max_size=100),
@@ -258,6 +277,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("preset", ["mango", "uis", "generic"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_right_names_with_wrong_values(preset: str, data: st.DataObject) -> None:
     names = ["event", "call_session_id", "call_id", "entry_id", "from", "to", "start_time", "talk_duration", "records"]
@@ -269,6 +289,7 @@ def test_right_names_with_wrong_values(preset: str, data: st.DataObject) -> None
 
 
 @pytest.mark.parametrize("preset", [name for name in ALL if PRESETS[name].read_row is not None])
+@settings(deadline=None)
 @given(data=st.data())
 def test_lines_of_statistics_with_wrong_values(preset: str, data: st.DataObject) -> None:
     names = [

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from agent.sip.providers.notification import Hook, UnreadableNotification
+from agent.store.engine import storable
 
 _LONGEST = 2000  # characters of a value: an address of a recording is the longest there is
 _MOST_FIELDS = 500
@@ -52,7 +53,12 @@ def form_of(hook: Hook) -> dict[str, str]:
 
 def _pairs(text: str) -> dict[str, str]:
     pairs = parse_qsl(text.strip(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
-    return {name: value[:_LONGEST] if name != "json" else value for name, value in pairs}
+    return {name: _bounded(value) if name != "json" else value for name, value in pairs}
+
+
+def _bounded(value: str) -> str:
+    """As long as it may be, and as the database has it, so that a key read and a key stored are the same."""
+    return storable(value[:_LONGEST])
 
 
 def _multipart(hook: Hook) -> dict[str, str]:
@@ -65,7 +71,7 @@ def _multipart(hook: Hook) -> dict[str, str]:
     for part in parts[:_MOST_FIELDS]:
         name = part.get_param("name", header="content-disposition") if isinstance(part, Message) else None
         if isinstance(name, str) and isinstance(content := part.get_payload(decode=True), bytes):
-            found[name] = content.decode(errors="replace").strip("\r\n")[:_LONGEST]
+            found[name] = _bounded(content.decode(errors="replace").strip("\r\n"))
     return found
 
 
@@ -106,7 +112,7 @@ def words_of(thing: Mapping[str, Any], *, paths: bool = False) -> dict[str, str]
                 if isinstance(value, Mapping):
                     below.append((f"{path}.", value))
                 elif value is not None and not isinstance(value, list) and len(found) < _MOST_FIELDS:
-                    found.setdefault(path, str(value)[:_LONGEST])
+                    found.setdefault(path, _bounded(str(value)))
         level = below
     return found
 
@@ -122,7 +128,7 @@ def csv_of(text: str, *, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     except csv.Error as error:
         raise UnreadableNotification(f"The table cannot be read: {error}.") from None
     names = list(columns) or [name.strip() for name in (lines.pop(0) if lines else [])]
-    return [dict(zip(names, (one.strip()[:_LONGEST] for one in line), strict=False)) for line in lines]
+    return [dict(zip(names, (_bounded(one.strip()) for one in line), strict=False)) for line in lines]
 
 
 # --- By a table -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
 from agent.archive.blobs import Archive
-from agent.errors import Misconfigured
+from agent.errors import CardlineError, Misconfigured
 from agent.model import CapturedCall, Disposition, EvidenceState
 from agent.sip.providers.calls import build_call, recordings_of
 from agent.sip.providers.fields import object_of
@@ -128,9 +128,28 @@ class NotificationReader:
             if not news:
                 return
             for key, stored in news.items():
-                await self._make_call(key, stored, abandoned_at)
+                await self._make_or_show(key, stored, abandoned_at)
                 upto[key] = stored[-1].id
             keys = list(news)
+
+    async def _make_or_show(
+        self, key: CallKey, stored: Sequence[StoredNotification], abandoned_at: datetime | None
+    ) -> None:
+        """A call that cannot be made for a reason nobody foresaw holds up no other, and a person sees it."""
+        try:
+            await self._make_call(key, stored, abandoned_at)
+        except CardlineError:
+            raise
+        except Exception as error:
+            log.exception("provider_call_not_made", provider=key[0])
+            problem = f"The call cannot be made of what was told of it: {type(error).__name__}."
+            last, source = stored[-1], self._known[key[0]].source
+            body, name = last.told.body, f"call:{last.id}"
+            await keep_unreadable(
+                self._store, self._archive, source, name, body, received=last.received, problem=problem
+            )
+            async with self._store.begin() as connection:
+                await notifications.settle_call(connection, key, state=None, upto=last.id)
 
     async def _make_call(
         self, key: CallKey, stored: Sequence[StoredNotification], abandoned_at: datetime | None
