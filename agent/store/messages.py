@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import MessageCategory, ParsedAttachment, ParsedMessage, SpanKind, TextSpan
+from agent.model import MessageCategory, SpanKind, TextSpan
 from agent.store.engine import AnyRow
 from agent.store.schema import attachment, message
 
@@ -77,46 +76,6 @@ _ATTACHMENT = [attachment.c[name] for name in Attachment.__slots__]  # not its w
 
 def _attachment(row: AnyRow) -> Attachment:
     return Attachment(**{name: getattr(row, name) for name in Attachment.__slots__})
-
-
-async def lock_logical_key(connection: AsyncConnection, logical_key: str) -> int | None:
-    """The interaction this mail already is, if any; copies that come at the same time wait for each other here."""
-    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 7))"), {"key": logical_key})
-    query = select(message.c.interaction_id).where(message.c.logical_key == logical_key)
-    found: int | None = (await connection.execute(query)).scalar_one_or_none()
-    return found
-
-
-async def insert_message(
-    connection: AsyncConnection, interaction_id: int, parsed: ParsedMessage, *, thread_id: int
-) -> None:
-    """The message row and its attachments."""
-    values: dict[str, Any] = {
-        "interaction_id": interaction_id,
-        "logical_key": parsed.logical_key,
-        "thread_id": thread_id,
-        "message_id": parsed.message_id,
-        "subject": parsed.subject,
-        "category": parsed.category,
-        "category_reason": parsed.category_reason,
-        "text": parsed.text,
-        "html": parsed.html,
-    }
-    await connection.execute(insert(message).values(**values))
-    if parsed.attachments:
-        rows = [_attachment_values(interaction_id, one) for one in parsed.attachments]
-        await connection.execute(insert(attachment), rows)
-
-
-def _attachment_values(interaction_id: int, one: ParsedAttachment) -> dict[str, Any]:
-    return {
-        "interaction_id": interaction_id,
-        "part": one.part,
-        "name": one.name,
-        "media_type": one.media_type,
-        "size": one.size,
-        "sha256": one.sha256,
-    }
 
 
 async def list_messages(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Message]:
