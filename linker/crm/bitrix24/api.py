@@ -155,7 +155,7 @@ class Api:
     async def upload(self, url: str, field: str, file_name: str, content: bytes) -> Any:
         """A file to the address that a method gave for it; only to the portal itself, since a token is in it."""
         if URL(url).host != self._host:
-            raise CrmRefused("Bitrix24 names another host for an upload.", remedy="Set recordings = \"link\".")
+            raise CrmRefused("Bitrix24 names another host for an upload.", remedy='Set recordings = "link".')
         form = aiohttp.FormData()
         form.add_field(field, content, filename=file_name, content_type="audio/mpeg")
         return self._judged(await self._transport.ask("POST", url, data=form, within=110)).get("result")
@@ -208,7 +208,7 @@ def error_of(status: int, found: Mapping[str, Any]) -> Exception:
         return CrmAuthFailed(what, remedy="The plan of this Bitrix24 must include the REST API.")
     if code in _NO_RIGHT or "access denied" in lower or status == 403:
         return CrmRightsMissing(what)
-    if code in _GONE or "not found" in lower and "user" not in lower:
+    if code in _GONE or ("not found" in lower and "user" not in lower):
         return CrmGone(what)
     if status >= 500 or code in ("INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER"):
         return CrmUnreachable(what)
