@@ -108,6 +108,7 @@ class FakeProviders:
         if parameters["access_token"] != SECRET:
             error = {"code": -32001, "message": "wrong", "data": {"mnemonic": "access_token_invalid"}}
             return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "error": error})
+        rows: list[dict[str, Any]]
         if asked["method"] == "get.employees":
             rows = [{"full_name": "Anna Ivanova", "extension": {"extension_phone_number": "101"}}, {"full_name": "B"}]
         else:
