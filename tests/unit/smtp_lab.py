@@ -21,14 +21,13 @@ class MemoryIntake:
         self.fault: BaseException | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-        self.waiting = 0
+        self.entered = asyncio.Event()
 
     async def store_evidence(
         self, mails: Sequence[CapturedMail], *, position: MailboxPosition | None = None
     ) -> list[int]:
-        self.waiting += len(mails)
+        self.entered.set()
         await self.gate.wait()
-        self.waiting -= len(mails)
         if self.fault is not None:
             raise self.fault
         self.batches.append(len(mails))

@@ -6,8 +6,7 @@ import asyncio
 import re
 from collections import defaultdict
 from contextlib import suppress
-from functools import cache
-from typing import AnyStr
+from typing import Any, AnyStr, ClassVar
 
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -24,6 +23,7 @@ _MOST_REPLIES = 2500  # since the last message: who only plays with commands is 
 _MOST_ERRORS = 20
 _IDLE_SECONDS = 300.0  # RFC 5321, 4.5.3.2.7
 _PARTING_SECONDS = 2.0
+_MOST_PARTING = 200  # at the same time; in a greater crowd some do not hear why
 _PLAIN_PATH = re.compile(r"<([\w.+=-]{1,64}@[A-Za-z0-9.-]{1,255})>((?: .*)?)", re.ASCII)  # the strict parser takes long
 
 
@@ -32,6 +32,11 @@ class GuardedSession(SMTP):
 
     command_size_limit = _COMMAND_BYTES
     line_length_limit = _READER_BYTES
+    _commands: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._commands = [name for one in cls.__mro__ for name in vars(one) if name.startswith("smtp_")]
 
     def __init__(self, hall: Hall, handler: object, *, implicit_tls: bool = False) -> None:
         self.hall = hall
@@ -56,18 +61,19 @@ class GuardedSession(SMTP):
 
     def __dir__(self) -> list[str]:
         """aiosmtpd goes through all attributes of each connection for its commands: these, so it takes no time."""
-        return _commands_of(type(self))
+        return self._commands
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._peer = address_of(transport.get_extra_info("peername"))
         self.hall.connections.add(self)
-        self._refusal = self.hall.sources.connect(self._peer) or self._stranger()
+        self._refusal = self._stranger() or self.hall.sources.connect(self._peer)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self in self.hall.connections:
             self.hall.connections.discard(self)
-            self.hall.sources.disconnect(self._peer)
+            if self._refusal is None:
+                self.hall.sources.disconnect(self._peer)
             super().connection_lost(error)
 
     def disconnect(self) -> None:
@@ -100,13 +106,21 @@ class GuardedSession(SMTP):
 
     async def _part(self) -> None:
         """Hang up so that the peer reads our last words: closing on unread bytes would reset the connection."""
+        if self.hall.parting < _MOST_PARTING:
+            self.hall.parting += 1
+            try:
+                await self._hear_out()
+            finally:
+                self.hall.parting -= 1
+        self.disconnect()
+
+    async def _hear_out(self) -> None:
         if isinstance(self.transport, asyncio.WriteTransport) and self.transport.can_write_eof():
             self.transport.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_PARTING_SECONDS):
                 while await self._reader.read(65536):
                     pass
-        self.disconnect()
 
     async def push(self, status: AnyStr) -> None:
         """Answer. Who gets too many refusals or never comes to a message is sent away with a 421."""
@@ -157,8 +171,3 @@ class GuardedSession(SMTP):
             return address, rest
         found = re.fullmatch(r"\s*<([^<>]+)>(.*)", arg, re.DOTALL)
         return (found[1].strip(), found[2]) if found else (None, None)
-
-
-@cache
-def _commands_of(session: type) -> list[str]:
-    return [name for one in session.__mro__ for name in vars(one) if name.startswith("smtp_")]

@@ -28,6 +28,7 @@ class Hall:
         self.sources = Sources(settings)
         self.budget = MemoryBudget(settings.memory_megabytes * 1024 * 1024)
         self.connections: set[GuardedSession] = set()
+        self.parting = 0
         self.tls: ssl.SSLContext | None = None
         self.quiet = Quiet()
         self._allowed: tuple[IPv4Network | IPv6Network, ...] = tuple(map(ip_network, settings.allow))

@@ -49,20 +49,22 @@ class Sources:
         return found
 
     def connect(self, peer: str) -> str | None:
-        """A connection begins, whatever the answer; `disconnect` ends it."""
+        """Another connection wants to begin: why it may not. Only one that may counts, until `disconnect`: others are
+        gone in a moment and must not keep anybody out.
+        """
         source = self.find(peer)
-        source.connections += 1
-        self._total += 1
-        if self._total > self._settings.max_connections:
+        if self._total >= self._settings.max_connections:
             return "421 4.3.2 Too many connections, try again later"
-        if source.connections > self._settings.source_connections:
+        if source.connections >= self._settings.source_connections:
             return "421 4.7.0 Too many connections from your machine, try again later"
         if source.errors >= self._settings.source_errors:
             return "421 4.7.0 Too many errors from your machine, try again later"
+        source.connections += 1
+        self._total += 1
         return None
 
     def disconnect(self, peer: str) -> None:
-        """A connection has ended."""
+        """A connection that was let in has ended."""
         self.find(peer).connections -= 1
         self._total -= 1
 

@@ -51,21 +51,33 @@ class SecureSession(GuardedSession):
         assert isinstance(self.transport, asyncio.Transport)
         self.transport.pause_reading()  # the library's reader takes nothing more …
         self._unread().clear()  # … and forgets what it has
+        transport: asyncio.Transport | None = None
+        problem = "the client hung up"
         try:
-            await self._writer.start_tls(self.hall.tls, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
-        except (OSError, asyncio.IncompleteReadError) as error:  # ssl.SSLError is one
+            transport = await asyncio.get_running_loop().start_tls(
+                self.transport, self, self.hall.tls, server_side=True, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            )
+        except OSError as error:  # ssl.SSLError is one
+            problem = reason_of(error)
+        if transport is None:
             if (hidden := self.hall.quiet.lets(f"tls {self._peer}")) is not None:
-                log.warning("smtp_tls_refused", peer=self._peer, problem=reason_of(error), like_it=hidden)
+                log.warning("smtp_tls_refused", peer=self._peer, problem=problem, like_it=hidden)
             self.disconnect()
             return False
-        self.transport = self._writer.transport
-        protocol: Any = self.transport.get_protocol()
+        self._use(transport)
+        return True
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        """Speak over it as to a stranger: what was said before counts no more."""
+        self.transport = transport
+        for stream in (self._reader, self._writer):
+            stream._transport = transport  # type: ignore[union-attr]  # as aiosmtpd does it
+        protocol: Any = transport.get_protocol()
         self._tls_protocol = protocol
         self._set_rset_state()  # type: ignore[no-untyped-call]
         self.session = self._create_session()
-        self.session.peer = self.transport.get_extra_info("peername")
-        self.session.ssl = self.transport.get_extra_info("ssl_object")
-        return True
+        self.session.peer = transport.get_extra_info("peername")
+        self.session.ssl = transport.get_extra_info("ssl_object")
 
     async def smtp_AUTH(self, arg: str) -> None:  # noqa: N802 - the library's name
         """RFC 4954; PLAIN and LOGIN, which give the password away and so need TLS."""
