@@ -214,7 +214,7 @@ def _reasons(entry: Entry) -> tuple[Reason, ...]:
 
 # --- Mails ------------------------------------------------------------------------------------------------------------
 
-_POSITIONS = ("from", "to", "cc", "bcc")
+_POSITIONS = ("from", "to", "cc", "bcc", "expanded")
 
 
 def _mail(entry: Entry, names: Names) -> MailView:

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.errors import CardlineError
+from agent.errors import CardlineError, Unreadable
 from agent.mail.safe_html import list_parts, resolve_parts
 from agent.model import SealedBlob
 from agent.store import audit, cards, evidence, history, meetings, messages, rights
@@ -159,7 +159,10 @@ async def _cut_out(request: web.Request, wanted: Attachment, blobs: list[SealedB
     found = services(request)
     for blob in blobs:
         plain = await asyncio.to_thread(found.archive.read, blob)
-        content, _, _ = await found.extract_part(plain, wanted.part)
+        try:
+            content, _, _ = await found.extract_part(plain, wanted.part)
+        except Unreadable:  # this copy came within a journal report or a forward, and numbers its parts otherwise
+            continue
         if await asyncio.to_thread(_sha256, content) == wanted.sha256:
             return content
     raise CardlineError(

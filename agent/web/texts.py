@@ -127,6 +127,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "to": ("Кому", "To"),
     "cc": ("Копия", "Cc"),
     "bcc": ("Скрытая копия", "Bcc"),
+    "expanded": ("Через группу", "Through a group"),
     "no_subject": ("(без темы)", "(no subject)"),
     "no_text": ("В письме нет текста.", "The mail has no text."),
     "mail_quoted": ("Показать цитату", "Show quoted text"),
