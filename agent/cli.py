@@ -16,6 +16,7 @@ from agent.commandline.export import export
 from agent.commandline.imports import imports
 from agent.commandline.mailbox import mailbox
 from agent.commandline.seal import chain, seal
+from agent.commandline.smtp import smtp
 from agent.commandline.verify import verify
 from agent.errors import CardlineError, Misconfigured
 from agent.logs import configure_logging
@@ -40,6 +41,7 @@ app.command()(verify)
 app.command()(erase)
 app.command()(export)
 app.add_typer(mailbox, name="mailbox")
+app.add_typer(smtp, name="smtp")
 app.add_typer(imports, name="import")
 
 

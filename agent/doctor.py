@@ -21,6 +21,8 @@ from cryptography import x509
 
 from agent.archive.keys import KeyRing
 from agent.errors import CardlineError, Misconfigured
+from agent.mail.smtp.check import check_door
+from agent.mail.smtp.server import certificates_of as smtp_certificates_of
 from agent.model import SourceState
 from agent.parts import prepare_data_dir, reach_database
 from agent.settings import Settings
@@ -51,7 +53,11 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything, in the order in which a person would put it right."""
     findings: list[Finding] = []
-    for part in (_data_directory, _keys, _database, _speech, _pages, _certificates, _telephone, _recordings, _service):
+    parts = (
+        *(_data_directory, _keys, _database, _speech, _pages, _certificates, _telephone, _recordings, _mail_door),
+        _service,
+    )
+    for part in parts:
         subject = part.__name__.strip("_").replace("_", " ")
         try:
             findings += [finding async for finding in part(settings)]
@@ -213,6 +219,22 @@ async def _recordings(settings: Settings) -> AsyncIterator[Finding]:
     for one in settings.recordings:
         for is_good, text in check_folder(one):
             yield Finding(subject=f"recordings:{one.name}", level="ok" if is_good else "fault", text=text)
+
+
+async def _mail_door(settings: Settings) -> AsyncIterator[Finding]:
+    """The door for journals and forwards: a certificate that has run out, or a door that takes too much."""
+    smtp = settings.smtp
+    if not smtp.enabled:
+        return
+    if smtp.tls_certificate is not None:
+        await asyncio.to_thread(smtp_certificates_of, smtp)  # raises where the key is not that of the certificate
+        begin, end = await asyncio.to_thread(_validity, smtp.tls_certificate)
+        remedy = "Renew it; the new file is taken without a restart."
+        yield _lasting("mail TLS", f"smtp.tls_certificate {smtp.tls_certificate}", begin, end, remedy)
+    address = _announced(settings).get("smtp")
+    if isinstance(address, list):
+        for level, text in await asyncio.to_thread(lambda: list(check_door(smtp, str(address[0]), int(address[1])))):
+            yield Finding(subject="mail door", level=level, text=text)
 
 
 async def _service(settings: Settings) -> AsyncIterator[Finding]:
