@@ -127,10 +127,11 @@ async def accept_mails(connection: AsyncConnection, mails: Sequence[ReadMail]) -
     ]
     told = await meetings.note_invitations(connection, arranged)
     taken = {one.evidence_id for one in firsts}
-    further = [(became[one.evidence_id], one.message.parties) for one in mails if one.evidence_id not in taken]
-    changed = await merging.merge_parties(connection, further)
+    further = [(became[one.evidence_id], one.message) for one in mails if one.evidence_id not in taken]
+    changed = set(await merging.merge_parties(connection, [(number, one.parties) for number, one in further]))
+    changed |= await copies.merge_marks(connection, further)
     await merging.note_wrappings(connection, [(one.evidence_id, one.message.wrapping) for one in mails])
-    return Accepted(interactions=became, new=tuple(ids), meetings=tuple(told), changed=changed)
+    return Accepted(interactions=became, new=tuple(ids), meetings=tuple(told), changed=tuple(sorted(changed)))
 
 
 async def _insert(connection: AsyncConnection, mails: Sequence[ReadMail]) -> list[int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
@@ -36,6 +36,16 @@ _KNOWN = text(
     ORDER BY message.interaction_id
     """  # noqa: S608 - the only thing put in is a number of ours
 ).bindparams(bindparam("keys", type_=ARRAY(Text)))
+_MARK_FIRST = ("automatic", "conversation", "newsletter")
+_MERGE_MARKS = text(
+    """
+    UPDATE message SET marked = r.marked, marked_reason = r.reason
+    FROM jsonb_to_recordset(:rows) AS r(id bigint, marked text, reason text)
+    WHERE interaction_id = r.id AND message.marked = ANY(:order)
+          AND array_position(:order, r.marked) < array_position(:order, message.marked)
+    RETURNING interaction_id
+    """
+).bindparams(bindparam("rows", type_=JSONB), bindparam("order", type_=ARRAY(Text)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,3 +126,25 @@ def _variant(base: str, content: Content) -> str:
 
 def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+async def merge_marks(connection: AsyncConnection, further: Sequence[tuple[int, ParsedMessage]]) -> set[int]:
+    """Copies may differ in what their headers say: a list marks those it passes on, and only a mailbox knows the
+    return path. Whichever came first, an automatic mail is one, and what came directly is no newsletter.
+
+    Returns the interactions that are to be sorted anew.
+    """
+    best: dict[int, ParsedMessage] = {}
+    for number, one in further:
+        if one.category in _MARK_FIRST and (number not in best or _rank(one) < _rank(best[number])):
+            best[number] = one
+    rows = [
+        {"id": number, "marked": one.category, "reason": one.category_reason} for number, one in sorted(best.items())
+    ]
+    if not rows:
+        return set()
+    return set((await connection.execute(_MERGE_MARKS, {"rows": rows, "order": list(_MARK_FIRST)})).scalars())
+
+
+def _rank(one: ParsedMessage) -> int:
+    return _MARK_FIRST.index(one.category)

@@ -135,7 +135,7 @@ _FACTS = text(
                  WHERE p.interaction_id = message.interaction_id AND p.position = 'from' LIMIT 10) AS senders,
            ARRAY(SELECT lower(p.value) FROM party p
                  WHERE p.interaction_id = message.interaction_id
-                       AND p.position IN ('to', 'cc', 'bcc', 'envelope') LIMIT 500) AS recipients
+                       AND p.position IN ('to', 'cc', 'bcc', 'expanded', 'envelope') LIMIT 500) AS recipients
     FROM message JOIN interaction ON interaction.id = message.interaction_id
     WHERE interaction.id = ANY(:ids) AND erasure_id IS NULL
     ORDER BY interaction_id

@@ -217,6 +217,28 @@ async def test_one_key_is_one_mail_unless_it_is_another(
         assert len(set((await intake.accept_messages(list(zip(proofs, batch, strict=True)))).values())) == count
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ({}, from_list("elsewhere.example"), "conversation"),
+        ({}, {"category": MessageCategory.AUTOMATIC, "category_reason": "an empty return path"}, "automatic"),
+    ],
+)
+async def test_copies_that_are_marked_differently_are_sorted_alike(
+    store: Store,
+    intake: Intake,
+    linker: Linker,
+    one: dict[str, Any],
+    other: dict[str, Any],
+    expected: str,
+    turned: bool,
+) -> None:
+    mails = [mail("twice", f"{PETROV} > {ANNA}", **more) for more in (one, other)]
+    first, _ = await arrive(store, intake, linker, *(mails[::-1] if turned else mails))
+    assert (await category(store, first))[0] == expected
+
+
 async def _evidence(intake: Intake, key: str) -> int:
 
     (number,) = await intake.store_evidence(
