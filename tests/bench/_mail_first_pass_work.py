@@ -93,7 +93,7 @@ async def _until_done(parts: Parts, count: int, began: float) -> float:
 
 
 class Memory:
-    """The most that this process and its children but PostgreSQL had at once, in KiB of PSS."""
+    """The most that this process and its children but PostgreSQL had at once, in KiB of PSS, looked at each second."""
 
     def __init__(self) -> None:
         self.most = 0
@@ -104,7 +104,7 @@ class Memory:
             sizes = await asyncio.to_thread(_sizes)
             if sum(sizes.values()) > self.most:
                 self.most, self.parts = sum(sizes.values()), sizes
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
 
 
 def _sizes() -> dict[str, int]:
@@ -121,13 +121,20 @@ _NAMES = (("worker", "agent.cli worker general"), ("parse", "agent.mail.parse_ch
 
 def _processes() -> list[tuple[str, int]]:
     """This process as ``main``, and those below it that are ours by their names."""
-    found = [("main", os.getpid())]
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            if entry.name.isdigit() and _is_below(int(entry.name), os.getpid()):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found += [(name, int(entry.name)) for name, pattern in _NAMES if pattern in command][:1]
+    found, waiting = [("main", os.getpid())], _children(os.getpid())
+    while waiting:
+        number = waiting.pop()
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found += [(name, number) for name, pattern in _NAMES if pattern in command][:1]
+            waiting += _children(number)
     return found
+
+
+def _children(number: int) -> list[int]:
+    """Processes that one of its threads started."""
+    lists = (each.read_text() for each in Path(f"/proc/{number}/task").glob("*/children"))
+    return [int(one) for each in lists for one in each.split()]
 
 
 def _cpu() -> dict[str, float]:
@@ -146,12 +153,6 @@ def _times(number: int) -> tuple[float, float]:
     fields = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
     own, ended = (sum(int(one) for one in fields[at : at + 2]) for at in (11, 13))
     return own / os.sysconf("SC_CLK_TCK"), ended / os.sysconf("SC_CLK_TCK")
-
-
-def _is_below(number: int, ancestor: int) -> bool:
-    while number > 1 and number != ancestor:
-        number = int(Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    return number == ancestor
 
 
 def _pss(number: int) -> int:
