@@ -19,8 +19,9 @@ from typing import Any
 
 import structlog
 
+from agent.certificates import Certificates
 from agent.sip.framing import PING, Framer, StreamBroken
-from agent.sip.tls import Certificates, TlsListener
+from agent.sip.tls import TlsListener
 
 log = structlog.get_logger()
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive.blobs import Archive, BucketStorage, LocalStorage, open_archive
+from agent.archive.blobs import Archive, BucketStorage, open_archive
 from agent.archive.keys import KeyRing
+from agent.archive.local import LocalStorage
 from agent.errors import ArchiveUnavailable, BlobAltered, BlobErased, BlobMissing
 from agent.model import SealedBlob
 
