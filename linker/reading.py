@@ -31,7 +31,7 @@ class Reader:
 
     def address(self, raw: str) -> Identity | None:
         """An e-mail address, the one of all that lead into its mailbox."""
-        found = normalize_address(raw)
+        found = _remembered_address(raw) if len(raw) <= _LONGEST_REMEMBERED else normalize_address(raw)
         if found is None:
             return None
         return same_mailbox(found, ignore_gmail_dots=self._ignore_gmail_dots, same_domains=self._same_domains)
@@ -57,3 +57,4 @@ def _phone(raw: str, region: str, extension_digits: int, area_code: str) -> Iden
 
 
 _remembered = lru_cache(maxsize=20_000)(_phone)
+_remembered_address = lru_cache(maxsize=20_000)(normalize_address)
