@@ -11,6 +11,10 @@ from agent.settings_crm import CrmSettings
 from linker.crm.protocol import Crm, Vault
 
 KINDS: dict[str, str] = {
+    "amocrm": "linker.crm.amocrm:connect",
+    "bitrix24": "linker.crm.bitrix24:connect",
+    "bluesales": "linker.crm.bluesales:connect",
+    "onec": "linker.crm.onec:connect",
     "tryton": "linker.crm.tryton:connect",
 }
 """Where each connector is: module and a function ``connect(settings, whole, vault) -> Crm`` that asks nobody yet."""

@@ -1,0 +1,32 @@
+"""BlueSales, by its web server of commands: customers, users, and a comment for everything else."""
+
+from __future__ import annotations
+
+import hashlib
+
+from agent.errors import Misconfigured
+from agent.settings import Settings
+from agent.settings_crm import CrmSettings
+from linker.crm.bluesales.api import Api
+from linker.crm.bluesales.crm import BlueSales
+from linker.crm.protocol import Vault
+from linker.crm.shapes import options_of
+
+_OPTIONS = {"sweep_minutes": "60"}
+
+
+def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> BlueSales:
+    """Login and password of a user of BlueSales; it knows no keys.
+
+    Raises:
+        Misconfigured: one of both is missing.
+    """
+    password = settings.password.get_secret_value()
+    if not settings.user or not password:
+        raise Misconfigured(
+            f"crm.{settings.name}: user or password is missing.",
+            remedy="Give login and password of a BlueSales user of Cardline's own; docs/crm/bluesales.md.",
+        )
+    options = options_of(settings, _OPTIONS)
+    digest = hashlib.md5(password.encode(), usedforsecurity=False).hexdigest().upper()  # what BlueSales wants
+    return BlueSales(settings, whole, Api(settings.url, settings.user, digest), float(options["sweep_minutes"]))
