@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+
+_CACHE = Path(__file__).parents[1] / ".cache"  # peers from PyPI have environments of their own there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +38,14 @@ PEERS: dict[str, Peer] = {
     "sipp": Peer(executables=("sipp",), package="sip-tester"),
     "strace": Peer(executables=("strace",), package="strace"),
     "swaks": Peer(executables=("swaks",), package="swaks"),
+    "tryton": Peer(executables=("trytond",), package="python3-venv, then tests/install-peers"),
     "tshark": Peer(executables=("tshark",), package="tshark"),
 }
 
 
 def find(name: str) -> str | None:
     """Path of the peer's program, or None where it is not installed; daemons in sbin count too."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), _SBIN))
+    path = os.pathsep.join((str(_CACHE / name / "bin"), os.environ.get("PATH", os.defpath), _SBIN))
     return next((found for one in PEERS[name].executables if (found := shutil.which(one, path=path))), None)
 
 

@@ -34,7 +34,7 @@ from linker.crm.facts import (
 )
 from linker.crm.protocol import Capability, CrmGone, CrmRefused, Scorecard, Vault
 from linker.crm.tryton.notes import note_text
-from linker.crm.tryton.reading import Reader, phone_patterns
+from linker.crm.tryton.reading import Reader, phone_pattern
 from linker.crm.tryton.rpc import Rpc
 
 PARTY, NOTE = "party", "note"
@@ -150,7 +150,7 @@ class Tryton:
             if one.kind is IdentityKind.ADDRESS:
                 clauses.append([["type", "=", "email"], ["value", "ilike", one.value]])
             elif one.kind is IdentityKind.PHONE:
-                clauses += [[["value_compact", "like", pattern]] for pattern in phone_patterns(one.value)]
+                clauses.append([["type", "!=", "email"], ["value", "like", phone_pattern(one.value)]])
         if len(clauses) == 1:
             return ()
         rows = await self._rpc.call("party.contact_mechanism", "search_read", clauses, 0, _MOST_FOUND, None, ["party"])

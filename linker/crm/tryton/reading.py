@@ -44,10 +44,10 @@ class Cursor:
         return json.dumps(asdict(self))
 
 
-def phone_patterns(phone: str) -> list[str]:
-    """How a number may stand in ``value_compact`` (without spaces and signs): its last ten digits."""
-    digits = phone.lstrip("+")
-    return [f"%{digits[-10:]}"] if len(digits) >= 10 else [digits, phone]
+def phone_pattern(phone: str) -> str:
+    """A number as people write it: its last ten digits with anything between them. ``value_compact`` would be simpler,
+    but only Tryton's own clients fill it."""
+    return f"%{'%'.join(phone.lstrip('+')[-10:])}%"
 
 
 class Reader:
@@ -164,7 +164,8 @@ class Reader:
         if at.since:
             since = datetime.fromisoformat(at.since) - _OVERLAP
             changed = _changed(since)
-            domain.append(["OR", *changed, *([f"contact_mechanisms.{one[0]}", *one[1:]] for one in changed)])
+            points = [[f"contact_mechanisms.{one[0]}", *one[1:]] for one in changed]
+            domain.append(["OR", *([one, _ANY] for one in (*changed, *points))])  # else each hides the inactive
         rows = await self._parties(domain, _PAGE)
         cards, gone = await self._as_cards(rows)
         last = rows[-1]["id"] if rows else at.id

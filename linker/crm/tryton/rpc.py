@@ -63,7 +63,7 @@ class Rpc:
             if self._session != expired:
                 return self._session
             answer = await self._post("common.db.login", [self._user, {"password": self._password}], "")
-            found = answer.get("result") if isinstance(answer, dict) else None
+            found = _result(answer, "login") if answer is not None else None
             if not found:
                 raise CrmAuthFailed(f"Tryton does not let {self._user} in.")
             token = f"{self._user}:{found[0]}:{found[1]}"
@@ -98,8 +98,8 @@ def _result(answer: Any, what: str) -> Any:
         raise CrmGone("The record is no more in Tryton.")
     if "not allowed" in text:
         raise CrmRightsMissing(f"Tryton does not allow {what}: {text}")
-    if name in ("ConcurrencyException", "RateLimitException", "TimeoutException"):
-        raise CrmUnreachable(f"Tryton was busy ({name}).")
+    if name not in ("UserError", "UserWarning"):  # busy, just starting, or broken: its own exception by name
+        raise CrmUnreachable(f"Tryton failed at {what} ({name[:80]}).")
     raise CrmRefused(f"Tryton refuses {what}: {text[:200]}", remedy="Look into Tryton's log, then try again.")
 
 
