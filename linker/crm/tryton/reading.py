@@ -20,6 +20,7 @@ _PAGE = 200
 _OVERLAP = timedelta(minutes=5)  # a long transaction over there shows what it stamped earlier
 _MOST_REVISIONS = 20
 _PHONES = ("phone", "mobile", "fax")
+_INACTIVE_TOO = {"active_test": False}  # a clause on ``active`` is lost within OR
 _ANY = ["active", "in", [True, False]]
 _DEAL = ["party", "amount", "currency.code", "description", "number", "state", "lost_reason", "create_date", "end_date"]
 
@@ -86,7 +87,7 @@ class Reader:
     async def _parties(self, domain: list[Any], limit: int) -> list[dict[str, Any]]:
         fields = ["name", "active", "replaced_by", "write_date", "create_date"]
         found: list[dict[str, Any]] = await self._rpc.call(
-            "party.party", "search_read", [*domain, _ANY], 0, limit, [["id", "ASC"]], fields
+            "party.party", "search_read", domain, 0, limit, [["id", "ASC"]], fields, context=_INACTIVE_TOO
         )
         return found
 
@@ -165,7 +166,7 @@ class Reader:
             since = datetime.fromisoformat(at.since) - _OVERLAP
             changed = _changed(since)
             points = [[f"contact_mechanisms.{one[0]}", *one[1:]] for one in changed]
-            domain.append(["OR", *([one, _ANY] for one in (*changed, *points))])  # else each hides the inactive
+            domain.append(["OR", *changed, *points])
         rows = await self._parties(domain, _PAGE)
         cards, gone = await self._as_cards(rows)
         last = rows[-1]["id"] if rows else at.id
