@@ -1,6 +1,7 @@
-"""The parent's handle on a process that reads hostile bytes: one question at a time, a time limit on each.
+"""The parent's handle on a process that reads hostile bytes: one question after the other, a time limit on each.
 
-A child that takes too long or answers nonsense is ended, and the next question goes to a new one.
+A child that takes too long or answers nonsense is ended, and the next question goes to a new one. Several questions may
+be on their way to it at once, so that it never waits for us between two.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.errors import Unavailable, Unreadable
@@ -22,6 +24,9 @@ _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT")  
 
 class ChildLost(Exception):
     """The child ended, answered nonsense or took too long; the text says which."""
+
+
+Answer = tuple[dict[str, Any], bytes]
 
 
 class Child:
@@ -41,7 +46,7 @@ class Child:
         async with self._turn:
             await self._kill()
 
-    async def ask(self, request: dict[str, Any], raw: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    async def ask(self, request: Mapping[str, Any], raw: bytes, seconds: float) -> Answer:
         """The two frames of the answer.
 
         Raises:
@@ -49,31 +54,58 @@ class Child:
             ChildLost: it could not answer; another question may be answered.
             Unavailable: no child can be started now.
         """
+        (answer,) = await self.ask_all([(request, raw)], seconds)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ask_all(
+        self, questions: Sequence[tuple[Mapping[str, Any], bytes]], seconds: float
+    ) -> list[Answer | Unreadable | ChildLost]:
+        """The same of many, each with ``seconds`` to itself: its answer, or what `ask` would raise. One that ends the
+        child costs no other its answer. All of them are held in memory until they are sent.
+
+        Raises:
+            Unavailable: no child can be started now.
+        """
+        answers: list[Answer | Unreadable | ChildLost] = []
         async with self._turn:
-            child = await self._started()
-            try:
-                async with asyncio.timeout(seconds):
-                    head, content = await _exchange(child, json.dumps(request).encode(), raw)
-            except TimeoutError:
-                await self._kill()
-                raise ChildLost(f"it took more than {seconds:g} seconds") from None
-            except (OSError, asyncio.IncompleteReadError, ValueError):
-                await self._kill()
-                raise ChildLost("reading it ended the process that reads mail") from None
-            except BaseException:
-                await self._kill()  # the answer still to come would be taken for the next one
-                raise
-            if self._left <= 0:
-                await self._kill()
-        if "error" in head:
-            raise Unreadable(str(head["error"]))
-        if "failed" in head:
-            raise ChildLost(f"reading it failed ({head['failed']})")
-        return head, content
+            while len(answers) < len(questions):
+                child = await self._started()
+                before = len(answers)
+                await self._hear(child, questions[before:], answers, seconds)
+                self._left -= len(answers) - before
+                if self._left <= 0:
+                    await self._kill()
+        return answers
+
+    async def _hear(
+        self,
+        child: asyncio.subprocess.Process,
+        questions: Sequence[tuple[Mapping[str, Any], bytes]],
+        answers: list[Answer | Unreadable | ChildLost],
+        seconds: float,
+    ) -> None:
+        """Add answers until all are there, or the child is lost."""
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                _send(child, questions)
+                for _ in questions:
+                    answers.append(await _receive(child))
+                    limit.reschedule(now() + seconds)
+        except TimeoutError:
+            await self._kill()
+            answers.append(ChildLost(f"it took more than {seconds:g} seconds"))
+        except (OSError, asyncio.IncompleteReadError, ValueError):
+            await self._kill()
+            answers.append(ChildLost("reading it ended the process that reads mail"))
+        except BaseException:
+            await self._kill()  # the answers still to come would be taken for the next ones
+            raise
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
-            self._left -= 1
             return self._process
         self._left = self._questions
         try:
@@ -108,17 +140,29 @@ class Child:
         await child.wait()
 
 
-async def _exchange(child: asyncio.subprocess.Process, *frames: bytes) -> tuple[dict[str, Any], bytes]:
+def _send(child: asyncio.subprocess.Process, questions: Sequence[tuple[Mapping[str, Any], bytes]]) -> None:
+    """Without waiting until they have gone: the child takes the next when it has told the one before."""
     assert child.stdin is not None
+    for request, raw in questions:
+        head = json.dumps(request).encode()
+        child.stdin.write(_length(head) + head + _length(raw))
+        child.stdin.write(raw)
+
+
+def _length(frame: bytes) -> bytes:
+    return len(frame).to_bytes(LENGTH_BYTES, "big")
+
+
+async def _receive(child: asyncio.subprocess.Process) -> Answer | Unreadable | ChildLost:
     assert child.stdout is not None
-    for frame in frames:
-        child.stdin.write(len(frame).to_bytes(LENGTH_BYTES, "big"))
-        child.stdin.write(frame)
-    await child.stdin.drain()
-    head = json.loads(await _read_frame(child.stdout))
+    head, content = json.loads(await _read_frame(child.stdout)), await _read_frame(child.stdout)
     if not isinstance(head, dict):
         raise ValueError("the answer is no object")  # noqa: TRY004 - nonsense of any sort is one thing here
-    return head, await _read_frame(child.stdout)
+    if "error" in head:
+        return Unreadable(str(head["error"]))
+    if "failed" in head:
+        return ChildLost(f"reading it failed ({head['failed']})")
+    return head, content
 
 
 async def _read_frame(stream: asyncio.StreamReader) -> bytes:

@@ -1,8 +1,8 @@
 """The process that reads hostile mail: ``python -m agent.mail.parse_child``, started by `agent.mail.sandbox`.
 
 It gets frames on stdin and answers on stdout; a frame is eight bytes of length (big-endian) and that many bytes. A
-request is two frames, JSON and the mail; an answer is two frames, JSON and the bytes of an extracted part. Never
-pickle: the answer of a process that was taken over must be as harmless as the mail itself.
+request is two frames, JSON and the mail; an answer is two frames, JSON and the `ParsedMessage` as JSON or the bytes of
+an extracted part. Never pickle: the answer of a process that was taken over must be as harmless as the mail itself.
 
 Before the first mail it gives up what it does not need: no file descriptor can be opened any more, so neither files
 nor sockets; memory, time and core dumps are limited.
@@ -122,7 +122,7 @@ def answer(request: dict[str, Any], raw: bytes) -> tuple[bytes, bytes]:
             content, name, media_type = extract_part(raw, request["part"])
             return json.dumps({"name": name, "media_type": media_type}).encode(), content
         message = read_delivery(raw, request["envelope"], effort=Effort(request["effort"]))
-        return b'{"message":' + MESSAGE.dump_json(message) + b"}", b""
+        return b"{}", MESSAGE.dump_json(message)
     except Unreadable as error:
         return json.dumps({"error": error.what}).encode(), b""
     except MemoryError:

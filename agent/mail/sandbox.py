@@ -1,19 +1,19 @@
 """The parent's handle on the process that reads hostile mail (`agent.mail.parse_child`).
 
-One child at a time reads one mail at a time. A mail that takes too long, or kills its reader, is read again with less
-effort by a new child; what even then cannot be read is `Unreadable`. The service itself never parses a mail.
+One child at a time reads one mail after the other. A mail that takes too long, or kills its reader, is read again with
+less effort by a new child; what even then cannot be read is `Unreadable`. The service itself never parses a mail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
 
 from agent.errors import Unreadable
-from agent.mail.child import Child, ChildLost
+from agent.mail.child import Answer, Child, ChildLost
 from agent.mail.protocol import MESSAGE, Effort
 from agent.model import ParsedMessage
 
@@ -37,15 +37,33 @@ class Sandbox:
             Unreadable: nothing could be read; the text says why.
             Unavailable: no child can be started now.
         """
-        problem = ""
+        (found,) = await self.parse_all([(raw, envelope)])
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
+    async def parse_all(self, mails: Sequence[tuple[bytes, Mapping[str, Any]]]) -> list[ParsedMessage | Unreadable]:
+        """The same of many, each by itself; some megabytes together, since all are held in memory.
+
+        Raises:
+            Unavailable: no child can be started now.
+        """
+        found: dict[int, ParsedMessage | Unreadable] = {}
+        hard = list(range(len(mails)))
         for effort, seconds in self._limits.items():
-            try:
-                head, _ = await self._child.ask({"envelope": dict(envelope), "effort": effort}, raw, seconds)
-                return _message(head)
-            except ChildLost as error:
-                problem = str(error)
-                log.warning("mail_hard_to_read", effort=effort, size=len(raw), reason=problem)
-        raise Unreadable(f"The mail could not be read: {problem}.")
+            questions = [({"envelope": dict(mails[at][1]), "effort": effort}, mails[at][0]) for at in hard]
+            answers = [_message(one) for one in await self._child.ask_all(questions, seconds)]
+            asked, hard = hard, []
+            for at, answer in zip(asked, answers, strict=True):
+                if isinstance(answer, ChildLost):
+                    log.warning("mail_hard_to_read", effort=effort, size=len(mails[at][0]), reason=str(answer))
+                    found[at] = Unreadable(f"The mail could not be read: {answer}.")
+                    hard.append(at)
+                else:
+                    found[at] = answer
+            if not hard:
+                break
+        return [found[at] for at in range(len(mails))]
 
     async def extract_part(self, raw: bytes, part: int) -> tuple[bytes, str, str]:
         """Bytes, file name and media type of one attachment by its number.
@@ -65,8 +83,11 @@ class Sandbox:
         await self._child.stop()
 
 
-def _message(head: dict[str, Any]) -> ParsedMessage:
+def _message(answer: Answer | Unreadable | ChildLost) -> ParsedMessage | Unreadable | ChildLost:
+    """What a child says is checked as strictly as what a stranger says: a mail may have taken it over."""
+    if isinstance(answer, Exception):
+        return answer
     try:
-        return MESSAGE.validate_python(head["message"])
-    except (KeyError, ValidationError):
-        raise ChildLost("its reader answered nonsense") from None
+        return MESSAGE.validate_json(answer[1])
+    except ValidationError:
+        return ChildLost("its reader answered nonsense")

@@ -112,9 +112,10 @@ async def test_a_child_that_always_dies_is_said_to_be_unreadable(
     await sandbox.stop()
 
 
+@pytest.mark.parametrize("message", [b"{}", b"[]", b"no json", b'{"text": 1}', b"null", b"", b"\xff"])
 @pytest.mark.parametrize("answer", [b"{}", b"[]", b"no json", b'{"message": {"text": 1}}', b'{"message": null}'])
 async def test_nonsense_from_the_child_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, message: bytes
 ) -> None:
     (tmp_path / "liar.py").write_text(
         "import sys\nout = sys.stdout.buffer\n"
@@ -122,7 +123,7 @@ async def test_nonsense_from_the_child_is_not_believed(
         "frame(b'ready')\n"
         "def skip(): sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(8) or sys.exit(), 'big'))\n"
         "while True:\n    skip(); skip()\n"
-        f"    frame({answer!r}); frame(b'')\n"
+        f"    frame({answer!r}); frame({message!r})\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     sandbox = Sandbox(seconds=10, module="liar")
