@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import smtplib
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.archive.blobs import Archive
-from agent.errors import DatabaseUnavailable
+from agent.archive.blobs import Archive, open_archive
+from agent.errors import BlobMissing, DatabaseUnavailable
 from agent.intake import Intake
 from agent.mail.parser import Parser
 from agent.mail.sandbox import Sandbox
@@ -91,8 +92,13 @@ async def all_evidence(store: Store) -> list[Evidence]:
 
 
 async def with_word(store: Store, archive: Archive, word: str) -> list[Evidence]:
-    """The evidence whose bytes have this word."""
-    return [one for one in await all_evidence(store) if one.blob and word.encode() in archive.read(one.blob)]
+    """The evidence in this archive whose bytes have this word."""
+    found = []
+    for one in await all_evidence(store):
+        with contextlib.suppress(BlobMissing):  # another test's archive has it
+            if one.blob is not None and word.encode() in archive.read(one.blob):
+                found.append(one)
+    return found
 
 
 def mail(word: str, *, bcc: str = "") -> bytes:
@@ -117,15 +123,16 @@ async def test_always_bcc_and_the_mailbox_are_one_entry(
     store: Store, archive: Archive, intake: Intake, sandbox: Sandbox, pair: KeyPair
 ) -> None:
     word = uuid.uuid4().hex
-    async with listening(intake, tls_certificate=str(pair.certificate), tls_key=str(pair.key)) as door:
-        async with postfix_towards(door.port, more="smtp_tls_security_level = encrypt\n") as postfix:
-            await hand_over(postfix, mail(word))
+    more = {"tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
+    encrypt = "smtp_tls_security_level = encrypt\n"
+    async with listening(intake, **more) as door, postfix_towards(door.port, more=encrypt) as postfix:
+        await hand_over(postfix, mail(word))
 
-            async def arrived() -> bool:
-                return bool(await with_word(store, archive, word)) and postfix.delivered() == 1
+        async def arrived() -> bool:
+            return bool(await with_word(store, archive, word)) and postfix.delivered() == 1
 
-            await until(arrived, why=postfix.log)
-            [in_mailbox] = [path.read_bytes() for path in (postfix.mail / "new").iterdir()]
+        await until(arrived, why=postfix.log)
+        [in_mailbox] = [path.read_bytes() for path in (postfix.mail / "new").iterdir()]
     [copy] = await with_word(store, archive, word)
     assert copy.details["doors"] == {JOURNAL: "journal"}
     assert copy.details["tls"] == "TLSv1.3"
@@ -199,23 +206,78 @@ async def test_what_cannot_be_stored_now_is_kept_by_postfix_and_comes_later(
         raise DatabaseUnavailable("The database does not answer.")
 
     monkeypatch.setattr(intake, "store_evidence", away)
-    async with listening(intake) as door:
-        async with postfix_towards(door.port) as postfix:
-            await hand_over(postfix, *map(mail, words))
+    async with listening(intake) as door, postfix_towards(door.port) as postfix:
+        await hand_over(postfix, *map(mail, words))
 
-            async def deferred() -> bool:
-                return postfix.log().count("status=deferred") >= len(words)
+        async def deferred() -> bool:
+            return postfix.log().count("status=deferred") >= len(words)
 
-            await until(deferred, why=postfix.log)
-            assert "451 4.3.0" in postfix.log() and "status=bounced" not in postfix.log()
-            monkeypatch.setattr(intake, "store_evidence", real)
+        await until(deferred, why=postfix.log)
+        assert "451 4.3.0" in postfix.log() and "status=bounced" not in postfix.log()
+        monkeypatch.setattr(intake, "store_evidence", real)
 
-            async def all_there() -> bool:
-                return len([one for word in words for one in await with_word(store, archive, word)]) >= len(words)
+        async def all_there() -> bool:
+            return len([one for word in words for one in await with_word(store, archive, word)]) >= len(words)
 
-            await until(all_there, why=postfix.log)
+        await until(all_there, why=postfix.log)
     assert refused
     assert [len(await with_word(store, archive, word)) for word in words] == [1] * len(words)
+
+
+async def test_killed_again_and_again_it_loses_nothing_and_makes_nothing_twice(
+    store: Store, archive: Archive, intake: Intake, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of deliveries: whatever got its 250 is there, and Postfix brings the rest again."""
+    mark = uuid.uuid4().hex
+    words = [f"{mark}-{number:03}" for number in range(150)]
+    child = SmtpChild(store.url, tmp_path)
+    await child.start()
+    async with postfix_towards(child.port) as postfix:
+        await hand_over(postfix, *map(mail, words))
+        for enough in (20, 60):
+
+            async def some_sent(least: int = enough) -> bool:
+                return postfix.log().count(f"to=<{JOURNAL}>") >= least
+
+            await until(some_sent, why=postfix.log)
+            await child.kill()
+            await child.start()
+
+        async def all_sent() -> bool:
+            lines = [line for line in postfix.log().splitlines() if f"to=<{JOURNAL}>" in line]
+            return sum("status=sent" in line for line in lines) == len(words)
+
+        await until(all_sent, why=postfix.log)
+        assert "status=bounced" not in postfix.log()
+    await child.kill()
+    sealed = open_archive(tmp_path, "")
+    stored = await with_word(store, sealed, mark)
+    contents = b"".join(sealed.read(one.blob) for one in stored if one.blob is not None)
+    assert [word for word in words if word.encode() not in contents] == []
+    await Parser(store, sealed, intake, sandbox).parse([one.id for one in stored])
+    assert len({one.interaction_id for one in await with_word(store, sealed, mark)}) == len(words)
+
+
+class SmtpChild:
+    """The door in a process of its own, on a port that stays."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url, self._folder = url, folder
+        self._process: asyncio.subprocess.Process | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.peer.smtp_door_child", self._url, str(self._folder), str(self.port), JOURNAL,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.port = int(await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE))
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
 
 
 async def test_journal_reports_by_swaks_with_a_login_over_tls(
