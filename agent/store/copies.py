@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -25,16 +25,20 @@ _MARK = "~"
 _LOOKED_AT = 20_000  # characters
 _FEWEST_WORDS = 5
 _SHARED = 0.5
+_COMPARED = 50  # of mails under one key; beyond these only the very same content is the same mail
 _KNOWN = text(
     f"""
-    SELECT logical_key, coalesce(id_key, logical_key) AS base, subject, left(text, {_LOOKED_AT}) AS text,
-           erasure_id IS NOT NULL AS is_erased,
+    SELECT base, logical_key, subject, left(text, {_LOOKED_AT}) AS text, erasure_id IS NOT NULL AS is_erased,
            ARRAY(SELECT lower(value) FROM party WHERE party.interaction_id = message.interaction_id
                  AND position IN ('to', 'cc')) AS named
-    FROM message JOIN interaction ON interaction.id = message.interaction_id
-    WHERE logical_key = ANY(:keys) OR id_key = ANY(:keys)
-    ORDER BY message.interaction_id
-    """  # noqa: S608 - the only thing put in is a number of ours
+    FROM (SELECT interaction_id AS number, coalesce(id_key, logical_key) AS base,
+                 row_number() OVER (PARTITION BY coalesce(id_key, logical_key) ORDER BY interaction_id) AS place
+          FROM message WHERE logical_key = ANY(:keys) OR id_key = ANY(:keys)) AS known
+         JOIN message ON message.interaction_id = number
+         JOIN interaction ON interaction.id = number
+    WHERE place <= {_COMPARED}
+    ORDER BY number
+    """  # noqa: S608 - the only things put in are numbers of ours
 ).bindparams(bindparam("keys", type_=ARRAY(Text)))
 _MARK_FIRST = ("automatic", "conversation", "newsletter")
 _MERGE_MARKS = text(
@@ -91,8 +95,9 @@ async def keys_of(connection: AsyncConnection, mails: Sequence[ParsedMessage]) -
         same = next((each for each in known[one.logical_key] if is_same(each, content)), None)
         if same is None:
             key = _variant(one.logical_key, content) if known[one.logical_key] else one.logical_key
-            same = Content(key=key, subject=content.subject, words=content.words, named=content.named)
-            known[one.logical_key].append(same)
+            same = replace(content, key=key)
+            if len(known[one.logical_key]) < _COMPARED:
+                known[one.logical_key].append(same)
         found.append(same.key)
     return found
 

@@ -62,13 +62,14 @@ _LOAD = text(
     FROM interaction i
         LEFT JOIN message m ON m.interaction_id = i.id
         LEFT JOIN call c ON c.interaction_id = i.id
-    WHERE i.id = ANY(:ids) ORDER BY i.id
+    WHERE i.id = ANY(:ids) AND i.erasure_id IS NULL ORDER BY i.id
     """
 ).bindparams(_IDS)
 
 
 async def load(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Undecided]:
-    """Those of the interactions that exist, by their ids."""
+    """Those of the interactions that exist, by their ids. What was erased is decided no more: a tombstone stays where
+    it stands."""
     return [_undecided(row) for row in await connection.execute(_LOAD, {"ids": list(interaction_ids)})]
 
 

@@ -116,6 +116,8 @@ async def note_invitations(connection: AsyncConnection, arranged: Sequence[Arran
     ids: set[int] = set()
     for mail, place, one in told:
         meeting_id = await _find_or_insert(connection, one, mail.sent)
+        if meeting_id is None:
+            continue
         values = {
             "message_id": mail.message_id,
             "meeting_id": meeting_id,
@@ -131,12 +133,13 @@ async def note_invitations(connection: AsyncConnection, arranged: Sequence[Arran
     return sorted(ids)
 
 
-async def _find_or_insert(connection: AsyncConnection, one: ParsedInvitation, sent: datetime) -> int:
+async def _find_or_insert(connection: AsyncConnection, one: ParsedInvitation, sent: datetime) -> int | None:
+    """The meeting's interaction; None where it was erased, for it is not to come back."""
     key = {"uid": one.uid, "organizer": _organizer(one), "occurrence": _occurrence(one)}
-    query = select(meeting.c.interaction_id).where(*(meeting.c[name] == value for name, value in key.items()))
-    found: int | None = (await connection.execute(query)).scalar_one_or_none()
-    if found is not None:
-        return found
+    query = select(meeting.c.interaction_id, interaction.c.erasure_id).join(interaction)
+    known = (await connection.execute(query.where(*(meeting.c[name] == each for name, each in key.items())))).first()
+    if known is not None:
+        return int(known.interaction_id) if known.erasure_id is None else None
     number = await insert_interaction(connection, InteractionKind.MEETING, one.start or sent)
     await connection.execute(insert(meeting).values(interaction_id=number, state=MeetingState.PLANNED, **key))
     return number

@@ -26,7 +26,7 @@ from agent.model import (
     UserRole,
 )
 from agent.settings import Settings
-from agent.store import cards, employees, interactions, links, meetings, rights, rules
+from agent.store import cards, employees, erasures, interactions, links, meetings, rights, rules
 from agent.store.engine import Store
 from agent.store.meetings import Meeting
 from agent.store.rights import Viewer
@@ -352,3 +352,16 @@ async def test_many_at_once_are_one_meeting(store: Store, intake: Intake, linker
     assert len(set(ids)) == len(STORY)
     one = await only(store)
     assert (one.state, one.confirmed) == (MeetingState.MOVED, f"{PETROV} has accepted")
+
+
+async def test_an_erased_meeting_does_not_come_back(store: Store, intake: Intake, linker: Linker) -> None:
+    await arrive(store, intake, linker, mail(ANNA, PETROV, invitation()))
+    number = (await only(store)).interaction_id
+    async with store.begin() as connection:
+        erasure = await erasures.insert_erasure(
+            connection, at=NOW, by="admin", reason="asked", basis="law", subject="1", links=[], blobs=0
+        )
+        await erasures.wipe(connection, [number], erasure.id, "erased")
+    await arrive(store, intake, linker, mail(ANNA, PETROV, invitation(sequence=1)))
+    one = await only(store)
+    assert (one.summary, one.location, dict(one.answers)) == ("", "", {})

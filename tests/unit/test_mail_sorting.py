@@ -22,7 +22,7 @@ from agent.model import (
     UserRole,
 )
 from agent.settings import Settings
-from agent.store import cards, employees, handouts, history, links, messages, rights, ruleruns, rules
+from agent.store import cards, employees, erasures, handouts, history, links, messages, rights, ruleruns, rules
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.rules import MailRule
@@ -302,6 +302,31 @@ async def test_all_mails_are_sorted_anew_with_progress(
     ]  # fmt: skip
     assert [await states(store, one) for one in ids] == [
         [LinkState.LINKED], [], [LinkState.LINKED], [], [LinkState.LINKED]
+    ]  # fmt: skip
+
+
+async def test_what_was_erased_stays_where_it_stands(store: Store, intake: Intake, linker: Linker) -> None:
+    (number,) = await arrive(store, intake, linker, mail("one", f"{PETROV} > {ANNA}"))
+    async with store.begin() as connection:
+        erasure = await erasures.insert_erasure(
+            connection, at=NOON, by="admin", reason="asked", basis="law", subject="1", links=[], blobs=0
+        )
+        await erasures.wipe(connection, [number], erasure.id, "erased")
+        before = await links.list_links(connection, [number])
+    await linker.link([number])
+    async with store.begin() as connection:
+        assert await links.list_links(connection, [number]) == before
+    assert [one.card_id for one in before] == [1]
+
+
+async def test_hundreds_of_different_mails_under_one_id_stay_hundreds(store: Store, intake: Intake) -> None:
+    """Whoever floods us with one id costs no more than fifty comparisons, and a copy is still a copy."""
+    first = mail("flood", f"{ANNA} > {PETROV}", text=WORDS)
+    others = [replace(first, parties=parties_of(f"{ANNA} > client-{n}@example.org", "mail")) for n in range(70)]
+    numbers = [await accept_mail(intake, one) for one in (first, *others)]
+    assert len(set(numbers)) == 71
+    assert [await accept_mail(intake, one) for one in (first, others[5], others[69])] == [
+        numbers[0], numbers[6], numbers[70]
     ]  # fmt: skip
 
 
