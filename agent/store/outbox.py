@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
 from agent.store.engine import AnyRow
+from agent.store.rights import is_not_private
 from agent.store.schema import connector, delivery, interaction, link, party
 
 WAITING, UNREADY, DONE, FAILED = "waiting", "unready", "done", "failed"
@@ -135,7 +136,10 @@ async def want(connection: AsyncConnection, interaction_ids: Sequence[int], *, w
 
 async def _standings(connection: AsyncConnection, ids: Sequence[int]) -> list[Standing]:
     cards = func.array_agg(link.c.client_card_id).filter(
-        link.c.state == LinkState.LINKED, link.c.client_card_id.is_not(None), interaction.c.erasure_id.is_(None)
+        link.c.state == LinkState.LINKED,
+        link.c.client_card_id.is_not(None),
+        interaction.c.erasure_id.is_(None),
+        is_not_private(interaction.c.id),
     )
     query = (
         select(interaction.c.id, interaction.c.started_at, cards.label("cards"))

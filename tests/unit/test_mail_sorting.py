@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.intake import Intake
 from agent.model import (
@@ -22,7 +23,19 @@ from agent.model import (
     UserRole,
 )
 from agent.settings import Settings
-from agent.store import cards, employees, erasures, handouts, history, links, messages, rights, ruleruns, rules
+from agent.store import (
+    cards,
+    connectors,
+    employees,
+    erasures,
+    handouts,
+    history,
+    links,
+    messages,
+    rights,
+    ruleruns,
+    rules,
+)
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.rules import MailRule
@@ -150,18 +163,29 @@ async def test_a_private_mail_is_archived_and_shown_to_nobody(store: Store, inta
     assert (seen, await states(store, number)) == ([True, True], [LinkState.LINKED])
 
 
-async def test_what_a_person_put_on_a_card_leaves_it_when_it_is_private(
+async def test_what_a_person_put_on_a_card_leaves_it_and_the_crm_when_it_is_private(
     store: Store, intake: Intake, linker: Linker
 ) -> None:
+    async with store.begin() as connection:
+        await connectors.switch_on(connection, [("office", "tryton", True)])
+        await connection.execute(text("UPDATE connector SET since = '2020-01-01'"))
     (number,) = await arrive(store, intake, linker, mail("mine", f"{PETROV} > {ANNA}", subject="Справка врача"))
     async with store.begin() as connection:
         (made,) = await links.list_links(connection, [number])
         await links.decide_link(connection, replace(made, decided_by="boss"))
+        assert await withdrawn(connection) == [False]
     await add_rule(store, {"subject": ["справка*"]}, category=MessageCategory.PRIVATE)
     await linker.link([number])
     async with store.begin() as connection:
         assert await history.list_history(connection, 1) == []
         assert await history.count_history(connection, 1) == 0
+        assert await withdrawn(connection) == [True]
+        await connection.execute(text("DELETE FROM delivery"))
+        await connection.execute(text("DELETE FROM connector"))
+
+
+async def withdrawn(connection: AsyncConnection) -> list[bool]:
+    return list((await connection.execute(text("SELECT withdrawn FROM delivery"))).scalars())
 
 
 # --- What came back ---------------------------------------------------------------------------------------------------
