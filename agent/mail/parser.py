@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
 from agent.archive.blobs import Archive
-from agent.errors import BlobErased, CardlineError, Unreadable
+from agent.errors import BlobErased, CardlineError, Unavailable, Unreadable
 from agent.mail.ports import PROBLEM, MessageStore
 from agent.mail.sandbox import Sandbox
 from agent.model import EvidenceState, ParsedMessage, SealedBlob
@@ -18,7 +18,11 @@ from agent.store.evidence import Evidence
 
 log = structlog.get_logger()
 
-_MAILS_A_COMMIT = 50
+_A_COMMIT = (200, 4 * 1024 * 1024)  # mails, and bytes of them
+_A_READING = (32, 1024 * 1024)  # so many are in memory and on their way to the child
+_READINGS = 2  # at once: the child reads one while the mails of the other are fetched
+
+_Read = tuple[int, ParsedMessage]
 
 
 class Parser:
@@ -29,6 +33,7 @@ class Parser:
         self._archive = archive
         self._intake = intake
         self._sandbox = sandbox
+        self._readings = asyncio.Semaphore(_READINGS)
 
     async def parse(self, evidence_ids: list[int]) -> None:
         """Read each piece of evidence that was not read yet.
@@ -38,25 +43,17 @@ class Parser:
         """
         async with self._store.begin() as connection:
             found = await evidence.find_evidence(connection, evidence_ids)
-        await self._parse_all([one for one in found if one.state is EvidenceState.STORED])
-
-    async def _parse_all(self, found: Sequence[Evidence]) -> None:
         fault: CardlineError | None = None
-        for start in range(0, len(found), _MAILS_A_COMMIT):
-            read: list[tuple[int, ParsedMessage]] = []
-            for one in found[start : start + _MAILS_A_COMMIT]:
-                try:
-                    message = await self._read_one(one)
-                except CardlineError as error:
-                    log.warning("mail_not_read_yet", evidence_id=one.id, reason=str(error))
-                    fault = error
-                else:
-                    read += [(one.id, message)] if message is not None else []
+        for some in _portions([one for one in found if one.state is EvidenceState.STORED], *_A_COMMIT):
+            read: list[_Read] = []
+            for few in _portions(some, *_A_READING):
+                async with self._readings:
+                    fault = await self._read(few, read) or fault
             fault = await self._accept(read) or fault
         if fault is not None:
             raise fault
 
-    async def _accept(self, read: Sequence[tuple[int, ParsedMessage]]) -> CardlineError | None:
+    async def _accept(self, read: Sequence[_Read]) -> CardlineError | None:
         """All together, and where that fails each by itself, so that one mail holds up no other."""
         if not read:
             return None
@@ -74,24 +71,64 @@ class Parser:
             try:
                 await self._accept([one])
             except CardlineError as error:
-                log.warning("mail_not_read_yet", evidence_id=one[0], reason=str(error))
-                fault = error
+                fault = _not_yet(one[0], error)
         return fault
 
-    async def _read_one(self, one: Evidence) -> ParsedMessage | None:
-        """What can be read of a mail; None where that is noted already."""
-        problem = str(one.details.get(PROBLEM, ""))
-        if one.blob is None or problem:
-            await self._intake.reject_evidence(one.id, problem or "There are no bytes of this mail.")
-            return None
+    async def _read(self, found: Sequence[Evidence], read: list[_Read]) -> CardlineError | None:
+        """Add to ``read`` what can be read; why some could not be read yet."""
+        whole: list[tuple[Evidence, SealedBlob]] = []
+        for one in found:
+            problem = str(one.details.get(PROBLEM, ""))
+            if one.blob is None or problem:
+                await self._intake.reject_evidence(one.id, problem or "There are no bytes of this mail.")
+            else:
+                whole.append((one, one.blob))
+        fault: CardlineError | None = None
+        there: list[tuple[Evidence, bytes]] = []
+        for (one, _), raw in zip(whole, await asyncio.to_thread(self._open, [blob for _, blob in whole]), strict=True):
+            if isinstance(raw, bytes):
+                there.append((one, raw))
+            elif isinstance(raw, BlobErased):
+                log.info("mail_erased_before_it_was_read", evidence_id=one.id)
+            else:
+                fault = _not_yet(one.id, raw)
+        return await self._understand(there, read) or fault
+
+    def _open(self, blobs: Sequence[SealedBlob]) -> list[bytes | CardlineError]:
+        found: list[bytes | CardlineError] = []
+        for blob in blobs:
+            try:
+                found.append(self._archive.read(blob))
+            except CardlineError as error:
+                found.append(error)
+        return found
+
+    async def _understand(self, there: Sequence[tuple[Evidence, bytes]], read: list[_Read]) -> CardlineError | None:
         try:
-            raw = await asyncio.to_thread(self._read, one.blob)
-            return await self._sandbox.parse(raw, one.details)
-        except BlobErased:
-            log.info("mail_erased_before_it_was_read", evidence_id=one.id)
-        except Unreadable as error:
-            await self._intake.reject_evidence(one.id, error.what)
+            answers = await self._sandbox.parse_all([(raw, one.details) for one, raw in there])
+        except Unavailable as error:
+            return _not_yet(there[0][0].id, error)
+        for (one, _), answer in zip(there, answers, strict=True):
+            if isinstance(answer, Unreadable):
+                await self._intake.reject_evidence(one.id, answer.what)
+            else:
+                read.append((one.id, answer))
         return None
 
-    def _read(self, blob: SealedBlob) -> bytes:
-        return self._archive.open(blob).read()
+
+def _portions(found: Sequence[Evidence], most: int, most_bytes: int) -> Iterator[Sequence[Evidence]]:
+    """In order, so many and so large together at most; what is larger goes by itself."""
+    start = size = 0
+    for at, one in enumerate(found):
+        own = one.blob.plain_size if one.blob is not None else 0
+        if at > start and (at - start >= most or size + own > most_bytes):
+            yield found[start:at]
+            start, size = at, 0
+        size += own
+    if start < len(found):
+        yield found[start:]
+
+
+def _not_yet(evidence_id: int, error: CardlineError) -> CardlineError:
+    log.warning("mail_not_read_yet", evidence_id=evidence_id, reason=str(error))
+    return error

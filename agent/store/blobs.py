@@ -52,8 +52,8 @@ _CHAIN_LOCK = 0x43484E
 
 
 def sealed(row: AnyRow) -> SealedBlob:
-    """The blob of a row that has all of `COLUMNS`."""
-    return SealedBlob(**{column.name: row._mapping[column] for column in COLUMNS})
+    """The blob of a row that has all of `COLUMNS`, and no others of these names."""
+    return SealedBlob(**{name: getattr(row, name) for name in SealedBlob.__slots__})
 
 
 async def save_blob(connection: AsyncConnection, one: SealedBlob, *, source: str) -> int:

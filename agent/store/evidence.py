@@ -37,7 +37,7 @@ def _evidence(row: AnyRow) -> Evidence:
         id=row.id,
         source=row.source,
         key=row.key,
-        blob=blobs.sealed(row) if row._mapping[blob.c.name] is not None else None,
+        blob=blobs.sealed(row) if row.name is not None else None,
         details=row.details,
         received=row.received_at,
         state=EvidenceState(row.state),

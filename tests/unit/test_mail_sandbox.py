@@ -148,6 +148,47 @@ async def test_many_at_once_get_their_own_answers(sandbox: Sandbox) -> None:
     assert found == [parse(raw, {}) for raw in raws]
 
 
+_PICKY = """
+import os, sys, time
+from agent.mail.parse_child import answer, serve
+
+def picky(request, raw):
+    if b'DEADLY' in raw and request['effort'] != 'header':
+        os.kill(os.getpid(), 9)
+    if b'ENDLESS' in raw:
+        time.sleep(600)
+    return answer(request, raw)
+
+serve(lambda: None, picky)
+"""
+
+
+async def test_a_mail_that_ends_the_child_costs_no_other_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "picky.py").write_text(_PICKY)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', Path(__file__).parents[2])}")
+    sandbox = Sandbox(seconds=6, module="picky")
+    words = ["a", "DEADLY", "b" * 300_000, "ENDLESS", "", "c"]
+    raws = [f"Subject: {at}\r\n\r\n{one}".encode() if one else b" " for at, one in enumerate(words)]
+    found = await sandbox.parse_all([(raw, {"uid": at}) for at, raw in enumerate(raws)])
+    await sandbox.stop()
+    assert [at for at, one in enumerate(found) if isinstance(one, Unreadable)] == [3, 4]
+    read = {at: one for at, one in enumerate(found) if not isinstance(one, Unreadable)}
+    assert [one.subject for one in read.values()] == ["0", "1", "2", "5"]
+    assert [at for at, one in read.items() if one != parse(raws[at], {})] == [1]
+    assert read[1].problems[0] == "reading all of it took too much, so only its header was read"
+
+
+async def test_a_child_that_is_replaced_between_two_mails_answers_both(tmp_path: Path) -> None:
+    sandbox = Sandbox(seconds=20)
+    sandbox._child._questions = 2
+    raws = [b"Subject: %d\r\n\r\n" % n for n in range(5)]
+    found = [await sandbox.parse_all([(raw, {}) for raw in raws[at : at + 2]]) for at in (0, 2, 4)]
+    await sandbox.stop()
+    assert [one for some in found for one in some] == [parse(raw, {}) for raw in raws]
+
+
 LOCKED = """
 import socket, sys
 from agent.mail.parse_child import lock_down
