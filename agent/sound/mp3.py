@@ -22,7 +22,7 @@ def encode_mp3(sound: BinaryIO) -> bytes:
     target = io.BytesIO()
     with (
         av.open(sound, "r") as source,
-        av.open(target, "w", format="mp3", options={"write_xing": "0"}) as out,
+        av.open(target, "w", format="mp3", options={"write_xing": "0", "id3v2_version": "0"}) as out,
     ):
         track = source.streams.audio[0]
         layout = "stereo" if track.channels >= 2 else "mono"
