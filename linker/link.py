@@ -103,21 +103,18 @@ class Linker(Reader):
     ) -> _Outcome:
         """Decide in the caller's transaction, for a page that shows the outcome at once; a few hundred at most. Cards
         that a policy wants made are left to the job."""
-        told_of = await meetings.list_meetings_told_by(connection, interaction_ids)
-        ids = sorted({*interaction_ids, *told_of})
-        await linking.lock_for_decision(connection, ids)
+        ids = await linking.lock_for_decision(connection, interaction_ids, with_meetings=True)
         found = await linking.load(connection, ids)
         arranged = [one for one in found if one.interaction.kind is InteractionKind.MEETING]
         outcome = await self._decide(connection, [one for one in found if one not in arranged], follow=follow)
         states = {**outcome.states, **await self._arrange(connection, arranged)}
-        over = (Disposition.IN_PROGRESS, None)
-        await self._tell_meetings(connection, [one.interaction.id for one in found if one.disposition not in over])
+        await self._tell_meetings(connection, [one.interaction.id for one in found if one.near_meeting])
         return replace(outcome, states=states)
 
     async def _decide(self, connection: AsyncConnection, found: Sequence[Undecided], *, follow: bool) -> _Outcome:
         """Calls and mails."""
         mails = [one.interaction.id for one in found if one.interaction.kind is InteractionKind.MESSAGE]
-        facts = await mail_facts(connection, mails)
+        facts = await mail_facts(connection, mails) if mails else {}
         identities = self._identities(found)
         knowledge = await gather(connection, found, identities, self._settings)
         decisions = {
@@ -200,7 +197,7 @@ class Linker(Reader):
 
     async def _tell_meetings(self, connection: AsyncConnection, call_ids: Sequence[int]) -> None:
         """A call with a client at the time of a meeting confirms that."""
-        beside = await meetings.list_meetings_beside(connection, call_ids)
+        beside = await meetings.list_meetings_beside(connection, call_ids) if call_ids else []
         if beside:
             await self.relink(connection, beside)
 
@@ -306,7 +303,10 @@ async def _save(
             outlines.append(Resolved(interaction_id=number, direction=decision.direction, flags=flags))
     await linking.save(connection, parties, outlines)
     changed = await links.replace_links(
-        connection, [one.interaction.id for one in found], [link for each in made.values() for link in each]
+        connection,
+        [one.interaction.id for one in found],
+        [link for each in made.values() for link in each],
+        has_crm=any(one.has_crm for one in found),
     )
     going_on = [one.interaction.id for one in found if one.disposition is Disposition.IN_PROGRESS]
     if going_on:

@@ -180,12 +180,12 @@ def _e164(digits: str, region: str, *, is_international: bool) -> str:
     parsed = []
     for attempt, country in attempts:
         with contextlib.suppress(phonenumbers.NumberParseException):
-            parsed.append(phonenumbers.parse(attempt, country))
-    for accepts in (phonenumbers.is_valid_number, _is_possible):
-        for number in parsed:
-            if accepts(number):
+            number = phonenumbers.parse(attempt, country)
+            if phonenumbers.is_valid_number(number):
                 return _format(number)
-    return f"+{digits}"
+            parsed.append(number)
+    possible = next((one for one in parsed if _is_possible(one)), None)
+    return _format(possible) if possible is not None else f"+{digits}"
 
 
 def _has_country_code(digits: str) -> bool:

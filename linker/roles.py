@@ -31,6 +31,7 @@ FLAG_PATTERNS = (
 
 _OURS = re.compile("|".join(re.escape(one).replace("%", ".*") for one in FLAG_PATTERNS), re.DOTALL)
 MOST_NAMES = 5
+_WHOLE = (IdentityKind.PHONE, IdentityKind.EXTENSION, IdentityKind.DOMAIN)
 _BEGINNERS = ("caller", "from", "organizer")
 
 
@@ -43,10 +44,12 @@ def widened(identity: Identity | None) -> list[Identity]:
     """An identity, then what it is a part of: ``anna+shop@…`` is Anna's, and anybody at a company's domain is of it."""
     if identity is None:
         return []
+    if identity.kind in _WHOLE:
+        return [identity]
     if identity.kind is IdentityKind.LOGIN:
         user = identity.value.partition("@")[0]
         return list(dict.fromkeys((identity, Identity(kind=IdentityKind.LOGIN, value=user))))
-    domain = company_domain(identity) if identity.kind is IdentityKind.ADDRESS else None
+    domain = company_domain(identity)
     return list(dict.fromkeys((identity, without_tag(identity), *((domain,) if domain is not None else ()))))
 
 

@@ -24,15 +24,22 @@ _IDS = bindparam("ids", type_=ARRAY(BigInteger))
 _LOCK = text(
     """
     WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:key))
-    SELECT interaction.id FROM interaction, held WHERE interaction.id = ANY(:ids) ORDER BY interaction.id
-    FOR NO KEY UPDATE OF interaction
+    SELECT interaction.id FROM interaction, held
+    WHERE interaction.id = ANY(ARRAY(
+        SELECT unnest(:ids) UNION
+        SELECT meeting_id FROM invitation WHERE :with_meetings AND message_id = ANY(:ids)))
+    ORDER BY interaction.id FOR NO KEY UPDATE OF interaction
     """
 ).bindparams(_IDS)
 
 
-async def lock_for_decision(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
-    """Hold what is known as it is, and these interactions for ourselves."""
-    await connection.execute(_LOCK, {"key": _KNOWLEDGE_LOCK, "ids": list(interaction_ids)})
+async def lock_for_decision(
+    connection: AsyncConnection, interaction_ids: Sequence[int], *, with_meetings: bool = False
+) -> list[int]:
+    """Hold what is known as it is, and these interactions for ourselves; ``with_meetings``: also those that these mails
+    tell of. Returns the ids of all that exist."""
+    values = {"key": _KNOWLEDGE_LOCK, "ids": list(interaction_ids), "with_meetings": with_meetings}
+    return list((await connection.execute(_LOCK, values)).scalars())
 
 
 async def lock_knowledge(connection: AsyncConnection) -> None:
@@ -45,12 +52,15 @@ async def lock_knowledge(connection: AsyncConnection) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """An interaction with its parties in order, and what holds it together with others."""
+    """An interaction with its parties in order, and what holds it together with others. ``near_meeting``: there may be
+    a meeting that it confirms. ``has_crm``: there is somebody to be told of it."""
 
     interaction: Interaction
     parties: tuple[Party, ...]
     thread_id: int | None
     disposition: Disposition | None
+    near_meeting: bool = False
+    has_crm: bool = True
 
 
 _LOAD = text(
@@ -58,7 +68,10 @@ _LOAD = text(
     SELECT i.id, i.kind, i.started_at, i.direction, i.conversation_key, i.flags, m.thread_id, c.disposition,
         (SELECT jsonb_agg(jsonb_build_array(p.id, p.position, p.kind, p.value, p.name, p.channel, p.identity_kind,
                                             p.identity_value, p.role, p.employee_id, p.credited_by) ORDER BY p.ordinal)
-         FROM party p WHERE p.interaction_id = i.id) AS parties
+         FROM party p WHERE p.interaction_id = i.id) AS parties,
+        EXISTS (SELECT FROM meeting WHERE c.answered_at IS NOT NULL AND meeting.ends_at
+                BETWEEN i.started_at - interval '2 days' AND i.started_at + interval '3 days') AS near_meeting,
+        EXISTS (SELECT FROM connector) AS has_crm
     FROM interaction i
         LEFT JOIN message m ON m.interaction_id = i.id
         LEFT JOIN call c ON c.interaction_id = i.id
@@ -86,6 +99,8 @@ def _undecided(row: AnyRow) -> Undecided:
         parties=tuple(_party(row.id, *one) for one in row.parties or ()),
         thread_id=row.thread_id,
         disposition=Disposition(row.disposition) if row.disposition else None,
+        near_meeting=row.near_meeting,
+        has_crm=row.has_crm,
     )
 
 

@@ -95,13 +95,17 @@ _REPLACE = text(
 ).bindparams(bindparam("rows", type_=JSONB))
 
 
-async def replace_links(connection: AsyncConnection, interaction_ids: Sequence[int], links: Sequence[Link]) -> set[int]:
+async def replace_links(
+    connection: AsyncConnection, interaction_ids: Sequence[int], links: Sequence[Link], *, has_crm: bool = True
+) -> set[int]:
     """Lay down what the rules decide now; an interaction about which a person has decided keeps that decision, and what
-    is as it was is not touched. Returns the interactions of which something has changed."""
+    is as it was is not touched. Returns the interactions of which something has changed. ``has_crm`` False: nobody is
+    to be told."""
     once = {(one.interaction_id, one.card_id): one for one in reversed(links)}
     values = {"rows": [_values(one) for one in once.values()], "ids": list(interaction_ids)}
     changed = set((await connection.execute(_REPLACE, values)).scalars())
-    await outbox.want(connection, interaction_ids)
+    if has_crm:
+        await outbox.want(connection, interaction_ids)
     return changed
 
 

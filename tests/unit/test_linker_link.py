@@ -122,10 +122,10 @@ async def test_what_was_not_decided_yet_is_not_missed_by_the_past(
     reached, go_on = asyncio.Event(), asyncio.Event()
     save = links.replace_links
 
-    async def slow(*arguments: object) -> set[int]:
+    async def slow(*arguments: object, **more: object) -> set[int]:
         reached.set()
         await go_on.wait()
-        return await save(*arguments)  # type: ignore[arg-type]
+        return await save(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(links, "replace_links", slow)
     job = asyncio.create_task(linker.link([number]))
