@@ -9,7 +9,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 _LEGAL = frozenset(
     {"ооо", "оао", "зао", "пао", "ао", "нао", "ип", "чп", "тоо", "фгуп", "гуп", "муп", "нко", "ано", "фирма", "группа"}
     | {"llc", "ltd", "inc", "corp", "co", "gmbh", "ag", "sa", "sro", "oy", "ab", "plc", "kg", "bv", "limited"}
-    | {"company", "компания"}
+    | {"company", "компания", "ooo", "oao", "zao", "pao"}
 )
 _TITLES = frozenset(["г", "гн", "г-н", "госпожа", "господин", "mr", "mrs", "ms", "dr", "prof", "herr", "frau"])
 _LONGEST = 300
@@ -44,7 +44,9 @@ def is_same_name(one: str, other: str) -> bool:
 
 
 def _is_in(word: str, words: frozenset[str]) -> bool:
-    return word in words or (len(word) == 1 and any(one.startswith(word) for one in words))
+    return word in words or any(
+        one.startswith(word) if len(word) == 1 else len(one) == 1 and word.startswith(one) for one in words
+    )
 
 
 def _latin(word: str) -> str:

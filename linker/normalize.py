@@ -27,7 +27,7 @@ _EXTENSION = re.compile(  # what is dialled after the answer: «доб. 12», ex
 )
 _ADDRESS = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 _HIDDEN = re.compile(r"|anonymous|restricted|unavailable|unknown|private|withheld|hidden", re.IGNORECASE)
-_LOGIN = re.compile(r"(?:sips?:)?([a-z0-9._~+!$*-]{1,64})(?::[^@]*)?(?:@([a-z0-9.:\[\]_-]{1,255}))?", re.IGNORECASE)
+_LOGIN = re.compile(r"(?:sips?:)?([a-z0-9._~+!$*-]{1,64})(?:(?::[^@]*)?@([a-z0-9.:\[\]_-]{1,255}))?", re.IGNORECASE)
 _SAME_MAILBOX = {  # providers that deliver several domains into one mailbox
     "googlemail.com": "gmail.com",
     "ya.ru": "yandex.ru",
