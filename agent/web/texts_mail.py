@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MAIL_TEXTS: dict[str, tuple[str, str]] = {
-    "nav_mail_rules": ("Правила почты", "Mail rules"),
+    "nav_mail_rules": ("Правила", "Rules"),
     "mail_rules_title": ("Правила почты", "Mail rules"),
     "mail_rules_lead": (
         "Первое подходящее правило решает, что это за письмо; каждое подходящее может добавить метку.",
