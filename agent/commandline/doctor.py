@@ -9,9 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from agent.commandline.asterisk import examine_asterisk, lines_to_paste
 from agent.commandline.base import console, read_settings, run
-from agent.commandline.provider import examine_providers
 
 if TYPE_CHECKING:
     from agent.doctor import Finding
@@ -33,12 +31,16 @@ def everything(context: typer.Context) -> None:
 @doctor.command()
 def provider() -> None:
     """Check every virtual PBX: its address, what it told last, its statistics, its recordings."""
+    from agent.commandline.provider import examine_providers
+
     show(run(examine_providers(read_settings())))
 
 
 @doctor.command()
 def asterisk() -> None:
     """Check every Asterisk down to sound that arrives, and print the lines that its configuration needs."""
+    from agent.commandline.asterisk import examine_asterisk, lines_to_paste
+
     settings = read_settings()
     findings = run(examine_asterisk(settings))
     console.print(lines_to_paste(settings), highlight=False, markup=False)

@@ -190,3 +190,10 @@ async def test_beside_a_running_service(tmp_path: Path) -> None:
 async def test_a_dump_that_cannot_be_written(installed: Installation, tmp_path: Path) -> None:
     done = await installed.run("database", "dump", str(tmp_path / "missing" / "x.dump"))
     assert_one_sentence(done)
+
+
+def test_the_command_itself_loads_no_database_and_no_web() -> None:
+    """What a command needs it loads itself, so that `--help` and completion answer at once."""
+    code = "import agent.cli, sys; print(sorted({'sqlalchemy', 'aiohttp', 'numpy', 'av'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
