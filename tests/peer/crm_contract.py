@@ -365,7 +365,9 @@ class CrmContract:
         seen = {card.id for page in pages for card in page.cards}
         assert seen >= {*many, lab.card, lab.other_card}
         assert all(len(page.cards) <= 1000 for page in pages)
-        assert await lab.crm.read_changes(cursor)
+        late = lab.add_card("+74950003333")
+        pages, _ = await read_all(lab.crm, self.after_a_while(cursor))
+        assert late in {card.id for page in pages for card in page.cards}
 
     async def test_a_deleted_card_is_told_of(self, lab: Lab) -> None:
         wants(lab, Capability.READ_DELETIONS)
@@ -392,7 +394,8 @@ class CrmContract:
         assert found is not None
         assert (found.id.id, found.is_foreign) == (number, True)
         assert await lab.crm.find_foreign(replace(call, phone="+74950000055")) is None
-        assert await lab.crm.find_foreign(replace(call, started=START + timedelta(hours=1))) is None
+        later = replace(call, started=call.started + timedelta(hours=1), ended=call.ended + timedelta(hours=1))
+        assert await lab.crm.find_foreign(later) is None
         found = await lab.crm.attach_transcript(found, call, a_transcript("Алло?"))
         await lab.crm.update(found, call)
         await lab.crm.withdraw(found)
