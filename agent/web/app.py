@@ -18,6 +18,7 @@ from agent.web.login import ATTEMPTS, HASHES_AT_ONCE, HASHING
 from agent.web.pages import PAGES, Pages
 from agent.web.routes import TABLE
 from agent.web.services import SERVICES, Services
+from agent.web.shared import SHARED, SharedSounds
 
 log = structlog.get_logger()
 
@@ -39,6 +40,7 @@ def make_app(services: Services) -> web.Application:
         table[route.method, added.resource.canonical] = route
     app[ROUTES] = table
     app[LISTENERS] = set()
+    app[SHARED] = SharedSounds()
     app[HUB] = LiveHub(services.store, most=services.settings.web.max_event_streams)
     app.cleanup_ctx.append(_keep_telling)
     app.on_shutdown.append(_end_streams)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.store.tokens import CALLS_PAUSE
 from agent.web.cards import list_cards, show_card
 from agent.web.corrections import credit_call, separate_call, unite_calls
+from agent.web.crm import map_employee, retry_deliveries, show_crms
 from agent.web.employees import (
     add_employee,
     add_identity,
@@ -36,6 +37,7 @@ from agent.web.meetings import say_of_meeting
 from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
 from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
+from agent.web.shared import send_shared
 from agent.web.sources import list_sources
 from agent.web.unsorted import add_contact_point, decide, make_card, show_unsorted
 
@@ -54,6 +56,10 @@ TABLE = (
         Route(method, f"{_HOOK}{tail}", take_hook, PUBLIC, recognises=False)
         for method in ("GET", "POST")
         for tail in ("", r"/{tail:.{0,300}}")
+    ),
+    *(  # of CRMs: the address is the secret
+        Route(method, r"/shared/{token:[A-Za-z0-9_-]{20,64}}.mp3", send_shared, PUBLIC, recognises=False)
+        for method in ("GET", "HEAD")
     ),
     Route("POST", "/logout", log_out, EVERYBODY),
     Route("GET", "/", home, EVERYBODY),
@@ -77,6 +83,9 @@ TABLE = (
     Route("POST", "/api/v1/pause", pause_by_number, EVERYBODY, scope=CALLS_PAUSE),
     Route("POST", "/api/v1/resume", resume_by_number, EVERYBODY, scope=CALLS_PAUSE),
     Route("GET", "/sources", list_sources, SUPERVISORS),
+    Route("GET", "/crm", show_crms, SUPERVISORS),
+    Route("POST", "/crm/retry", retry_deliveries, SUPERVISORS),
+    Route("POST", f"/crm/{_ID}/users", map_employee, ADMINISTRATORS),
     Route("GET", "/employees", list_employees, ADMINISTRATORS),
     Route("POST", "/employees", add_employee, ADMINISTRATORS),
     Route("POST", f"/employees/{_ID}/identities", add_identity, ADMINISTRATORS),

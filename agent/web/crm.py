@@ -1,0 +1,66 @@
+"""«CRM»: how each one goes, what it could not be told and what to do about it, and who is who there."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from agent.store import audit, connectors, employees, mirror, outbox
+from agent.web.employees import account_of
+from agent.web.pages import page
+from agent.web.services import login_of, number_in, services
+
+_DONE = ("crm_retried", "crm_mapped")
+
+
+async def show_crms(request: web.Request) -> web.StreamResponse:
+    """All there are, failed deliveries first."""
+    async with services(request).store.begin() as connection:
+        found = await connectors.list_connectors(connection)
+        counts = {one.id: await outbox.count_states(connection, one.id) for one in found}
+        users = {one.id: await mirror.list_users(connection, one.id) for one in found}
+        unmapped = {one.id: await mirror.list_unmapped(connection, one.id) for one in found}
+        failed = await outbox.list_failed(connection)
+        total = await outbox.count_failed(connection)
+    done = request.query.get("done", "")
+    return page(
+        request,
+        "crms.html",
+        connectors=found,
+        counts=counts,
+        users=users,
+        unmapped=unmapped,
+        failed=failed,
+        total=total,
+        done=done if done in _DONE else "",
+    )
+
+
+async def retry_deliveries(request: web.Request) -> web.StreamResponse:
+    """Try again what was given up: one delivery, or all."""
+    chosen = str((await request.post()).get("delivery", ""))
+    if chosen and not (chosen.isdecimal() and len(chosen) < 19):
+        raise web.HTTPBadRequest
+    async with services(request).store.begin() as connection:
+        count = await outbox.retry(connection, ids=[int(chosen)] if chosen else None)
+        subject = {"delivery_id": int(chosen)} if chosen else {"count": count}
+        await audit.add_entry(connection, account_of(request), audit.DELIVERIES_RETRIED, subject)
+    raise web.HTTPSeeOther("/crm?done=crm_retried")
+
+
+async def map_employee(request: web.Request) -> web.StreamResponse:
+    """Say which user of a CRM an employee is; what he took part in is told anew."""
+    form = await request.post()
+    connector_id, employee = number_in(request), str(form.get("employee", ""))
+    if not (employee.isdecimal() and len(employee) < 19):
+        raise web.HTTPBadRequest
+    async with services(request).store.begin() as connection:
+        if int(employee) not in [one.id for one in await employees.list_employees(connection)]:
+            raise web.HTTPNotFound
+        by = login_of(request).login
+        user = str(form.get("user", ""))[:200]
+        if not await mirror.map_user(connection, connector_id, user, int(employee), by):
+            raise web.HTTPNotFound
+        await outbox.stir_employee(connection, int(employee))
+        subject = {"connector_id": connector_id, "user": user, "employee_id": int(employee)}
+        await audit.add_entry(connection, account_of(request), audit.CRM_USER_MAPPED, subject)
+    raise web.HTTPSeeOther("/crm?done=crm_mapped")
