@@ -5,8 +5,8 @@ OPERATION_TIME_LIMIT), *How to execute batch requests* (at most 50, ``$result[�
 *Statuses and system error codes*, *telephony.externalCall.register* (the same parameters give the same CALL_ID for
 thirty minutes; applications only), *…finish*, *…attachRecord* (mp3 and wav, uploadUrl, a second one replaces),
 *telephony.call.attachTranscription*, *crm.activity.add* (a completed outgoing mail is sent),
-*crm.activity.binding.move* (within one type), *crm.duplicate.findbycomm* (20 values; 20 hits of a type hide the others), *Offline events*, lists of
-fifty rows, *OAuth 2.0* (a token lives an hour).
+*crm.activity.binding.move* (within one type), *crm.duplicate.findbycomm* (20 values; 20 hits of a type hide the
+others), *Offline events*, lists of fifty rows, *OAuth 2.0* (a token lives an hour).
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ async def by_number() -> AsyncIterator[AmoLab]:
 class TestAmoCrm(CrmContract):
     """The contract; deletions are events, which are read ten seconds after they have settled."""
 
-    async def test_a_deleted_card_is_told_of(self, lab: AmoLab) -> None:
+    async def test_a_deleted_card_is_told_of(self, lab: Lab) -> None:
+        assert isinstance(lab, AmoLab)
         lab.emulator.add_event("contact_deleted", 777, at=int(lab.emulator.now()) - 100)
         lab.emulator.add_event("contact_deleted", 778, at=int(lab.emulator.now()) - 100)
         lab.emulator.add_event("contact_restored", 778, at=int(lab.emulator.now()) - 99)

@@ -12,7 +12,7 @@ from linker.crm.bluesales.crm import BlueSales
 from linker.crm.protocol import Vault
 from linker.crm.shapes import options_of
 
-_OPTIONS = {"sweep_minutes": "60"}
+_OPTIONS = {"sweep_minutes": "60", "requests_a_second": "1"}
 
 
 def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> BlueSales:
@@ -29,4 +29,5 @@ def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> BlueSales:
         )
     options = options_of(settings, _OPTIONS)
     digest = hashlib.md5(password.encode(), usedforsecurity=False).hexdigest().upper()  # what BlueSales wants
-    return BlueSales(settings, whole, Api(settings.url, settings.user, digest), float(options["sweep_minutes"]))
+    api = Api(settings.url, settings.user, digest, a_second=float(options["requests_a_second"]))
+    return BlueSales(settings, whole, api, float(options["sweep_minutes"]))

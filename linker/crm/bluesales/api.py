@@ -22,10 +22,10 @@ _WAIT_SECONDS = 60.0
 class Api:
     """One account. A request at a time and one a second: more looks like a second user to it."""
 
-    def __init__(self, url: str, login: str, digest: str) -> None:
+    def __init__(self, url: str, login: str, digest: str, *, a_second: float = 1.0) -> None:
         self._login = login
         self._digest = digest
-        self._transport = Transport(url, pace=Pace(1), within=60)
+        self._transport = Transport(url, pace=Pace(a_second), within=60)
 
     async def close(self) -> None:
         """Close connections."""

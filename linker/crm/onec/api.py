@@ -29,7 +29,7 @@ class Api:
     """One information base. It sleeps in one session a user at most, so requests are not many at once."""
 
     def __init__(self, url: str, user: str, password: str, *, a_second: float = 10.0) -> None:
-        login = aiohttp.BasicAuth(user, password, encoding="utf-8").encode()
+        login = aiohttp.encode_basic_auth(user, password, encoding="utf-8")
         base = url if url.endswith(_BASE) else f"{url}/{_BASE}"
         headers = {"Authorization": login, "Accept": "application/json"}
         self._transport = Transport(base, pace=Pace(a_second, burst=5), within=60, headers=headers)
