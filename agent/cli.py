@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.commandline.base import State, console, fail, in_database, read_settings, run
+from agent.commandline.crm import crm
 from agent.commandline.doctor import doctor
 from agent.commandline.erase import erase
 from agent.commandline.export import export
@@ -43,6 +44,7 @@ app.command()(export)
 app.add_typer(mailbox, name="mailbox")
 app.add_typer(smtp, name="smtp")
 app.add_typer(imports, name="import")
+app.add_typer(crm, name="crm")
 
 
 @app.callback()
