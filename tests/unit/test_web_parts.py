@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import agent.web
 from agent.mail.layout import plain_lines
 from agent.mail.quotes import find_spans
-from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole
+from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole, WrappingKind
 from agent.store.clients import Position
 from agent.web.attempts import Attempts
 from agent.web.cards import parse_position, write_position
@@ -173,7 +173,7 @@ def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]
 def test_no_text_is_left_over() -> None:
     built = (
         *("role_", "state_", "source_", "outcome_", "call_", "mail_", "kind_", "error_", "nav_", "done_", "mark_"),
-        *("category_", "field_", "value_", "tag_", "meeting_"),  # held to their nouns by the next test
+        *("category_", "field_", "value_", "tag_", "meeting_", "within_"),  # held to their nouns by the next test
     )
     unused = [key for key in TEXTS if not key.startswith(built) and f"'{key}'" not in _CODE and f'"{key}"' not in _CODE]
     assert unused == []
@@ -187,6 +187,7 @@ def test_texts_of_mails_and_meetings_are_those_of_their_nouns() -> None:
     assert keys("field_") == set(FIELDS)
     assert keys("value_") == {value for values in CHOICES.values() for value in values}
     assert keys("tag_") == set(TAGS)
+    assert keys("within_") == {*WrappingKind, "bytes"}
     spoken = {key for key in keys("meeting_") if f"'meeting_{key}'" in _CODE}
     assert keys("meeting_") == spoken | set(MeetingState) | {*ANSWERS, "proposed"}
 
