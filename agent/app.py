@@ -28,7 +28,7 @@ from agent.mail.sandbox import Sandbox
 from agent.mail.smtp import SmtpServer
 from agent.model import SourceState
 from agent.parts import Parts, database, prepare_data_dir
-from agent.processes import ChildProcess
+from agent.processes import ChildProcess, keep_heap_small
 from agent.settings import Settings
 from agent.sip.asterisk.source import AsteriskSource
 from agent.sip.commands import CommandDesk
@@ -83,6 +83,7 @@ class Service:
 
     async def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, stop in the reverse order."""
+        keep_heap_small()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -288,7 +289,7 @@ class Service:
         environment = self._environment(url)
         for kind in KINDS:
             if getattr(self._settings.jobs, kind) and (kind != "crm" or self._settings.crm):
-                child = ChildProcess(kind, ["agent.cli", "worker", kind], environment=environment)
+                child = ChildProcess(kind, ["agent.worker", kind], environment=environment)
                 await child.start()
                 self._stack.push_async_callback(child.stop)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import sys
 import threading
@@ -22,6 +23,8 @@ _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
+_M_ARENA_MAX = -8  # malloc.h of glibc
+_ARENAS = 2
 
 
 class ChildProcess:
@@ -94,3 +97,12 @@ def leave_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait_for_end, name="leave-with-parent", daemon=True).start()
+
+
+def keep_heap_small() -> None:
+    """Let all threads of this process share two heaps: with one a thread, each keeps what its largest batch needed.
+
+    See mallopt(3), M_ARENA_MAX; to be said before there are threads. Only glibc has it, and only glibc needs it.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)

@@ -2,21 +2,27 @@
 
 There are three kinds, so that an hour of speech or a slow CRM never holds up a mail: ``general`` parses, links and
 assembles, ``speech`` transcribes, ``crm`` speaks to CRMs. A worker may run on any machine that reaches database and
-archive.
+archive. The service starts its own as ``python -m agent.worker <kind>``, which loads nothing of the command line.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import procrastinate
 import structlog
 
 from agent import jobs
-from agent.errors import Misconfigured
+from agent.errors import CardlineError, Misconfigured
+from agent.logs import configure_logging
 from agent.parts import Parts
-from agent.settings import Settings
+from agent.processes import keep_heap_small, leave_with_parent
+from agent.settings import Settings, load_settings
 
 log = structlog.get_logger()
 
@@ -57,16 +63,28 @@ async def run_worker(settings: Settings, kind: str) -> None:
     await parts.close()
 
 
+class _AtFirst:
+    """A handler that is made when its first job comes: numpy, FFmpeg and clients of providers take 25 MB, and most
+    workers never need them."""
+
+    def __init__(self, make: Callable[[], Callable[..., Awaitable[None]]]) -> None:
+        self._make = make
+        self._turn = asyncio.Lock()
+        self._made: Callable[..., Awaitable[None]] | None = None
+
+    async def __call__(self, **arguments: Any) -> None:
+        async with self._turn:
+            if self._made is None:
+                self._made = await asyncio.to_thread(self._make)
+        await self._made(**arguments)
+
+
 async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.archive.outposts import Outposts
     from agent.mail.attachments.extractor import Extractor
     from agent.mail.attachments.reading import AttachmentReader
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
-    from agent.sip.assembler import Assembler
-    from agent.sip.providers.fetching import RecordingFetcher
-    from agent.sip.providers.presets import providers_of
-    from agent.sip.providers.reading import NotificationReader
     from linker.link import Linker
     from linker.resort import Resorter
 
@@ -77,18 +95,36 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     linker = Linker(parts.store, settings)
     jobs.register(app, jobs.LINK, linker.link)
     jobs.register(app, jobs.RESORT, Resorter(parts.store, linker).resort)
-    captures = settings.data_dir / "captures"
-    jobs.register(app, jobs.ASSEMBLE, Assembler(parts.store, parts.archive, captures).assemble)
-    known, fetched = providers_of(settings), settings.data_dir / "fetched"
-    reader = NotificationReader(parts.store, parts.archive, parts.intake, known)
-    jobs.register(app, jobs.READ_NOTIFICATIONS, reader.read)
-    fetcher = RecordingFetcher(parts.store, parts.archive, parts.intake, known, fetched)
-    jobs.register(app, jobs.FETCH_RECORDINGS, fetcher.fetch)
     jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
+    jobs.register(app, jobs.ASSEMBLE, _AtFirst(lambda: _assembling(parts)))
+    jobs.register(app, jobs.READ_NOTIFICATIONS, _AtFirst(lambda: _reading_notifications(parts)))
+    jobs.register(app, jobs.FETCH_RECORDINGS, _AtFirst(lambda: _fetching(parts)))
     mine: Mapping[str, str] = {one: one for one in ("parse", "words", "link")} | {
         "host": jobs.host_queue(settings.host)
     }
     return [mine[name] for name in settings.jobs.queues] or list(mine.values())
+
+
+def _assembling(parts: Parts) -> Callable[..., Awaitable[None]]:
+    from agent.sip.assembler import Assembler
+
+    return Assembler(parts.store, parts.archive, parts.settings.data_dir / "captures").assemble
+
+
+def _reading_notifications(parts: Parts) -> Callable[..., Awaitable[None]]:
+    from agent.sip.providers.presets import providers_of
+    from agent.sip.providers.reading import NotificationReader
+
+    return NotificationReader(parts.store, parts.archive, parts.intake, providers_of(parts.settings)).read
+
+
+def _fetching(parts: Parts) -> Callable[..., Awaitable[None]]:
+    from agent.sip.providers.fetching import RecordingFetcher
+    from agent.sip.providers.presets import providers_of
+
+    fetched = parts.settings.data_dir / "fetched"
+    known = providers_of(parts.settings)
+    return RecordingFetcher(parts.store, parts.archive, parts.intake, known, fetched).fetch
 
 
 async def _equip_speech(app: procrastinate.App, parts: Parts) -> list[str]:
@@ -111,3 +147,21 @@ async def _equip_crm(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.DELIVER, deliverer.deliver)
     jobs.register(app, jobs.READ_CRM, MirrorReader(parts.store, crms).read)
     return [jobs.crm_queue(one.name) for one in parts.settings.crm]
+
+
+def main() -> None:
+    """A worker of the service. Settings come from the file in CARDLINE_CONFIG and from variables, the URL of the
+    database among them."""
+    config = os.environ.get("CARDLINE_CONFIG")
+    try:
+        settings = load_settings(Path(config) if config else None)
+        configure_logging(settings.log_format)
+        keep_heap_small()
+        leave_with_parent()
+        asyncio.run(run_worker(settings, sys.argv[1]))
+    except CardlineError as error:
+        sys.exit(f"cardline: {error}")
+
+
+if __name__ == "__main__":
+    main()

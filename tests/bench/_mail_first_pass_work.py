@@ -21,7 +21,7 @@ from sqlalchemy import text
 from agent.demo.dovecot import PASSWORD, USER
 from agent.mail.imap import Mailbox
 from agent.parts import Parts, database
-from agent.processes import ChildProcess
+from agent.processes import ChildProcess, keep_heap_small
 from agent.settings import MailboxSettings, load_settings
 from agent.store.migrate import migrate
 
@@ -32,6 +32,7 @@ _COUNTS = text("SELECT (SELECT count(*) FROM evidence), (SELECT count(*) FROM me
 
 async def run(folder: Path, port: int, count: int) -> dict[str, object]:
     """Do the first pass."""
+    keep_heap_small()
     config = folder / "cardline.toml"
     config.write_text(f'data_dir = "{folder / "data"}"\njobs = {{ speech = false, queues = ["parse", "link"] }}\n')
     settings = load_settings(config)
@@ -39,7 +40,7 @@ async def run(folder: Path, port: int, count: int) -> dict[str, object]:
         await migrate(url)
         parts = Parts(settings, url)
         environment = {"CARDLINE_DATABASE__URL": url, "CARDLINE_CONFIG": str(config)}
-        worker = ChildProcess("general", ["agent.cli", "worker", "general"], environment=environment)
+        worker = ChildProcess("general", ["agent.worker", "general"], environment=environment)
         await worker.start()
         await _until_equipped(parts)
         memory = Memory()
@@ -116,7 +117,7 @@ def _sizes() -> dict[str, int]:
     return sizes
 
 
-_NAMES = (("worker", "agent.cli worker general"), ("parse", "agent.mail.parse_child"), ("postgres", "postgres"))
+_NAMES = (("worker", "agent.worker general"), ("parse", "agent.mail.parse_child"), ("postgres", "postgres"))
 
 
 def _processes() -> list[tuple[str, int]]:
