@@ -276,6 +276,8 @@ async def wipe_card(connection: AsyncConnection, card_id: int) -> None:
     ended = {"revoked_at": func.coalesce(link_rule.c.revoked_at, func.now()), "revoked_by": "erasure"}
     await connection.execute(said.values(value="", note="", **ended))
     await connection.execute(update(client_card).where(client_card.c.id.in_(ids)).values(name="—"))
+    mirrored = update(crm_card).where(crm_card.c.client_card_id.in_(ids))
+    await connection.execute(mirrored.values(name="", identities=[], is_erased=True))
 
 
 async def lock_interactions(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[int]:
