@@ -52,19 +52,22 @@ def open_journal(raw: bytes, *, marked_only: bool = False) -> Journal | None:
     """The report in these bytes, None where they are none.
 
     A report that could not be delivered comes back within a delivery report, and is found in there. ``marked_only``:
-    only a mail that calls itself a report is looked into; otherwise its build decides.
+    only a mail that calls itself a report is one; otherwise its build decides: the first words are ``Sender:``.
     """
     at, place = 0, whole(raw)
     for _ in range(_DEEPEST):
         headers = read_headers(read_message(raw[place.begin : place.body])[0])
+        is_marked, is_returned = says_journal(headers), place.media_type == "multipart/report"
+        if marked_only and not is_marked and not is_returned:
+            return None
         mails = attached_mails(raw, place)
         if not mails:
             return None
-        is_report = says_journal(headers) or not marked_only
-        fields = list(_fields(raw, place, mails[0])) if is_report else []
-        if {"sender", "message-id"} <= {name for name, _ in fields}:
+        fields = list(_fields(raw, place, mails[0])) if is_marked or not marked_only else []
+        names = [name for name, _ in fields]
+        if {"sender", "message-id"} <= set(names) and (is_marked or names[0] == "sender"):
             return _journal(headers, fields, mails[0], at)
-        if place.media_type != "multipart/report" or not mails[0].is_verbatim:
+        if not is_returned or not mails[0].is_verbatim:
             return None
         inner = raw[mails[0].body : mails[0].end]
         at, raw, place = at + mails[0].body, inner, whole(inner)
@@ -98,7 +101,7 @@ def _fields(raw: bytes, report: Slice, original: Slice) -> Iterator[tuple[str, s
         return
     text, _ = decode_bytes(part_bytes(words), words.parameter("charset") or None)
     heading = ""
-    for line in text.splitlines()[:_MOST_LINES]:
+    for line in text.strip().splitlines()[:_MOST_LINES]:
         found = _FIELD.match(line)
         if found is not None:
             name, value = found[1].lower(), found[2].strip()
@@ -106,6 +109,8 @@ def _fields(raw: bytes, report: Slice, original: Slice) -> Iterator[tuple[str, s
             yield name, value
         elif heading == _OLD_LIST and "@" in line:
             yield "recipient", line.strip()
+        elif not heading:
+            yield "", line
 
 
 def _recipients(fields: Sequence[tuple[str, str]]) -> Iterator[JournalRecipient]:

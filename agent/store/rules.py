@@ -127,6 +127,8 @@ _FACTS = text(
     SELECT interaction_id, subject, left(message.text, {_WORDS}) AS text, spans, facts -> 'headers' AS headers,
            marked, marked_reason, category, tags, direction, started_at,
            ARRAY(SELECT DISTINCT e.source FROM evidence e WHERE e.interaction_id = message.interaction_id) AS sources,
+           ARRAY(SELECT DISTINCT team.value FROM evidence e, jsonb_each_text(e.details -> 'teams') AS team
+                 WHERE e.interaction_id = message.interaction_id) AS teams,
            ARRAY(SELECT DISTINCT e.details ->> 'folder' FROM evidence e
                  WHERE e.interaction_id = message.interaction_id AND e.details ? 'folder') AS folders,
            ARRAY(SELECT a.name FROM attachment a WHERE a.interaction_id = message.interaction_id
@@ -155,7 +157,7 @@ async def list_facts(connection: AsyncConnection, interaction_ids: Sequence[int]
             words=_own_words(row.text, row.spans),
             attachments=tuple(row.files),
             headers=row.headers or {},
-            mailboxes=tuple(one.removeprefix("imap:") for one in row.sources),
+            mailboxes=(*(one.removeprefix("imap:") for one in row.sources), *row.teams),
             folders=tuple(one for one in row.folders if one),
             marked=MessageCategory(row.marked),
             marked_reason=row.marked_reason,

@@ -93,6 +93,13 @@ def test_a_report_in_a_mailbox_or_at_another_door_is_what_it_is() -> None:
     assert read_delivery(journal(), team).wrapping is None
 
 
+def test_a_mail_that_only_quotes_a_report_is_itself() -> None:
+    words = b"See what the server said:\r\n" + REPORT_WORDS
+    assert read_delivery(journal(words, marks=b""), JOURNAL).wrapping is None
+    assert read_delivery(journal(b"\r\n\r\n" + REPORT_WORDS, marks=b""), JOURNAL).wrapping is not None
+    assert read_delivery(journal(words), JOURNAL).wrapping is not None
+
+
 def test_several_reports_of_one_mail_have_one_key() -> None:
     first = read_delivery(journal(REPORT_WORDS.split(b"Bcc")[0]), JOURNAL)
     second = read_delivery(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 
@@ -351,14 +352,46 @@ async def test_who_hangs_up_leaves_nothing_behind(server: SmtpServer, intake: Me
     half.send(b"x" * 500_000)
     await half.writer.drain()
     half.close()
-    for _ in range(1000):
-        if not server._hall.connections:
-            break
-        await asyncio.sleep(0.01)
-    assert not server._hall.connections
+    await until(lambda: not server._hall.connections)
     assert server._hall.budget._free == whole
     assert server._hall.sources.find("127.0.0.1").connections == 0
     assert intake.mails == []
+
+
+async def test_who_hangs_up_before_the_answer_frees_no_room(intake: MemoryIntake) -> None:
+    """Else memory could be filled without end by messages that nobody waits for."""
+    intake.gate.clear()
+    async with door(intake) as server:
+        whole = server._hall.budget._free
+
+        def taken() -> int:
+            return whole - server._hall.budget._free
+
+        for number in range(3):
+            before = taken()
+            client = await Client.connect(server.port)
+            await client.begin()
+            client.send(b"x" * 500_000 + b"\r\n.\r\n")
+            await until(partial(_is_more, taken, before + 500_000))
+            if number == 0:
+                await intake.entered.wait()
+            client.close()
+            await until(lambda: not server._hall.connections)
+        assert taken() > 3 * 500_000
+        intake.gate.set()
+        await until(lambda: taken() == 0)
+
+
+def _is_more(count: Callable[[], int], than: int) -> bool:
+    return count() > than
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("waited in vain")
 
 
 def test_the_commands_of_the_library_are_all_found() -> None:

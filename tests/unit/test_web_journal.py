@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from agent.intake import Intake
-from agent.model import CapturedParty, IdentityKind, Wrapping, WrappingKind
+from agent.model import CapturedMail, CapturedParty, IdentityKind, Wrapping, WrappingKind
+from agent.store import rules
 from agent.store.engine import Store
 from linker.link import Linker
 from tests.unit.linking import accept_mail, do_link_jobs, parsed_mail, parties_of
@@ -40,3 +41,15 @@ async def test_how_a_mail_came_and_through_which_group(
     assert words in page and "exchange@example.com" in page
     assert ("700–999" in page) == ("ab" * 32 in page) == bool(place)
     assert "Через группу" in page and "oleg@example.com" in page
+
+
+async def test_a_rule_may_ask_for_a_team(store: Store, intake: Intake) -> None:
+    mail = parsed_mail("team", parties_of(f"{MARIA_MAIL} > anna@example.com", "mail"), sent=NOW)
+    captured = CapturedMail(
+        source="smtp", key="team", raw=b"x", received=NOW, envelope={"teams": {"sales@in.example.com": "Sales"}}
+    )
+    (evidence_id,) = await intake.store_evidence([captured])
+    number = await intake.accept_message(evidence_id, mail)
+    async with store.begin() as connection:
+        (facts,) = await rules.list_facts(connection, [number])
+    assert facts.mailboxes == ("smtp", "Sales")

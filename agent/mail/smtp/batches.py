@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ _GATHER_SECONDS = 0.02  # after a batch its senders are about to bring their nex
 class _Waiting:
     mail: CapturedMail
     stored: asyncio.Future[None]
+    leave: Callable[[], None]
 
 
 class Batches:
@@ -39,13 +41,14 @@ class Batches:
         self._wanted = 0
         self._gathered = asyncio.Event()
 
-    async def store(self, mail: CapturedMail) -> None:
-        """Returns when the message is on disk and committed.
+    async def store(self, mail: CapturedMail, *, leave: Callable[[], None] = lambda: None) -> None:
+        """Returns when the message is on disk and committed. ``leave`` is called once it is held here no more: that
+        may be later than its sender went away.
 
         Raises:
             Unavailable: disk or database are away; nothing was promised.
         """
-        one = _Waiting(mail=mail, stored=asyncio.get_running_loop().create_future())
+        one = _Waiting(mail=mail, stored=asyncio.get_running_loop().create_future(), leave=leave)
         self._waiting.append(one)
         if len(self._waiting) >= self._wanted:
             self._gathered.set()
@@ -80,9 +83,11 @@ class Batches:
             if batch and size + len(one.mail.raw) > _MOST_BYTES:
                 break
             self._waiting.popleft()
-            if not one.stored.cancelled():  # else its sender went away before its turn came
-                batch.append(one)
-                size += len(one.mail.raw)
+            if one.stored.cancelled():  # its sender went away before its turn came
+                one.leave()
+                continue
+            batch.append(one)
+            size += len(one.mail.raw)
         return batch
 
     async def _store(self, batch: list[_Waiting]) -> None:
@@ -105,6 +110,7 @@ class Batches:
 
 
 def _tell(one: _Waiting, error: BaseException | None) -> None:
+    one.leave()
     with suppress(asyncio.InvalidStateError):  # its sender has gone
         if error is None:
             one.stored.set_result(None)

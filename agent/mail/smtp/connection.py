@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -181,8 +182,10 @@ class Connection(SecureSession):
         return seconds > _SLOW_SECONDS and received < seconds * _SLOWEST
 
     async def _store(self, mail: CapturedMail) -> str:
+        """The room is given back by whoever has the message last: nobody fills it and hangs up, again and again."""
+        room, self._reserved = self._reserved, 0
         try:
-            await self.hall.batches.store(mail)
+            await self.hall.batches.store(mail, leave=partial(self.hall.budget.release, room))
         except Unavailable as error:
             log.warning("smtp_message_deferred", key=mail.key, reason=str(error))
             return TRY_AGAIN
