@@ -30,6 +30,7 @@ from agent.store.schema import (
     client_card,
     contact_point,
     contact_proposal,
+    crm_card,
     delivery,
     erasure,
     evidence,
@@ -311,6 +312,7 @@ async def purge(url: str) -> None:
     Each table is locked meanwhile. Its log (WAL), replicas and backups are not touched.
     """
     tables = {*DELETED, *WIPED, blob, link, interaction, contact_point, client_card, card_note, link_rule}
+    tables.add(crm_card)
     try:
         async with await DriverConnection.connect(url, autocommit=True) as connection:
             for table in sorted(tables, key=lambda one: one.name):
