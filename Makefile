@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 BENCH ?=
 
-.PHONY: demo test check soak run bench lint types imports format lock peers clean help
+.PHONY: demo test check check-crm soak run bench lint types imports format lock peers clean help
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: $(VENV)/.installed peers ## All tests but the soak; the whole program by i
 	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile tests/unit tests/peer $(ARGS)
 
 check: $(VENV)/.installed lint types imports test ## Lint, types, import rules, tests
+
+check-crm: $(VENV)/.installed ## The contract of CRMs against a real account: CRM=name of a [[crm]] in cardline.toml
+	@CARDLINE_CHECK_CRM="$(CRM)" $(BIN)/pytest tests/peer/test_crm_account.py $(ARGS)
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.commandline.base import console, fail, in_database, read_settings, with_parts
+from agent.commandline.crm_access import login, metadata
 from agent.errors import CardlineError, Misconfigured
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from linker.crm.protocol import Scorecard
 
 crm = typer.Typer(no_args_is_help=True, help="CRMs that are told of calls and mails.")
+
+crm.command("login")(login)
+crm.command("metadata")(metadata)
 
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 _BATCH = 500

@@ -20,6 +20,13 @@ KINDS: dict[str, str] = {
 """Where each connector is: module and a function ``connect(settings, whole, vault) -> Crm`` that asks nobody yet."""
 
 
+LOGINS: dict[str, str] = {
+    "amocrm": "linker.crm.amocrm",
+    "bitrix24": "linker.crm.bitrix24",
+}
+"""CRMs with OAuth2: modules with ``consent_url(settings)`` and ``log_in(settings, vault, code)``."""
+
+
 def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> Crm:
     """A connector; ``whole`` has region and digits of extensions, for `linker.normalize`.
 

@@ -11,6 +11,7 @@ others), *Offline events*, lists of fifty rows, *OAuth 2.0* (a token lives an ho
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import re
@@ -363,11 +364,17 @@ class Bitrix24Emulator(Emulator):
             raise Refused("", f"{min(fixed)} is immutable")
         if str(body["fields"].get("RESPONSIBLE_ID", "1")) not in self.users:
             raise Refused("", "The field RESPONSIBLE_ID is not defined or invalid")
-        row.update(body["fields"])
+        fields = {**body["fields"]}
+        for file in fields.pop("FILES", ()):
+            name, encoded = file["fileData"]
+            self.files.pop(str(row.get("_file")), None)
+            row["_file"] = self._number()
+            self.files[row["_file"]] = (name, base64.b64decode(encoded, validate=True))
+        row.update(fields)
         return {"result": True}
 
     def _do_crm_activity_delete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        self._one(body)
+        self.files.pop(str(self._one(body).get("_file")), None)
         del self.activities[str(body["id"])]
         return {"result": True}
 
@@ -508,7 +515,7 @@ class Bitrix24Emulator(Emulator):
                 continue
             told = str(row["DESCRIPTION"])
             links = [line[2:] for line in told.split("\n") if line.startswith("▶ ")]
-            file = self.files.get(str(call.get("RECORD_FILE_ID")), ("", b""))[0]
+            file = self.files.get(str(call.get("RECORD_FILE_ID") or row.get("_file")), ("", b""))[0]
             said = "\n".join(one["MESSAGE"] for one in self.transcripts.get(call.get("CALL_ID", ""), []))
             is_call = row["TYPE_ID"] == "2"
             found.append(

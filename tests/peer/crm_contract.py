@@ -41,13 +41,18 @@ HOSTILE = (
 SOUND = b"ID3" + bytes(range(256)) * 400
 
 
-class Lab(ABC):
-    """A connector with something to speak to. ``card`` has PHONE and ADDRESS, ``other_card`` has OTHER_PHONE."""
+class Place:
+    """A connector with a card and an employee over there."""
 
     crm: Crm
     card: ExternalId
-    other_card: ExternalId
     employee: str
+
+
+class Lab(Place, ABC):
+    """With an emulator to speak to. ``card`` has PHONE and ADDRESS, ``other_card`` has OTHER_PHONE."""
+
+    other_card: ExternalId
     other_employee: str
     emulator: Emulator
 
@@ -76,12 +81,12 @@ class Lab(ABC):
         raise NotImplementedError
 
 
-def a_call(lab: Lab, key: str = "cardline-0123456789abcdef0123", **changed: object) -> CallToLog:
+def a_call(place: Place, key: str = "cardline-0123456789abcdef0123", **changed: object) -> CallToLog:
     """An answered incoming call of two minutes."""
     call = CallToLog(
         key=key,
-        card=lab.card,
-        employee=lab.employee,
+        card=place.card,
+        employee=place.employee,
         direction=Direction.INBOUND,
         disposition=Disposition.ANSWERED,
         started=START,
@@ -95,12 +100,12 @@ def a_call(lab: Lab, key: str = "cardline-0123456789abcdef0123", **changed: obje
     return replace(call, **changed)  # type: ignore[arg-type]
 
 
-def a_mail(lab: Lab, key: str = "cardline-fedcba98765432100000", **changed: object) -> MailToLog:
+def a_mail(place: Place, key: str = "cardline-fedcba98765432100000", **changed: object) -> MailToLog:
     """An incoming mail."""
     mail = MailToLog(
         key=key,
-        card=lab.card,
-        employee=lab.employee,
+        card=place.card,
+        employee=place.employee,
         direction=Direction.INBOUND,
         sent=START,
         message_id="1@example.com",

@@ -207,6 +207,16 @@ async def test_an_upload_whose_answer_is_lost_is_made_again_and_there_is_one(lab
     assert [content for _, content in lab.emulator.files.values()] == [SOUND + bytes([2])]
 
 
+async def test_a_call_with_a_hidden_number_has_its_sound_as_a_file(lab: BitrixLab) -> None:
+    call = a_call(lab, phone="")
+    logged = await lab.crm.log_call(call)
+    for number in (1, 2):
+        await lab.crm.attach_recording(logged, call, a_recording(number, upload=True))
+    assert [content for _, content in lab.emulator.files.values()] == [SOUND + bytes([2])]
+    await lab.crm.withdraw(logged)
+    assert lab.emulator.files == {}
+
+
 async def test_what_is_withdrawn_leaves_neither_sound_nor_words(lab: BitrixLab) -> None:
     call = a_call(lab)
     logged = await lab.crm.attach_recording(await lab.crm.log_call(call), call, a_recording(1, upload=True))

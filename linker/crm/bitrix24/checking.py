@@ -66,7 +66,7 @@ def _login(profile: dict[str, object], *, is_application: bool) -> Finding:
     if is_application:
         return Finding(subject="login", level="ok", text=f"An application, let in by {name or 'a user'}.")
     text = (
-        f"A webhook of {name or 'a user'}: calls do not count in the telephony and carry no recording. "
+        f"A webhook of {name or 'a user'}: calls do not count in the reports of the telephony. "
         "Attach Cardline as a local application; docs/crm/bitrix24.md."
     )
     return Finding(subject="login", level="warning", text=text)

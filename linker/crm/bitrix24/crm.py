@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -193,9 +195,11 @@ class Bitrix24:
         return _of_statistics({**row, "CALL_ID": as_object(batch["call"]).get("CALL_ID")})
 
     async def attach_recording(self, logged: Logged, call: CallToLog, recording: RecordingToAttach) -> Logged:
-        """Uploaded, or fetched by Bitrix24 from the link; without a registered call the link goes into the text."""
+        """Uploaded, or fetched by Bitrix24 from the link; an activity has it as its file, or the link in its text."""
         call_id = logged.details.get("call", "")
-        if not call_id or not self._api.is_application:
+        if not call_id and recording.read is not None:
+            return await self._put_file(logged, recording.file_name, await recording.read())
+        if not call_id:
             return await self._retell(logged, call, recording=recording.url)
         if "their_file" in logged.details:
             return logged
@@ -218,6 +222,12 @@ class Bitrix24:
             return logged
         found = await self._api.call("telephony.call.attachTranscription", {"CALL_ID": call_id, "MESSAGES": said})
         return _with(logged, transcript=id_of(as_object(found).get("TRANSCRIPT_ID")))
+
+    async def _put_file(self, logged: Logged, name: str, content: bytes) -> Logged:
+        encoded = await asyncio.to_thread(base64.b64encode, content)
+        changed = {"FILES": [{"fileData": [name, encoded.decode()]}]}
+        await self._api.call("crm.activity.update", {"id": logged.id.id, "fields": changed})
+        return logged
 
     async def _retell(self, logged: Logged, call: CallToLog, *, recording: str = "", transcript: str = "") -> Logged:
         """One more part in the text of an activity. Of a foreign one the text stays, and ours comes after it."""

@@ -38,11 +38,11 @@ WEBHOOK = Scorecard(
         **_BOTH,
         Capability.LOG_CALLS: "an activity of the type call; it does not count in reports of the telephony",
         Capability.LINK_RECORDING: "in the text of the activity",
+        Capability.UPLOAD_RECORDING: "as the file of the activity",
         Capability.TRANSCRIPT: "in the text of the activity",
         Capability.WITHDRAW: "the activity is deleted",
     },
     lacks={
-        Capability.UPLOAD_RECORDING: "the telephony takes recordings of calls only that an application has registered",
         Capability.READ_DELETIONS: "offline events are kept for applications only",
         Capability.READ_MERGES: _MERGES,
     },
