@@ -9,7 +9,10 @@ from dataclasses import asdict
 
 from tests.bench.result import Result
 
-BENCHMARKS = ("record", "assemble", "call-setup", "mail-first-pass", "mail-smtp", "verify", "import", "notifications", "link")
+BENCHMARKS = (
+    "record", "assemble", "call-setup", "mail-first-pass", "mail-smtp", "verify", "import", "notifications",
+    "link",
+)  # fmt: skip
 _MODULES = {"import": "import_recordings"}  # where the name is none for a module
 
 
