@@ -38,7 +38,7 @@ class Relative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastTalk:
-    """The newest entry of a card with this identity before the one that is decided, and who of us took part."""
+    """The newest entry that is surely on a card before the one that is decided, and who of us took part."""
 
     at: datetime
     employee_ids: frozenset[int]
@@ -47,7 +47,7 @@ class LastTalk:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signs:
     """What tells cards with the same number apart, by card: open deals with the employees responsible for them, and the
-    last talk by that number. The store looks it up only where a number is shared."""
+    last talk with each. The store looks it up only where a number is shared."""
 
     deals: Mapping[int, frozenset[int]] = field(default_factory=dict)
     talks: Mapping[int, LastTalk] = field(default_factory=dict)

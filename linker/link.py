@@ -263,11 +263,21 @@ class Linker(Reader):
         await jobs.defer(connection, [jobs.Job(task=jobs.LINK, args={"interaction_ids": list(interaction_ids)})])
 
     async def relink_identities(
-        self, connection: AsyncConnection, identities: Sequence[Identity], *, card_id: int | None = None, by: str = ""
+        self,
+        connection: AsyncConnection,
+        identities: Sequence[Identity],
+        *,
+        card_id: int | None = None,
+        by: str = "",
+        at_once: int = 0,
     ) -> int | None:
-        """Decide anew about everything these took part in, in batches, each a job. Returns the id of the run, whose
-        progress the pages show; None where there is nothing."""
+        """Decide anew about everything these took part in, in batches, each a job; the newest ``at_once`` now, so that
+        a page shows what it has done. Returns the id of the run, whose progress the pages show; None where there is
+        nothing left to do."""
         ids = await interactions.list_interactions_with(connection, identities)
+        if at_once and ids:
+            await self.link_within(connection, ids[-at_once:])
+            ids = ids[:-at_once]
         batches = [ids[at : at + _RELINK_BATCH] for at in range(0, len(ids), _RELINK_BATCH)]
         if not batches:
             return None

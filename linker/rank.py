@@ -118,14 +118,14 @@ def _responsible(candidates: Sequence[Candidate], by: Circumstances) -> Sign:
 
 
 def _talks(candidates: Sequence[Candidate], by: Circumstances) -> Sign:
-    """With whom this number was last, and of those talks rather one of the same employee."""
+    """With whom we talked last, and rather with whom the same employee did."""
     since = by.at - timedelta(days=TALK_DAYS)
     talks = {card: one for card, one in by.signs.talks.items() if since <= one.at < by.at}
     own = {card: one for card, one in talks.items() if one.employee_ids & by.employee_ids}
     known = {one.card_id for one in candidates}
     for found, weight, words in (
         (own, 20, "the same employee talked with it last"),
-        (talks, 15, "the last talk by this number was with it"),
+        (talks, 10, "the last talk was with it"),
     ):
         newest = sorted(((one.at, card) for card, one in found.items() if card in known), reverse=True)
         if newest and (len(newest) == 1 or newest[0][0] > newest[1][0]):

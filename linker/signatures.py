@@ -34,8 +34,10 @@ def contacts_in(signature: str, *, region: str) -> list[SignedContact]:
     """What a signature offers, numbers first, in its order, each once."""
     text = signature[:_LONGEST]
     found: dict[str, SignedContact] = {}
+    end = 0
     for match in phonenumbers.PhoneNumberMatcher(text, region, max_tries=50):
-        before = text[max(0, match.start - 30) : match.start].rpartition("\n")[2]
+        before = text[max(end, match.start - 30) : match.start].rpartition("\n")[2]
+        end = match.end
         if not _NO_PHONE.search(before):
             label = next((name for name, words in _KINDS if words.search(before)), "")
             if extension := match.number.extension or _extension(text[match.end :]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import delete, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,11 +20,12 @@ class ContactPoint:
     card_id: int
     identity: Identity
     label: str = ""
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCard:
-    """Whom a history belongs to: a person or a company."""
+    """Whom a history belongs to: a person or a company. ``merged_into_id`` is the card that this one became."""
 
     id: int
     kind: str
@@ -32,6 +33,9 @@ class ClientCard:
     company_id: int | None
     responsible_id: int | None
     contact_points: tuple[ContactPoint, ...] = ()
+    stage: str = ""
+    origin: str = ""
+    merged_into_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +91,43 @@ async def find_card(connection: AsyncConnection, card_id: int) -> ClientCard | N
         responsible_id=row.responsible_id,
         contact_points=tuple(
             ContactPoint(
-                card_id=card_id, identity=Identity(kind=IdentityKind(one.kind), value=one.value), label=one.label
+                id=one.id,
+                card_id=card_id,
+                identity=Identity(kind=IdentityKind(one.kind), value=one.value),
+                label=one.label,
             )
             for one in points
         ),
+        stage=row.stage,
+        origin=row.origin,
+        merged_into_id=row.merged_into_id,
     )
+
+
+async def change_card(
+    connection: AsyncConnection,
+    card_id: int,
+    *,
+    name: str,
+    kind: str,
+    company_id: int | None,
+    responsible_id: int | None,
+) -> None:
+    """What a person has changed on the card; nobody is of himself."""
+    values = {"name": name, "kind": kind, "responsible_id": responsible_id}
+    values["company_id"] = company_id if company_id != card_id else None
+    await connection.execute(update(client_card).where(client_card.c.id == card_id).values(**values))
+
+
+async def remove_contact_point(connection: AsyncConnection, card_id: int, point_id: int) -> Identity | None:
+    """It is not this client's any more; the caller re-links the past. None where the card has no such."""
+    statement = (
+        delete(contact_point)
+        .where(contact_point.c.id == point_id, contact_point.c.client_card_id == card_id)
+        .returning(contact_point.c.kind, contact_point.c.value)
+    )
+    row = (await connection.execute(statement)).first()
+    return Identity(kind=IdentityKind(row.kind), value=row.value) if row else None
 
 
 async def find_candidates(connection: AsyncConnection, identities: Sequence[Identity]) -> list[Candidate]:

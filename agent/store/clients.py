@@ -46,7 +46,7 @@ async def list_clients(
     last = select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
     moment = func.coalesce(last, client_card.c.created_at)
     chosen = select(client_card.c.id, last.label("last"), moment.label("moment")).where(
-        is_visible_card(viewer, client_card.c.id)
+        is_visible_card(viewer, client_card.c.id), client_card.c.merged_into_id.is_(None)
     )
     if search.strip():
         chosen = chosen.where(_matches(search.strip()))
@@ -97,7 +97,7 @@ async def list_card_choices(connection: AsyncConnection, viewer: Viewer, *, limi
     """Ids and names of cards to choose from in a form, by name."""
     query = (
         select(client_card.c.id, client_card.c.name)
-        .where(is_visible_card(viewer, client_card.c.id))
+        .where(is_visible_card(viewer, client_card.c.id), client_card.c.merged_into_id.is_(None))
         .order_by(client_card.c.name, client_card.c.id)
         .limit(limit)
     )

@@ -61,11 +61,11 @@ _OFFER = text(
     """
     INSERT INTO contact_proposal (client_card_id, kind, value, label, interaction_id)
     SELECT r.card, r.kind, r.value, r.label, r.mail
-    FROM jsonb_to_recordset(:rows) AS r(card bigint, kind text, value text, label text, mail bigint)
+    FROM jsonb_to_recordset(:rows) AS r(place int, card bigint, kind text, value text, label text, mail bigint)
     WHERE NOT EXISTS (SELECT FROM contact_point p WHERE p.kind = r.kind AND p.value = r.value
                       AND p.client_card_id = r.card)
       AND NOT EXISTS (SELECT FROM employee_identity e WHERE e.kind = r.kind AND e.value = r.value)
-    ON CONFLICT DO NOTHING
+    ORDER BY r.place ON CONFLICT DO NOTHING
     """
 ).bindparams(bindparam("rows", type_=JSONB))
 
@@ -73,8 +73,8 @@ _OFFER = text(
 async def offer(connection: AsyncConnection, offered: Sequence[tuple[int, Identity, str, int]]) -> None:
     """Card, identity, label, mail: what the card has already, what is ours and what was answered before is left out."""
     rows = [
-        {"card": card, "kind": one.kind, "value": one.value, "label": label, "mail": mail}
-        for card, one, label, mail in offered
+        {"place": place, "card": card, "kind": one.kind, "value": one.value, "label": label, "mail": mail}
+        for place, (card, one, label, mail) in enumerate(offered)
     ]
     if rows:
         await connection.execute(_OFFER, {"rows": rows})

@@ -89,6 +89,8 @@ class Question:
     card_ids: tuple[int, ...]
 
 
+_SURE = 80  # per cent: what stands less surely on a card tells nothing of other entries
+
 _DEALS = text(
     """
     SELECT c.client_card_id AS card_id, array_agg(DISTINCT u.employee_id) AS employees
@@ -113,11 +115,17 @@ _TALKS = text(
     FROM jsonb_to_recordset(:rows) AS q(id bigint, at timestamptz, kind text, value text, card bigint)
     CROSS JOIN LATERAL (
         SELECT near.* FROM (
-            SELECT l.started_at, l.interaction_id FROM link l
+            SELECT l.started_at, l.interaction_id, l.decided_by FROM link l
             WHERE l.client_card_id = q.card AND l.started_at < q.at
+                AND (l.confidence >= :sure OR l.decided_by <> 'rule')
             ORDER BY l.started_at DESC, l.interaction_id DESC LIMIT 30) AS near
-        WHERE EXISTS (SELECT FROM party p WHERE p.interaction_id = near.interaction_id
-                      AND p.identity_kind = q.kind AND p.identity_value = q.value)
+        WHERE near.decided_by <> 'rule'
+           OR NOT EXISTS (SELECT FROM party p WHERE p.interaction_id = near.interaction_id
+                          AND p.identity_kind = q.kind AND p.identity_value = q.value)
+           OR EXISTS (SELECT FROM party p JOIN contact_point c ON c.kind = p.identity_kind
+                          AND c.value = p.identity_value AND c.client_card_id = q.card
+                      WHERE p.interaction_id = near.interaction_id
+                          AND (p.identity_kind, p.identity_value) <> (q.kind, q.value))
         ORDER BY near.started_at DESC, near.interaction_id DESC LIMIT 1) AS talk
     """
 ).bindparams(bindparam("rows", type_=JSONB))
@@ -126,14 +134,15 @@ _TALKS = text(
 async def list_last_talks(
     connection: AsyncConnection, questions: Sequence[Question]
 ) -> dict[int, dict[int, tuple[datetime, frozenset[int]]]]:
-    """By interaction and card: the last entry of the card with that number before it, and who of us took part."""
+    """By interaction and card: the last entry of the card before it, and who of us took part. One that is on the card
+    by the shared number alone is no sign: it would be its own reason."""
     rows = [
         {"id": one.interaction_id, "at": one.at.isoformat(), "kind": one.identity.kind, "value": one.identity.value,
          "card": card}
         for one in questions for card in one.card_ids
     ]  # fmt: skip
     found: dict[int, dict[int, tuple[datetime, frozenset[int]]]] = {}
-    for row in await connection.execute(_TALKS, {"rows": rows}):
+    for row in await connection.execute(_TALKS, {"rows": rows, "sure": _SURE}):
         found.setdefault(row.id, {})[row.card] = (row.started_at, frozenset(row.employees))
     return found
 

@@ -24,5 +24,5 @@ LINK_REASONS = (
     ),
     (r"the employee who took part is responsible for it", "участвовавший сотрудник отвечает за неё"),
     (r"the same employee talked with it last", "с ней этот сотрудник говорил последним"),
-    (r"the last talk by this number was with it", "последний разговор с этого номера был с ней"),
+    (r"the last talk was with it", "последний разговор был с ней"),
 )
