@@ -138,11 +138,9 @@ async def _move_once(
 
 
 async def _fill(connection: AsyncConnection, kept: AnyRow, gone: AnyRow) -> dict[str, Any]:
-    filled = {
-        name: value
-        for name in _FILLED
-        if not getattr(kept, name) and (value := getattr(gone, name)) and value != kept.id
-    }
+    filled = {name: value for name in _FILLED if not getattr(kept, name) and (value := getattr(gone, name))}
+    if filled.get("company_id") == kept.id:
+        del filled["company_id"]
     if filled:
         await connection.execute(update(client_card).where(client_card.c.id == kept.id).values(**filled))
     return filled
