@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from agent.archive.keys import make_folder, sync_folder
-from agent.archive.sealing import RangeSource, Sealer
+from agent.archive.sealing import FRAME, RangeSource, Sealer
 from agent.errors import ArchiveUnavailable, BlobMissing
 
 _FEW = 2  # blobs up to which syncs of their own, of content and new folders, are no slower than two of everything
@@ -88,10 +88,14 @@ class LocalStorage:
                 temporary.unlink(missing_ok=True)
 
     def _name(self, temporary: Path, final: Path) -> None:
-        for folder in (final.parent.parent, final.parent):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        """Folders are asked for only where they are missing: after the first mails they are all there."""
         with contextlib.suppress(FileExistsError):
-            os.link(temporary, final)
+            try:
+                os.link(temporary, final)
+            except FileNotFoundError:
+                for folder in (final.parent.parent, final.parent):
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                os.link(temporary, final)
 
     def open(self, name: str) -> RangeSource:
         """See `BlobStorage`."""
@@ -144,11 +148,18 @@ def not_readable(error: OSError) -> ArchiveUnavailable:
 
 def _write_file(path: Path, sealer: Sealer, source: BinaryIO, *, sync: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as file:
+    try:
+        held = b""  # the header goes with the first frame, so that most mails are one write
         for frame in sealer.frames(source):
-            _write_all(file.fileno(), frame)
+            held += frame
+            if len(held) > FRAME:
+                _write_all(descriptor, held)
+                held = b""
+        _write_all(descriptor, held)
         if sync:
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @cache

@@ -69,7 +69,7 @@ def test_contents_are_synced_before_they_are_named_and_names_before_it_returns(t
         for kind, pattern in (
             ("written", r'openat\(.*incoming/[0-9a-f]{32}", O_WRONLY'),
             ("synced", r"syncfs\(\d+\) += 0"),
-            ("named", r"link(at)?\(.*incoming/"),
+            ("named", r"link(at)?\(.*incoming/.*\) += 0"),
             ("promised", r'write\(1, "promised'),
         )
         if re.search(pattern, line)
