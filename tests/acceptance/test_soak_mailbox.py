@@ -35,7 +35,10 @@ _FLAGS = {"flag": r"(\Flagged)", "draft": r"(\Draft)"}
 _EVIDENCE = text("SELECT m.message_id, e.id FROM evidence e JOIN message m USING (interaction_id)")
 _MARKS = text("SELECT uidvalidity, low_uid, high_uid FROM mailbox_folder WHERE folder = 'INBOX'")
 _COPIES = text("SELECT uid FROM mailbox_copy WHERE folder = 'INBOX' AND uidvalidity = :validity AND evidence_id > 0")
-_ACCOUNTED = text("SELECT uid FROM mailbox_copy WHERE folder = 'INBOX' AND uidvalidity = :validity")
+_ACCOUNTED = text(
+    "SELECT uid FROM mailbox_copy WHERE folder = 'INBOX' AND uidvalidity = :validity"
+    " AND (evidence_id IS NOT NULL OR skipped <> '')"
+)
 
 
 class Box:
