@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import typer
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,6 +114,46 @@ async def test_a_login_that_was_withdrawn_names_the_command() -> None:
 
     with pytest.raises(CrmAuthFailed, match="cardline crm login office"):
         await Tokens("office", MemoryVault({"refresh_token": "r0"}), renew).access()
+
+
+async def test_who_is_refused_as_another_process_renews_takes_what_that_got() -> None:
+    vault = MemoryVault({"refresh_token": "r0"})
+
+    async def renew(refresh: str) -> Grant:
+        await vault.save(Grant(access="theirs", refresh="r1", seconds=3600).kept())
+        raise CrmAuthFailed("r0 was spent a moment ago")
+
+    assert await Tokens("office", vault, renew).access() == "theirs"
+
+
+async def test_a_key_is_never_carried_to_where_a_redirect_leads() -> None:
+    asked: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("Authorization", ""))
+        return web.json_response({})
+
+    async def redirect(request: web.Request) -> web.Response:
+        raise web.HTTPFound(f"http://localhost:{other.port}/{request.path}")
+
+    other, first = TestServer(_app(elsewhere), host="127.0.0.1"), TestServer(_app(redirect), host="127.0.0.1")
+    await other.start_server()
+    await first.start_server()
+    crm = registry.connect(crm_settings("amocrm", str(first.make_url("/")), key="k"), whole_settings(), MemoryVault())
+    try:
+        with pytest.raises(CrmAuthFailed, match="own address"):
+            await crm.list_users()
+        assert asked == []
+    finally:
+        await crm.close()
+        await first.close()
+        await other.close()
+
+
+def _app(handler: Callable[[web.Request], Awaitable[web.Response]]) -> web.Application:
+    application = web.Application()
+    application.router.add_route("*", "/{rest:.*}", handler)
+    return application
 
 
 def test_a_code_is_taken_from_an_address_or_alone() -> None:
