@@ -48,6 +48,7 @@ class Intake:
         self._archive = archive
         self._host = host
         self._keeper = Keeper(store, archive)
+        self._is_database_sure = False  # whether it has just answered
 
     # --- Calls ------------------------------------------------------------------------------------------------------
 
@@ -128,7 +129,24 @@ class Intake:
         Raises:
             Unavailable: disk or database are away; nothing was promised.
         """
-        fresh = await self._only_news(mails, by_content=position is not None)
+        return await self._keep_mails(await self._only_news(mails, by_content=position is not None), mails, position)
+
+    async def store_deliveries(self, mails: Sequence[CapturedMail]) -> list[int]:
+        """The same for mails each delivery of which is evidence of its own: nobody can have delivered their keys before,
+        so they are not looked up, as long as the database answers.
+        """
+        if not self._is_database_sure:
+            return await self.store_evidence(mails)
+        prints = await asyncio.to_thread(self._fingerprints, mails)
+        return await self._keep_mails(list(zip(mails, prints, strict=True)), mails, None)
+
+    async def _keep_mails(
+        self,
+        fresh: Sequence[tuple[CapturedMail, bytes]],
+        mails: Sequence[CapturedMail],
+        position: MailboxPosition | None,
+    ) -> list[int]:
+        self._is_database_sure = False
         sealed = await self._seal_all(fresh)
         async with self._store.begin() as connection:
             ids = await incoming.insert_mails(connection, sealed)
@@ -137,7 +155,11 @@ class Intake:
             if position is not None:
                 await self._save_copies(connection, position, mails)
                 await mailboxes.save_position(connection, position)
+        self._is_database_sure = True
         return ids
+
+    def _fingerprints(self, mails: Sequence[CapturedMail]) -> list[bytes]:
+        return [self._archive.fingerprint(mail.raw) for mail in mails]
 
     async def _only_news(self, mails: Sequence[CapturedMail], *, by_content: bool) -> list[tuple[CapturedMail, bytes]]:
         """Mails with their fingerprints. Asks the database before anything is sealed, so that one that is away does
@@ -148,7 +170,7 @@ class Intake:
         """
         if not mails:
             return []
-        prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
+        prints = await asyncio.to_thread(self._fingerprints, mails)
         async with self._store.begin() as connection:
             keys, contents = await evidence.find_known(
                 connection, mails[0].source, [mail.key for mail in mails], prints if by_content else []
@@ -177,7 +199,7 @@ class Intake:
         """Where each of these mails lies in its folder, also where its content had been delivered before."""
         if not mails:
             return
-        prints = await asyncio.to_thread(lambda: [self._archive.fingerprint(mail.raw) for mail in mails])
+        prints = await asyncio.to_thread(self._fingerprints, mails)
         known = await incoming.find_by_content(connection, mails[0].source, prints)
         copies = {
             int(mail.envelope["uid"]): FolderCopy(

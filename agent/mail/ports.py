@@ -18,6 +18,14 @@ class EvidenceStore(Protocol):
         ...
 
 
+class DeliveryStore(Protocol):
+    """The same for what is delivered to us (`agent.intake.Intake`)."""
+
+    async def store_deliveries(self, mails: Sequence[CapturedMail]) -> list[int]:
+        """Seal and commit ``mails``, whose keys were just made; raises `agent.errors.Unavailable` to be tried again."""
+        ...
+
+
 class MessageStore(Protocol):
     """Takes what was read of an evidence (`agent.intake.Intake`)."""
 

@@ -198,14 +198,14 @@ async def test_what_cannot_be_stored_now_is_kept_by_postfix_and_comes_later(
 ) -> None:
     words = [uuid.uuid4().hex for _ in range(20)]
     refused = 0
-    real = intake.store_evidence
+    real = intake.store_deliveries
 
     async def away(*_: object, **__: object) -> list[int]:
         nonlocal refused
         refused += 1
         raise DatabaseUnavailable("The database does not answer.")
 
-    monkeypatch.setattr(intake, "store_evidence", away)
+    monkeypatch.setattr(intake, "store_deliveries", away)
     async with listening(intake) as door, postfix_towards(door.port) as postfix:
         await hand_over(postfix, *map(mail, words))
 
@@ -214,7 +214,7 @@ async def test_what_cannot_be_stored_now_is_kept_by_postfix_and_comes_later(
 
         await until(deferred, why=postfix.log)
         assert "451 4.3.0" in postfix.log() and "status=bounced" not in postfix.log()
-        monkeypatch.setattr(intake, "store_evidence", real)
+        monkeypatch.setattr(intake, "store_deliveries", real)
 
         async def all_there() -> bool:
             return len([one for word in words for one in await with_word(store, archive, word)]) >= len(words)

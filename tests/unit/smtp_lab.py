@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from agent.mail.smtp import SmtpServer
-from agent.model import CapturedMail, MailboxPosition
+from agent.model import CapturedMail
 from agent.settings_smtp import SmtpSettings
 
 
@@ -23,9 +23,7 @@ class MemoryIntake:
         self.gate.set()
         self.entered = asyncio.Event()
 
-    async def store_evidence(
-        self, mails: Sequence[CapturedMail], *, position: MailboxPosition | None = None
-    ) -> list[int]:
+    async def store_deliveries(self, mails: Sequence[CapturedMail]) -> list[int]:
         self.entered.set()
         await self.gate.wait()
         if self.fault is not None:

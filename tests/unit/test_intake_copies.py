@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from agent.archive.blobs import Archive
+from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
 from agent.model import (
     CapturedMail,
@@ -20,6 +22,7 @@ from agent.model import (
     JournalRecipient,
     MessageCategory,
     ParsedMessage,
+    SealedBlob,
     Wrapping,
     WrappingKind,
 )
@@ -182,3 +185,44 @@ async def test_no_more_parties_than_fit(store: Store, intake: Intake, count: int
     for one, some in zip(rest, (many[:10_000], many[10_000:]), strict=True):
         await intake.accept_message(one, replace(plain, parties=(*HEADER, *some)))
     assert len(await parties(store, number)) == count + len(HEADER)
+
+
+async def test_deliveries_are_sealed_without_a_question_only_while_the_database_answers(
+    store: Store, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a database that is away would fill the disk with blobs that nothing vouches for."""
+    intake = Intake(store, archive, host="test")
+    sealed = 0
+    real = archive.seal_all
+
+    def count(sources: Sequence[bytes], *, media_type: str) -> list[SealedBlob]:
+        nonlocal sealed
+        sealed += len(sources)
+        return real(sources, media_type=media_type)
+
+    monkeypatch.setattr(archive, "seal_all", count)
+    questions = 0
+    find_known = evidence.find_known
+
+    async def asked(*given: Any) -> Any:
+        nonlocal questions
+        questions += 1
+        return await find_known(*given)
+
+    monkeypatch.setattr(evidence, "find_known", asked)
+
+    def some() -> list[CapturedMail]:
+        keys = [uuid.uuid4().hex for _ in range(3)]
+        return [CapturedMail(source="smtp", key=key, raw=key.encode(), received=_NOW) for key in keys]
+
+    assert [len(await intake.store_deliveries(some())) for _ in range(3)] == [3, 3, 3]
+    assert (sealed, questions) == (9, 1)
+    gone = Store("postgresql:///cardline?host=/nonexistent&user=cardline")
+    monkeypatch.setattr(intake, "_store", gone)
+    for _ in range(5):
+        with pytest.raises(DatabaseUnavailable):
+            await intake.store_deliveries(some())
+    assert sealed == 12  # the first of them only
+    monkeypatch.undo()
+    assert len(await intake.store_deliveries(some())) == 3
+    await gone.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -264,10 +265,10 @@ async def test_a_batch_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_one_mail_that_cannot_be_stored_costs_no_other() -> None:
     class Picky(MemoryIntake):
-        async def store_evidence(self, mails, *, position=None):  # type: ignore[no-untyped-def]
+        async def store_deliveries(self, mails: Sequence[CapturedMail]) -> list[int]:
             if any(one.key == "3" for one in mails):
                 raise RuntimeError("a bug")
-            return await super().store_evidence(mails, position=position)
+            return await super().store_deliveries(mails)
 
     intake = Picky()
     batches = Batches(intake)

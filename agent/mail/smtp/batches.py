@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from agent.errors import Unavailable
-from agent.mail.ports import EvidenceStore
+from agent.mail.ports import DeliveryStore
 from agent.model import CapturedMail
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class _Waiting:
 class Batches:
     """Stores messages through the intake, as many at once as there are."""
 
-    def __init__(self, intake: EvidenceStore) -> None:
+    def __init__(self, intake: DeliveryStore) -> None:
         self._intake = intake
         self._waiting: deque[_Waiting] = deque()
         self._working: asyncio.Task[None] | None = None
@@ -93,7 +93,7 @@ class Batches:
     async def _store(self, batch: list[_Waiting]) -> None:
         """All together; where that fails by a fault that one of them may have caused, each by itself."""
         try:
-            await self._intake.store_evidence([one.mail for one in batch])
+            await self._intake.store_deliveries([one.mail for one in batch])
         except BaseException as error:
             if isinstance(error, Unavailable) or not isinstance(error, Exception) or len(batch) == 1:
                 for one in batch:

@@ -9,7 +9,7 @@ import structlog
 
 from agent.certificates import Certificates
 from agent.errors import Misconfigured
-from agent.mail.ports import EvidenceStore
+from agent.mail.ports import DeliveryStore
 from agent.mail.smtp.batches import Batches
 from agent.mail.smtp.connection import Connection
 from agent.mail.smtp.hall import Hall
@@ -27,7 +27,7 @@ class SmtpServer:
     ``tls_port`` is None where no certificate is configured.
     """
 
-    def __init__(self, settings: SmtpSettings, intake: EvidenceStore) -> None:
+    def __init__(self, settings: SmtpSettings, intake: DeliveryStore) -> None:
         self._settings = settings
         self._batches = Batches(intake)
         self._hall = Hall(settings, self._batches)
