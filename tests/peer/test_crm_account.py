@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -33,8 +34,10 @@ class Account(Place):
 @pytest.fixture
 async def account() -> AsyncIterator[Account]:
     """The account with its card. A login by OAuth2 is not used: its tokens belong to the service; give a key."""
-    whole = load_settings()
-    settings = next(one for one in whole.crm if one.name == NAME)
+    whole = load_settings(Path(os.environ.get("CARDLINE_CONFIG", "cardline.toml")))
+    named = {one.name: one for one in whole.crm}
+    assert NAME in named, f"there is no [[crm]] {NAME} in cardline.toml"
+    settings = named[NAME]
     crm = registry.connect(settings, whole, MemoryVault())
     found = await crm.find_cards([PHONE])
     asked = CardToCreate(key="cardline-check", name="Cardline check", kind="person", identities=(PHONE,))

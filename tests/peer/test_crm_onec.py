@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from agent.errors import Misconfigured
+from agent.model import Direction
 from linker.crm.facts import CallToLog, DealState, ExternalId
 from linker.crm.onec import connect, propose_names
 from linker.crm.onec.api import local
@@ -116,11 +117,16 @@ async def test_a_field_with_the_time_of_change_spares_sweeps(lab: OneCLab) -> No
 
 
 async def test_an_outgoing_mail_is_in_the_state_in_which_it_is_not_sent(lab: OneCLab) -> None:
-    from agent.model import Direction
-
     logged = await lab.crm.log_mail(a_mail(lab, direction=Direction.OUTBOUND))
     assert logged.id.kind == "mails_out"
     assert lab.emulator.sent == []
+    crm = connect(lab.settings.model_copy(update={"options": {"mail_state": ""}}), whole_settings(), MemoryVault())
+    try:
+        with pytest.raises(CrmRefused, match="mail_state"):
+            await crm.log_mail(a_mail(lab, key="cardline-2", direction=Direction.OUTBOUND))
+        assert len(lab.standing()) == 1
+    finally:
+        await crm.close()
 
 
 async def test_a_foreign_mail_is_found_by_its_message_id(lab: OneCLab) -> None:
@@ -173,7 +179,7 @@ async def test_deals_have_a_state_and_an_amount(lab: OneCLab) -> None:
 
 
 async def test_names_are_proposed_from_the_metadata(lab: OneCLab) -> None:
-    assert [one for one in await propose_names(lab.settings) if one.note and one.name] == []
+    assert [one for one in await propose_names(lab.settings) if one.note] == []
     fields = lab.emulator.fields
     fields["Catalog_Контрагенты"] = fields.pop("Catalog_Партнеры")
     fields["Document_ТелефонныйЗвонок"].remove("АбонентКонтакт_Key")

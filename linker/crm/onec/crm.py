@@ -32,7 +32,7 @@ from linker.crm.facts import (
 from linker.crm.onec.api import EMPTY, Api, guid, literal, local
 from linker.crm.onec.reading import PARTNER, Reading
 from linker.crm.onec.scorecard import SCORECARD
-from linker.crm.protocol import CrmAuthFailed, CrmGone, CrmUnreachable, Scorecard
+from linker.crm.protocol import CrmAuthFailed, CrmGone, CrmRefused, CrmUnreachable, Scorecard
 from linker.crm.shapes import last_digits, words
 from linker.crm.wording import Told, describe_call, describe_mail, erased, one_line, subject_of, title_of
 
@@ -177,6 +177,11 @@ class OneC:
 
     async def log_mail(self, mail: MailToLog) -> Logged:
         """A document that is done with: an outgoing one is in the state in which 1C does not send it."""
+        if mail.direction is Direction.OUTBOUND and not self._names["mail_state"]:
+            raise CrmRefused(
+                "Without a field for its state 1C might send this mail once more.",
+                remedy="Set options.mail_state and options.mail_state_sent, or mails = false.",
+            )
         await self._partner(mail.card)
         option = "mails_out" if mail.direction is Direction.OUTBOUND else "mails_in"
         row = await self._api.create(self._names[option], self._mail(mail, option))

@@ -8,7 +8,7 @@ OData* (its.1c.ru, v8.3 developer's guide, chapter 17).
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.errors import Misconfigured
@@ -128,17 +128,22 @@ def read_metadata(document: bytes) -> dict[str, frozenset[str]]:
 
 
 def propose(metadata: Mapping[str, frozenset[str]], configured: Mapping[str, str]) -> list[Proposal]:
-    """What each option should be for this base; objects first, then their fields."""
-    proposals = []
-    for option, prefix in OBJECTS.items():
-        wanted = configured.get(option, "")
-        place = _first([wanted, *_ALTERNATIVES.get(option, ())], metadata.keys())
-        proposals.append(_proposal(option, wanted, place, "is published in the base"))
+    """What each option should be for this base: objects, then their fields. Mails of both directions share theirs."""
+    places = {
+        option: _first([configured.get(option, ""), *_ALTERNATIVES.get(option, ())], metadata.keys())
+        for option in OBJECTS
+    }
+    proposals = [
+        _proposal(option, configured.get(option, ""), place, "is published in the base")
+        for option, place in places.items()
+    ]
+    for prefix in dict.fromkeys(OBJECTS.values()):
+        own = [place for option, place in places.items() if OBJECTS[option] == prefix and place]
+        have = frozenset[str]().union(*(metadata[place] for place in own))
         for field, name in configured.items():
-            if field.startswith(prefix) and field not in NO_NAMES and not any(one.option == field for one in proposals):
-                have = metadata.get(place, frozenset())
-                chosen = _first([name, *_ALTERNATIVES.get(field, ())], have) if name and place else ""
-                proposals.append(_proposal(field, name, chosen, f"is a field of {place}"))
+            if field.startswith(prefix) and field not in NO_NAMES:
+                chosen = _first([name, *_ALTERNATIVES.get(field, ())], have) if name else ""
+                proposals.append(_proposal(field, name, chosen, f"is a field of {' and '.join(own)}"))
     return proposals
 
 
@@ -150,5 +155,5 @@ def _proposal(option: str, wanted: str, found: str, place: str) -> Proposal:
     return Proposal(option=option, name=found, note=f"{wanted} is not there; this {place}")
 
 
-def _first(names: Sequence[str], have: object) -> str:
-    return next((name for name in names if name and name in have), "")  # type: ignore[operator]
+def _first(names: Sequence[str], have: Container[str]) -> str:
+    return next((name for name in names if name and name in have), "")
