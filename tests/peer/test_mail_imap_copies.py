@@ -8,10 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from agent.mail.imap import reader
 from agent.mail.imap.session import ImapSession, Listed
 from agent.model import SourceState
+from agent.store.engine import Store
+from agent.store.schema import mailbox_copy
 from tests.peer.dovecot import Dovecot
 from tests.peer.mailbox_lab import Watched, dovecot, messages, short_pauses, until, until_state, watch
 
@@ -121,6 +124,36 @@ async def test_a_draft_is_read_once_it_is_sent(dovecot: Dovecot, watch: Callable
         await until_state(watched, SourceState.RUNNING)
         await asyncio.to_thread(command, dovecot, "INBOX", "STORE", "3", "-FLAGS", r"(\Draft)")
         await watched.until_archived(received + draft)
+
+
+async def test_an_archived_mail_that_is_a_draft_when_uids_are_given_anew_is_accounted_for_and_no_second_one(
+    dovecot: Dovecot, watch: Callable[..., Watched], store: Store
+) -> None:
+    """Some programs mark mails as drafts that were none. Between the marks each has its bytes here, or says why not."""
+    received = messages(3)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received)
+        await watched.mailbox.stop()
+        await asyncio.to_thread(command, dovecot, "INBOX", "STORE", "2", "+FLAGS", r"(\Draft)")
+        dovecot.kill()
+        dovecot.change_uidvalidity()
+        await dovecot.start()
+        await watched.restart()
+        await until_state(watched, SourceState.RUNNING)
+        position = await watched.position("INBOX")
+        query = select(mailbox_copy).where(
+            mailbox_copy.c.mailbox == position.mailbox, mailbox_copy.c.uidvalidity == position.uidvalidity
+        )
+        async with store.begin() as connection:
+            found = {
+                row.uid: (row.evidence_id is not None, row.skipped != "") for row in await connection.execute(query)
+            }
+        assert (position.low_uid, position.high_uid) == (1, 3)
+        assert found == {1: (True, False), 2: (False, True), 3: (True, False)}
+        await asyncio.to_thread(command, dovecot, "INBOX", "STORE", "2", "-FLAGS", r"(\Draft)")
+        await watched.until_copies(lambda found: all(any(not one.gone for _, one in each) for each in found.values()))
+        assert await watched.archived() == sorted(received)
 
 
 async def test_folders_of_ones_own_are_read_and_junk_is_not(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:
