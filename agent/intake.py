@@ -132,8 +132,8 @@ class Intake:
         return await self._keep_mails(await self._only_news(mails, by_content=position is not None), mails, position)
 
     async def store_deliveries(self, mails: Sequence[CapturedMail]) -> list[int]:
-        """The same for mails each delivery of which is evidence of its own: nobody can have delivered their keys before,
-        so they are not looked up, as long as the database answers.
+        """The same for mails each delivery of which is evidence of its own: nobody can have delivered their keys, so
+        these are not looked up, as long as the database answers.
         """
         if not self._is_database_sure:
             return await self.store_evidence(mails)

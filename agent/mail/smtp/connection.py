@@ -53,7 +53,8 @@ class _Handler:
         offered = [one for one in responses[:-1] if not one.startswith("250-AUTH")]
         if server.may_log_in():
             offered.append(f"250-AUTH {' '.join(MECHANISMS)}")
-        return [*offered, "250-PIPELINING", "250-ENHANCEDSTATUSCODES", responses[-1]]
+        # as one string it leaves in one packet
+        return ["\r\n".join([*offered, "250-PIPELINING", "250-ENHANCEDSTATUSCODES", responses[-1]])]
 
     async def handle_MAIL(  # noqa: N802
         self, server: Connection, session: Session, envelope: Envelope, address: str, options: list[str]

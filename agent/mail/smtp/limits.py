@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from agent.settings_smtp import SmtpSettings
@@ -88,6 +89,7 @@ class Sources:
             del self._sources[key]
 
 
+@lru_cache(maxsize=1024)
 def _network(peer: str) -> str:
     try:
         address = ip_address(peer)
