@@ -20,7 +20,7 @@ from agent.model import ParsedMessage
 log = structlog.get_logger()
 
 _MODULE = "agent.mail.parse_child"
-_MAILS_A_CHILD = 2000
+_MAILS_A_CHILD = 10_000  # a start costs as much as reading 300 mails
 
 
 class Sandbox:
