@@ -7,35 +7,30 @@ runs at a time (a lock of the queue); a lease on each delivery fences off a proc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.archive.blobs import Archive
 from agent.errors import CardlineError, Unavailable
-from agent.model import InteractionKind, SourceState
+from agent.model import SourceState
 from agent.settings_crm import CrmSettings
-from agent.store import cards, connectors, history, mirror, outbox
+from agent.store import connectors, outbox
 from agent.store.connectors import Connector
 from agent.store.engine import Store
-from agent.store.history import Entry
 from agent.store.outbox import Delivery
-from linker.crm.compose import compose, compose_transcript, credited, digest, is_ready
+from linker.crm.compose import is_ready
 from linker.crm.connected import Crms
 from linker.crm.facts import (
-    Activity,
     CallToLog,
-    CardToCreate,
     ExternalId,
     Logged,
     RecordingToAttach,
     Sought,
-    TranscriptToAttach,
 )
 from linker.crm.protocol import (
     Capability,
@@ -47,41 +42,24 @@ from linker.crm.protocol import (
     CrmRightsMissing,
     CrmUnreachable,
 )
-from linker.outbox import ATTEMPTS, FAILURES_TO_OPEN, Known, Step, Wanted, circuit_pause, decide, retry_pause
+from linker.outbox import ATTEMPTS, FAILURES_TO_OPEN, Known, Step, circuit_pause, decide, retry_pause
 from linker.sharing import Sharing
+from linker.wishes import Batch, Composer, NotYet, Work, load
 
 log = structlog.get_logger()
 
-_AT_ONCE = 8
+_AT_ONCE = 8  # requests under way
+_CLAIMED = 32  # deliveries read together
 _LEASE_SECONDS = 180.0
-_STEP_SECONDS = 120.0  # less than the lease: an upload of an hour of sound over a slow line
+_STEP_SECONDS = 60.0  # an upload of an hour of sound is 21 MB; no attempt begins that might outlast its lease
 _TURN_SECONDS = 30.0  # then the job ends, so that a shutdown or another job gets its turn; the next one goes on
 _LIMIT_SECONDS = 60.0
 _AUTH_SECONDS = 300.0
 _MOST_STEPS = 12
 
 
-class _NotYet(Exception):
-    """It is not to be told yet."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-
 class _LeaseLost(Exception):
-    """Somebody else tells it by now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """A delivery with all that is to be told of it."""
-
-    delivery: Delivery
-    activity: Activity | None
-    recording_id: int | None
-    transcript: TranscriptToAttach | None
-    wanted: Wanted
+    """Somebody else tells it by now, or it is to be withdrawn."""
 
 
 class Deliverer:
@@ -101,11 +79,12 @@ class Deliverer:
                 connector = await connectors.find_connector(connection, crm)
                 if connector is None or not connector.delivers or _is_paused(connector):
                     return
-                most = 1 if connector.failures >= FAILURES_TO_OPEN else _AT_ONCE
+                most = 1 if connector.failures >= FAILURES_TO_OPEN else _CLAIMED
                 batch = await outbox.claim(connection, connector.id, most=most, lease=_LEASE_SECONDS)
+                known = await load(connection, connector, batch)
             if not batch:
                 return
-            channel = _Channel(self, settings, connector, self._crms.connected(crm))
+            channel = _Channel(self, settings, known, self._crms.connected(crm))
             ends = await asyncio.gather(*(channel.tell(one) for one in batch), return_exceptions=True)
             for end in ends:
                 if isinstance(end, BaseException):
@@ -134,22 +113,24 @@ def _is_paused(connector: Connector) -> bool:
 class _Channel:
     """One CRM for the length of a batch."""
 
-    def __init__(self, deliverer: Deliverer, settings: CrmSettings, connector: Connector, crm: Crm) -> None:
+    def __init__(self, deliverer: Deliverer, settings: CrmSettings, known: Batch, crm: Crm) -> None:
         self._store = deliverer.store
         self._sharing = deliverer.sharing
-        self._public_url = deliverer.public_url
         self._settings = settings
-        self._connector = connector
+        self._composer = Composer(self._store, settings, known, crm, public_url=deliverer.public_url)
         self._crm = crm
+        self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def tell(self, one: Delivery) -> None:
         """One delivery, to its end or to what stands in its way."""
         try:
-            await self._tell(one)
-        except _NotYet as wait:
+            async with self._turn:
+                await self._tell(one)
+        except NotYet as wait:
             await self._postpone(one, wait.seconds, CrmUnreachable("It is not to be told yet."))
         except _LeaseLost:
-            log.info("delivery_left_to_another", delivery_id=one.id)
+            log.info("delivery_changed_meanwhile", delivery_id=one.id)
+            await self._release(one)
         except CrmLimit as error:
             await self._leave_alone(one, error.retry_after or _LIMIT_SECONDS, SourceState.RUNNING, error)
         except CrmAuthFailed as error:
@@ -177,11 +158,11 @@ class _Channel:
 
     async def _release(self, one: Delivery) -> None:
         async with self._store.begin() as connection:
-            await outbox.release(connection, [one])
+            await outbox.release(connection, one)
 
     async def _leave_alone(self, one: Delivery, seconds: float, state: SourceState, error: CardlineError) -> None:
         async with self._store.begin() as connection:
-            await outbox.release(connection, [one])
+            await outbox.release(connection, one)
             await connectors.pause(connection, one.connector_id, seconds=seconds, state=state, problem=str(error))
         log.warning("crm_left_alone", crm=self._settings.name, seconds=seconds, reason=str(error))
 
@@ -212,12 +193,12 @@ class _Channel:
     # --- The steps ----------------------------------------------------------------------------------------------------
 
     async def _tell(self, one: Delivery) -> None:
-        entry = await self._entry(one)
+        entry = self._composer.entry(one)
         if entry is not None and not is_ready(entry):
             async with self._store.begin() as connection:
                 await outbox.finish(connection, one, state=outbox.UNREADY, answered=False)
             return
-        work = await self._prepare(one, entry)
+        work = await self._composer.prepare(one, entry)
         asked = False
         looked = False
         for _ in range(_MOST_STEPS):
@@ -236,7 +217,7 @@ class _Channel:
             await outbox.finish(connection, one, answered=asked)
         log.info("delivery_done", delivery_id=one.id, crm=self._settings.name, interaction_id=one.interaction_id)
 
-    async def _step(self, step: Step, work: _Work) -> _Work:
+    async def _step(self, step: Step, work: Work) -> Work:
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 return await self._take(step, work)
@@ -248,7 +229,7 @@ class _Channel:
                 return await self._forgotten(work)
             raise
 
-    async def _take(self, step: Step, work: _Work) -> _Work:
+    async def _take(self, step: Step, work: Work) -> Work:
         crm, delivery, activity = self._crm, work.delivery, work.activity
         parts = dict(_texts(delivery.parts))
         match step:
@@ -284,164 +265,37 @@ class _Channel:
             case Step.NOTHING:
                 return work
 
-    async def _log(self, work: _Work) -> _Work:
+    async def _log(self, work: Work) -> Work:
         activity, delivery = work.activity, work.delivery
         assert activity is not None
         is_call = isinstance(activity, CallToLog)
         at = activity.started if isinstance(activity, CallToLog) else activity.sent
         sought = {"is_call": is_call, "card": [activity.card.kind, activity.card.id], "at": at.isoformat()}
         async with self._store.begin() as connection:
-            begun = await outbox.begin(connection, delivery, sought, lease=_LEASE_SECONDS)
+            begun = await outbox.begin(connection, delivery, sought, within=_STEP_SECONDS)
         if begun is None:
             raise _LeaseLost
         crm = self._crm
         logged = await (crm.log_call(activity) if isinstance(activity, CallToLog) else crm.log_mail(activity))
         return await self._kept(replace(work, delivery=begun), logged, {"activity": work.wanted.activity})
 
-    async def _kept(self, work: _Work, logged: Logged | None, parts: Mapping[str, str]) -> _Work:
+    async def _kept(self, work: Work, logged: Logged | None, parts: Mapping[str, str]) -> Work:
         kept = _as_json(logged) if logged is not None else {}
         async with self._store.begin() as connection:
             await outbox.keep(connection, work.delivery.id, logged=kept, parts=parts)
         return replace(work, delivery=replace(work.delivery, begun=False, logged=kept, parts=parts))
 
-    async def _forgotten(self, work: _Work) -> _Work:
+    async def _forgotten(self, work: Work) -> Work:
         """A person has deleted over there what we logged: it stays so, whatever changes here."""
         parts = {"activity": work.wanted.activity, "recording": work.wanted.recording}
         parts["transcript"] = work.wanted.transcript
         return await self._kept(work, _logged(work.delivery.logged), parts)
 
-    async def _recording(self, work: _Work, call: CallToLog) -> RecordingToAttach:
+    async def _recording(self, work: Work, call: CallToLog) -> RecordingToAttach:
         assert work.recording_id is not None
         is_upload = work.wanted.recording.endswith(":upload")
         name = f"{call.started:%Y-%m-%d-%H%M%S}-{work.delivery.key[-6:]}.mp3"
         return await self._sharing.recording(work.recording_id, work.delivery.id, file_name=name, upload=is_upload)
-
-    # --- What is to be told -------------------------------------------------------------------------------------------
-
-    async def _entry(self, one: Delivery) -> Entry | None:
-        if one.withdrawn or one.interaction_id is None or one.card_id is None:
-            return None
-        async with self._store.begin() as connection:
-            found = await history.load_entries(connection, [one.interaction_id])
-        entry = found[0] if found else None
-        if entry is None:
-            return None
-        is_told = self._settings.calls if entry.interaction.kind is InteractionKind.CALL else self._settings.mails
-        return entry if is_told or one.logged else None
-
-    async def _prepare(self, one: Delivery, entry: Entry | None) -> _Work:
-        nothing = _Work(delivery=one, activity=None, recording_id=None, transcript=None, wanted=Wanted())
-        if entry is None:
-            return nothing
-        if (wait := self._enrich_wait(one, entry)) > 0:
-            raise _NotYet(wait)
-        card = await self._place(one, entry)
-        async with self._store.begin() as connection:
-            employee = await self._employee(connection, one, entry)
-        settings = self._settings
-        activity = compose(
-            entry,
-            key=one.key,
-            card=card,
-            employee=employee,
-            public_url=self._public_url,
-            language=settings.language,
-            mail_text=settings.mail_text,
-        )
-        capability = Capability.LOG_CALLS if isinstance(activity, CallToLog) else Capability.LOG_MAILS
-        if activity is None or not self._crm.scorecard.can(capability):
-            return nothing
-        return self._wish(one, entry, activity)
-
-    def _wish(self, one: Delivery, entry: Entry, activity: Activity) -> _Work:
-        recording = entry.recordings[0] if entry.recordings else None
-        mode = self._recording_mode() if recording is not None else ""
-        transcript = None
-        if recording is not None and self._settings.transcripts and self._crm.scorecard.can(Capability.TRANSCRIPT):
-            spoken = next((each for each in entry.transcripts if each.recording_id == recording.id), None)
-            transcript = compose_transcript(entry, spoken) if spoken is not None else None
-        wanted = Wanted(
-            activity=digest(activity, one.key),
-            recording=f"{recording.id}:{mode}" if recording is not None and mode else "",
-            transcript=digest(transcript, one.key) if transcript is not None else "",
-            enrich=self._settings.enrich and self._crm.scorecard.can(Capability.FIND_FOREIGN),
-        )
-        return _Work(
-            delivery=one,
-            activity=activity,
-            recording_id=recording.id if recording is not None else None,
-            transcript=transcript,
-            wanted=wanted,
-        )
-
-    def _recording_mode(self) -> str:
-        asked, can = self._settings.recordings, self._crm.scorecard.can
-        if asked in ("auto", "upload") and can(Capability.UPLOAD_RECORDING):
-            return "upload"
-        if asked in ("auto", "link") and can(Capability.LINK_RECORDING) and self._public_url:
-            return "link"
-        return ""
-
-    def _enrich_wait(self, one: Delivery, entry: Entry) -> float:
-        """Seconds until another integration has had its time."""
-        if not self._settings.enrich or one.logged:
-            return 0.0
-        ended = entry.call.ended if entry.call is not None and entry.call.ended else entry.interaction.started
-        due = ended + timedelta(seconds=self._settings.enrich_wait_seconds)
-        return (due - datetime.now(UTC)).total_seconds()
-
-    async def _employee(self, connection: AsyncConnection, one: Delivery, entry: Entry) -> str | None:
-        party = credited(entry)
-        found = None
-        if party is not None and party.employee_id is not None:
-            found = await mirror.find_user(connection, one.connector_id, party.employee_id)
-        return found or self._settings.default_user or None
-
-    # --- Which card over there ----------------------------------------------------------------------------------------
-
-    async def _place(self, one: Delivery, entry: Entry) -> ExternalId:
-        """The card over there that is ours: known, found, or made."""
-        assert one.card_id is not None
-        async with self._store.begin() as connection:
-            places = await mirror.list_places(connection, one.connector_id, one.card_id)
-            card = await cards.find_card(connection, one.card_id)
-        if places:
-            return ExternalId(kind=places[0][0], id=places[0][1])
-        if card is None:
-            raise CrmGone("The card is no more here.", remedy="Put the entry on another card.")
-        identities = tuple(point.identity for point in card.contact_points)
-        found = [each.id for each in (await self._crm.find_cards(identities) if identities else ())]
-        if len(found) > 1:
-            several = ", ".join(str(each) for each in found[:5])
-            remedy = "Merge them over there, or take the shared number from all but one; then try again."
-            raise CrmRefused(f"{card.name} may be any of {len(found)} cards: {several}.", remedy=remedy)
-        place = found[0] if found else await self._make_card(one, card, identities)
-        async with self._store.begin() as connection:
-            await mirror.save_card(
-                connection,
-                one.connector_id,
-                kind=place.kind,
-                external_id=place.id,
-                client_card_id=one.card_id,
-                name=card.name,
-                identities=(),
-                responsible="",
-            )
-        return place
-
-    async def _make_card(self, one: Delivery, card: cards.ClientCard, identities: Sequence[Any]) -> ExternalId:
-        if not self._settings.create_cards or not self._crm.scorecard.can(Capability.CREATE_CARDS):
-            remedy = "Make it there with this number or address, then try again; or set create_cards of this [[crm]]."
-            raise CrmRefused(f"The CRM has no card for {card.name}.", remedy=remedy)
-        responsible = None
-        if card.responsible_id is not None:
-            async with self._store.begin() as connection:
-                responsible = await mirror.find_user(connection, one.connector_id, card.responsible_id)
-        return await self._crm.create_card(
-            CardToCreate(
-                key=one.key, name=card.name, kind=card.kind, identities=tuple(identities), responsible=responsible
-            )
-        )
 
 
 def _texts(parts: Mapping[str, Any]) -> dict[str, str]:

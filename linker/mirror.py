@@ -94,7 +94,7 @@ class MirrorReader:
         """A page in a few transactions, the cursor with the last: a crash between them reads the page again."""
         for at in range(0, len(page.cards), _CARDS_A_TRANSACTION):
             async with self._store.begin() as connection:
-                await _keep_cards(connection, connector.id, page.cards[at : at + _CARDS_A_TRANSACTION])
+                await _keep_cards(connection, connector, page.cards[at : at + _CARDS_A_TRANSACTION])
         async with self._store.begin() as connection:
             await mirror.save_deals(connection, connector.id, [_deal(one) for one in page.deals])
             for one in page.gone:
@@ -102,28 +102,31 @@ class MirrorReader:
             await connectors.save_cursor(connection, connector.id, page.cursor)
 
 
-async def _keep_cards(connection: AsyncConnection, connector_id: int, found: Sequence[CrmCard]) -> None:
+async def _keep_cards(connection: AsyncConnection, connector: Connector, found: Sequence[CrmCard]) -> None:
     await linking.lock_knowledge(connection)
-    known = await mirror.find_cards(connection, connector_id, [(one.id.kind, one.id.id) for one in found])
+    known = await mirror.find_cards(connection, connector.id, [(one.id.kind, one.id.id) for one in found])
     news = _News()
     for one in found:
         before = known.get((one.id.kind, one.id.id))
         if before is not None and before.is_erased:
             continue  # what a client had erased here is not learnt again from there
-        known[one.id.kind, one.id.id] = await _keep_card(connection, connector_id, one, before, news)
+        known[one.id.kind, one.id.id] = await _keep_card(connection, connector, one, before, news)
     await _relink(connection, news.identities)
     for card_id in news.placed:
         await outbox.retry_card(connection, card_id)
 
 
 async def _keep_card(
-    connection: AsyncConnection, connector_id: int, one: CrmCard, before: MirrorCard | None, news: _News
+    connection: AsyncConnection, connector: Connector, one: CrmCard, before: MirrorCard | None, news: _News
 ) -> MirrorCard:
+    connector_id = connector.id
     card_id = before.client_card_id if before is not None else None
-    if card_id is None:
+    if card_id is not None:
+        card_id = await mirror.living_card(connection, card_id)
+    else:
         card_id = await _same_card(connection, connector_id, one)
     if card_id is None:
-        card_id = await cards.insert_card(connection, one.name, kind=one.kind)
+        card_id = await cards.insert_card(connection, one.name, kind=one.kind, origin=f"crm:{connector.name}")
     if before is None or before.is_gone:
         news.placed.add(card_id)
     responsible = None

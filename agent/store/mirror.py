@@ -66,6 +66,12 @@ def _card(row: AnyRow) -> MirrorCard:
     )
 
 
+async def living_card(connection: AsyncConnection, card_id: int) -> int:
+    """The card that a card of ours has become, or itself."""
+    merged = func.coalesce(client_card.c.merged_into_id, client_card.c.id)
+    return int((await connection.execute(select(merged).where(client_card.c.id == card_id))).scalar_one())
+
+
 async def find_cards(
     connection: AsyncConnection, connector_id: int, ids: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], MirrorCard]:
@@ -75,14 +81,29 @@ async def find_cards(
     return {(row.kind, row.external_id): _card(row) for row in await connection.execute(query)}
 
 
-async def list_places(connection: AsyncConnection, connector_id: int, client_card_id: int) -> list[tuple[str, str]]:
-    """Where one of our cards is over there: (kind, external id), the oldest first; merges are followed."""
-    query = select(crm_card).where(crm_card.c.connector_id == connector_id, crm_card.c.client_card_id == client_card_id)
-    places: list[tuple[str, str]] = []
-    for row in (await connection.execute(query.order_by(crm_card.c.id))).all():
+async def list_places(
+    connection: AsyncConnection, connector_id: int, card_ids: Sequence[int]
+) -> dict[int, list[tuple[str, str]]]:
+    """Where each of our cards is over there: (kind, external id), the oldest first; merges there and here are
+    followed."""
+    merged = client_card.alias()
+    family = (
+        select(client_card.c.id.label("own"), merged.c.id.label("member"))
+        .join(merged, or_(merged.c.id == client_card.c.id, merged.c.merged_into_id == client_card.c.id))
+        .where(client_card.c.id.in_(card_ids))
+        .subquery()
+    )
+    query = (
+        select(family.c.own, crm_card)
+        .join(crm_card, crm_card.c.client_card_id == family.c.member)
+        .where(crm_card.c.connector_id == connector_id)
+        .order_by(crm_card.c.id)
+    )
+    places: dict[int, list[tuple[str, str]]] = {one: [] for one in card_ids}
+    for row in (await connection.execute(query)).all():
         end = await _end_of_merges(connection, connector_id, _card(row))
-        if end is not None and (end.kind, end.external_id) not in places:
-            places.append((end.kind, end.external_id))
+        if end is not None and (end.kind, end.external_id) not in places[row.own]:
+            places[row.own].append((end.kind, end.external_id))
     return places
 
 
@@ -243,16 +264,14 @@ async def map_user(
     return bool(done.rowcount)
 
 
-async def find_user(connection: AsyncConnection, connector_id: int, employee_id: int) -> str | None:
-    """The user that an employee is over there."""
+async def find_users(connection: AsyncConnection, connector_id: int, employee_ids: Sequence[int]) -> dict[int, str]:
+    """The users that these employees are over there."""
     query = (
-        select(crm_user.c.external_id)
-        .where(crm_user.c.connector_id == connector_id, crm_user.c.employee_id == employee_id, crm_user.c.is_active)
-        .order_by(crm_user.c.id)
-        .limit(1)
+        select(crm_user.c.employee_id, crm_user.c.external_id)
+        .where(crm_user.c.connector_id == connector_id, crm_user.c.employee_id.in_(employee_ids), crm_user.c.is_active)
+        .order_by(crm_user.c.id.desc())
     )
-    found: str | None = (await connection.execute(query)).scalar_one_or_none()
-    return found
+    return {row.employee_id: row.external_id for row in await connection.execute(query)}
 
 
 async def find_employee(connection: AsyncConnection, connector_id: int, external_id: str) -> int | None:

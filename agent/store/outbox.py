@@ -12,10 +12,10 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
@@ -285,20 +285,20 @@ async def claim(connection: AsyncConnection, connector_id: int, *, most: int, le
 
 _BEGIN = text(
     """
-    UPDATE delivery SET begun = true, parts = parts || jsonb_build_object('sought', CAST(:sought AS jsonb)),
-           leased_until = now() + make_interval(secs => :lease)
-    WHERE id = :id AND leased_until = :leased
+    UPDATE delivery SET begun = true, parts = parts || jsonb_build_object('sought', CAST(:sought AS jsonb))
+    WHERE id = :id AND leased_until = :leased AND leased_until > now() + make_interval(secs => :within)
+          AND NOT withdrawn
     RETURNING *
     """
 )
 
 
 async def begin(
-    connection: AsyncConnection, one: Delivery, sought: Mapping[str, Any], *, lease: float
+    connection: AsyncConnection, one: Delivery, sought: Mapping[str, Any], *, within: float
 ) -> Delivery | None:
     """An attempt to make something over there begins: until its answer is kept, it may have been made. None where the
-    lease is somebody else's by now: then no attempt may be made."""
-    values = {"id": one.id, "sought": json.dumps(dict(sought)), "lease": lease, "leased": one.leased}
+    lease is somebody else's by now or ends ``within`` so many seconds, or it is to be withdrawn: then none may be."""
+    values = {"id": one.id, "sought": json.dumps(dict(sought)), "within": within, "leased": one.leased}
     row = (await connection.execute(_BEGIN, values)).first()
     return _delivery(row) if row is not None else None
 
@@ -329,8 +329,16 @@ async def finish(connection: AsyncConnection, one: Delivery, *, state: str = DON
 
 
 async def _succeeded(connection: AsyncConnection, connector_id: int) -> None:
+    """Noted once a second at most, since all deliveries of a connector would wait for each other here."""
     values = {"failures": 0, "succeeded_at": func.now(), "paused_until": None, "state": "running", "problem": ""}
-    await connection.execute(update(connector).where(connector.c.id == connector_id).values(**values))
+    recently = func.now() - timedelta(seconds=1)
+    is_news = or_(
+        connector.c.failures > 0,
+        connector.c.succeeded_at.is_(None),
+        connector.c.succeeded_at < recently,
+        connector.c.state != "running",
+    )
+    await connection.execute(update(connector).where(connector.c.id == connector_id, is_news).values(**values))
 
 
 _POSTPONE = text(
@@ -363,10 +371,10 @@ async def give_up(connection: AsyncConnection, one: Delivery, *, failure: str, p
         await connection.execute(update(delivery).where(delivery.c.id == one.id).values(leased_until=None))
 
 
-async def release(connection: AsyncConnection, deliveries: Sequence[Delivery]) -> None:
-    """They were not tried after all."""
-    ids = [one.id for one in deliveries]
-    await connection.execute(update(delivery).where(delivery.c.id.in_(ids)).values(leased_until=None))
+async def release(connection: AsyncConnection, one: Delivery) -> None:
+    """It was not tried after all; a lease that is somebody else's by now stays his."""
+    mine = (delivery.c.id == one.id) & (delivery.c.leased_until == one.leased)
+    await connection.execute(update(delivery).where(mine).values(leased_until=None))
 
 
 # --- What a person sees and does --------------------------------------------------------------------------------------
