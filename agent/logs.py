@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
 import structlog
 
 
+class _StandardError(io.TextIOWrapper):
+    """Whatever standard error is at the moment of writing: loggers are kept, and it may have been put elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO())
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """It is not ours to close."""
+
+
 def configure_logging(log_format: str, *, level: str = "INFO") -> None:
     """Set up structlog and bring the libraries' own log records into the same form."""
+    output = _StandardError()
     chain: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -28,10 +46,10 @@ def configure_logging(log_format: str, *, level: str = "INFO") -> None:
     structlog.configure(
         processors=[*chain, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=chain, processors=[_drop_internals, renderer])
     )

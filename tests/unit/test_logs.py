@@ -104,3 +104,22 @@ def test_an_exception_is_shown_without_the_values_of_variables(text: str, lines:
         assert "hunter2" not in shown
     assert text.count("Traceback") == 2
     assert len([one for one in lines if "exception" in one]) == 2
+
+
+def test_a_logger_outlives_the_standard_error_it_was_made_under() -> None:
+    code = """
+import io, sys
+import structlog
+from agent.logs import configure_logging
+
+kept, sys.stderr = sys.stderr, io.StringIO()
+configure_logging("text")
+log = structlog.get_logger()
+log.info("into_the_first")
+first, sys.stderr = sys.stderr, kept
+assert "into_the_first" in first.getvalue()
+first.close()
+log.info("into_the_second")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "into_the_second" in done.stderr and "into_the_first" not in done.stderr
