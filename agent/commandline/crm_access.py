@@ -66,7 +66,9 @@ def metadata(name: Annotated[str, typer.Argument(help="Name of the [[crm]] of th
         return await propose_names(settings)
 
     proposals = run(ask())
-    table = Table("option", "name in the base", "", box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 2))
+    for title in ("option", "name in the base", ""):
+        table.add_column(title, overflow="fold")
     for one in proposals:
         table.add_row(one.option, escape(one.name), escape(one.note))
     console.print(table)

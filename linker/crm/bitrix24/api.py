@@ -108,8 +108,9 @@ class Api:
     async def page(self, method: str, params: Params) -> Page:
         """One page of a list method."""
         answer = await self._ask(method, params)
-        following = answer.get("next")
-        return Page(rows=as_list(answer.get("result")), next=whole(following) if following else None)
+        following = whole(answer.get("next"))
+        is_further = following > whole(params.get("start"))  # else a broken answer would be read for ever
+        return Page(rows=as_list(answer.get("result")), next=following if is_further else None)
 
     async def batch(self, commands: Mapping[str, Command], *, halt: bool = False) -> Batch:
         """Up to fifty methods in one request, one after the other; with ``halt`` up to the first that is refused.

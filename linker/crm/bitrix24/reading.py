@@ -187,7 +187,8 @@ class Reading:
                 if (at := moment(row.get("CREATED_TIME"))) is not None:
                     change = StageChange(stage=words(row.get("STAGE_ID")), at=at)
                     found.setdefault(id_of(row.get("OWNER_ID")), []).append(change)
-            start = batch.nexts.get("history")
+            following = batch.nexts.get("history", 0)
+            start = following if following > start else None
         return {number: tuple(changes) for number, changes in found.items()}
 
     # --- Rows ---------------------------------------------------------------------------------------------------------

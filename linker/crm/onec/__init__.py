@@ -24,7 +24,8 @@ def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> OneC:
             remedy="Give user and password of a 1C user with rights to the interface; docs/crm/onec.md.",
         )
     names = options_of(settings, USUAL)
-    api = Api(settings.url, settings.user, settings.password.get_secret_value())
+    pace = float(names["requests_a_second"])
+    api = Api(settings.url, settings.user, settings.password.get_secret_value(), a_second=pace)
     return OneC(settings, whole, api, names)
 
 

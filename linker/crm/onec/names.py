@@ -62,6 +62,7 @@ USUAL: Mapping[str, str] = {
     "users": "Catalog_Пользователи",
     "user_gone": "Недействителен",
     "sweep_minutes": "30",
+    "requests_a_second": "10",
 }
 """Option → name. An empty name: the configuration has no such thing, and it is left out."""
 

@@ -21,6 +21,7 @@ from linker.crm.shapes import Identifier, as_object, last_digits, money, whole, 
 PARTNER = "partner"
 DEAL = "deal"
 _PAGE = 500
+_MOST_PAGES = 100
 _OVERLAP = 20  # rows of the page before: what was deleted for good meanwhile must not let others be skipped
 _AT_ONCE = 40  # keys in one filter; an address has no more than some thousand characters
 _MOST_FOUND = 50
@@ -38,12 +39,13 @@ class Reading:
     async def list_users(self) -> list[CrmUser]:
         """The whole catalogue."""
         found: list[CrmUser] = []
-        while True:
+        for _ in range(_MOST_PAGES):
             query = {"$top": str(_PAGE), "$skip": str(len(found)), "$orderby": "Ref_Key"}
             rows = await self._api.rows(self._names["users"], query)
             found += [self._user(row) for row in rows]
             if len(rows) < _PAGE:
-                return found
+                break
+        return found
 
     def _user(self, row: Mapping[str, Any]) -> CrmUser:
         is_gone = row.get("DeletionMark") is True or row.get(self._names["user_gone"]) is True
