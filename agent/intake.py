@@ -220,8 +220,8 @@ class Intake:
         return (await self.accept_messages([(evidence_id, parsed)]))[evidence_id]
 
     async def accept_messages(self, read: Sequence[tuple[int, ParsedMessage]]) -> Mapping[int, int]:
-        """The same for many at once, all or none: evidence → interaction."""
-        async with self._store.begin() as connection:
+        """The same for many at once, all or none: evidence → interaction. What a power cut undoes is read again."""
+        async with self._store.begin(redoable=True) as connection:
             received = await evidence.find_received(connection, [evidence_id for evidence_id, _ in read])
             mails = [
                 ReadMail(evidence_id=one, message=parsed, started=_plausible(parsed.sent, received[one]))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import procrastinate
+import psycopg
 import structlog
 from procrastinate import jobs as procrastinate_jobs
 from sqlalchemy import text
@@ -174,9 +175,20 @@ def _pause(attempts: int) -> int:
     return int(min(_FIRST_RETRY_SECONDS * 2 ** min(attempts, 16), _LONGEST_RETRY_SECONDS))
 
 
-def make_app(url: str) -> procrastinate.App:
-    """The Procrastinate app on the database at ``url`` (a libpq URL), with no tasks yet."""
-    return procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=4))
+def make_app(url: str, *, redoable: bool = False) -> procrastinate.App:
+    """The Procrastinate app on the database at ``url`` (a libpq URL), with no tasks yet.
+
+    ``redoable``: it notes what it takes and what is done without waiting for the disk (`Store.begin`). A job that was
+    done and is done again after a crash must then change nothing outside of the database either.
+    """
+    configure = _do_not_wait if redoable else None
+    connector = procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=4, configure=configure)
+    return procrastinate.App(connector=connector)
+
+
+async def _do_not_wait(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.execute("SET synchronous_commit = off")
+    await connection.commit()
 
 
 def register(app: procrastinate.App, name: str, handler: Callable[..., Awaitable[None]]) -> None:

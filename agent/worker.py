@@ -46,7 +46,7 @@ async def run_worker(settings: Settings, kind: str) -> None:
         )
     os.nice(_NICENESS)
     parts = Parts(settings, url)
-    app = jobs.make_app(url)
+    app = jobs.make_app(url, redoable=kind == "general")
     queues = await {"speech": _equip_speech, "crm": _equip_crm}.get(kind, _equip_general)(app, parts)
     async with app.open_async():
         log.info("worker_started", kind=kind, queues=queues)

@@ -91,7 +91,7 @@ class Linker(Reader):
         return set((await self._link(interaction_ids, follow=True)).sorted_anew)
 
     async def _link(self, interaction_ids: Sequence[int], *, follow: bool) -> _Outcome:
-        async with self._store.begin() as connection:
+        async with self._store.begin(redoable=True) as connection:
             outcome = await self.link_within(connection, interaction_ids, follow=follow)
         for one in outcome.new_cards:
             await self._create_by_policy(one)

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import AsyncConnection as DriverConnection
 from psycopg.errors import ProgramLimitExceeded
 from psycopg.types.string import StrDumperUnknown
-from sqlalchemy import Row, event
+from sqlalchemy import Row, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -22,6 +22,7 @@ from agent.errors import DatabaseUnavailable
 AnyRow = Row[*tuple[Any, ...]]
 
 _CONNECT_SECONDS = 5
+_DO_NOT_WAIT = text("SET LOCAL synchronous_commit = off")
 _NUL_IN_JSON = re.compile(r"\\\\|\\u0000")
 
 
@@ -36,10 +37,10 @@ def storable(text: str) -> str:
 
 
 def _dumps(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    if "\\u0000" in text:
-        text = _NUL_IN_JSON.sub(lambda found: "\ufffd" if found[0] == "\\u0000" else found[0], text)
-    return storable(text)
+    made = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" in made:
+        made = _NUL_IN_JSON.sub(lambda found: "\ufffd" if found[0] == "\\u0000" else found[0], made)
+    return storable(made)
 
 
 class _Text(StrDumperUnknown):
@@ -67,14 +68,21 @@ class Store:
         event.listen(self._engine.sync_engine, "connect", _prepare)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
+    async def begin(self, *, redoable: bool = False) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction: committed at the end of the block, rolled back when it raises.
+
+        ``redoable``: its commit does not wait for the disk. Only for work that a job in the same database does again,
+        and of which nobody outside hears before something later was committed the ordinary way: a crash may undo the
+        last half second of such commits, always the newest, never one before another (synchronous_commit = off,
+        https://www.postgresql.org/docs/current/wal-async-commit.html).
 
         Raises:
             DatabaseUnavailable: the server cannot be reached, or went away before the commit was confirmed.
         """
         try:
             async with self._engine.begin() as connection:
+                if redoable:
+                    await connection.execute(_DO_NOT_WAIT)
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
             if isinstance(getattr(error, "orig", None), ProgramLimitExceeded):

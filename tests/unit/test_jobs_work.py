@@ -130,6 +130,19 @@ async def test_a_failing_job_is_kept_for_another_attempt(fresh: Store) -> None:
     assert (row["status"], row["attempts"]) == ("todo", 1)
 
 
+@pytest.mark.parametrize(("redoable", "waits"), [(True, "off"), (False, "on")])
+async def test_only_the_queue_of_redoable_jobs_does_not_wait_for_the_disk(
+    fresh: Store, *, redoable: bool, waits: str
+) -> None:
+    async with fresh.begin() as connection:  # the cluster of the tests waits for no disk
+        name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+        await connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = on'))
+    app = jobs.make_app(fresh.url, redoable=redoable)
+    async with app.open_async():
+        shown = await app.connector.execute_query_one_async("SHOW synchronous_commit")
+    assert shown == {"synchronous_commit": waits}
+
+
 # --- Working --------------------------------------------------------------------------------------------------------
 
 _WORKER = """

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from agent.errors import DatabaseUnavailable
 from agent.store.engine import Store, _dumps, sqlalchemy_url, storable
+from tests.postgres import PostgresForTests
 
 
 async def _execute(store: Store, statement: str, **values: object) -> object:
@@ -27,6 +28,23 @@ async def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
             await connection.execute(text("INSERT INTO team (name) VALUES ('Sales')"))
             raise ZeroDivisionError
     assert await _execute(store, "SELECT count(*) FROM team") == 0
+
+
+async def test_only_what_can_be_done_again_does_not_wait_for_the_disk(postgres: PostgresForTests) -> None:
+    url = await postgres.new_database()
+    before = Store(url)
+    name = await _execute(before, "SELECT current_database()")
+    await _execute(
+        before, f'ALTER DATABASE "{name}" SET synchronous_commit = on'
+    )  # the cluster of the tests has it off
+    await before.close()
+    store = Store(url, pool_size=1)
+    found = []
+    for redoable in (False, True, False):  # over one connection
+        async with store.begin(redoable=redoable) as connection:
+            found.append((await connection.execute(text("SHOW synchronous_commit"))).scalar_one())
+    await store.close()
+    assert found == ["on", "off", "on"]
 
 
 async def test_what_is_wrong_is_not_called_away(store: Store) -> None:
