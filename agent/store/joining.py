@@ -13,7 +13,18 @@ from sqlalchemy import Column, delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import links, outbox
-from agent.store.schema import call, call_view, capture, delivery, evidence, interaction, link, metadata, party, recording
+from agent.store.schema import (
+    call,
+    call_view,
+    capture,
+    delivery,
+    evidence,
+    interaction,
+    link,
+    metadata,
+    party,
+    recording,
+)
 
 _MADE_ANEW = (party, call, link)  # of the views that stay, or by the linker
 _FOLLOWERS: tuple[Column[int], ...] = tuple(
