@@ -57,7 +57,7 @@ class Bitrix24Emulator(Emulator):
         self.bucket, self.bucket_at, self.leak, self.size = 0.0, time.monotonic(), 2.0, 50
         self.blocked_methods: set[str] = set()
         self.now: Callable[[], float] = time.time
-        self.users = {
+        self.users: dict[str, dict[str, Any]] = {
             "1": {"ID": "1", "NAME": "Пётр", "LAST_NAME": "Иванов", "EMAIL": "p@example.com", "UF_PHONE_INNER": "101"},
             "2": {"ID": "2", "NAME": "Вера", "LAST_NAME": "Петрова", "EMAIL": "v@example.com", "ACTIVE": True},
         }
