@@ -114,3 +114,18 @@ def options_of(settings: CrmSettings, known: Mapping[str, str]) -> dict[str, str
             remedy=f"It may be one of: {', '.join(sorted(known)) or 'none'}.",
         )
     return {**known, **settings.options}
+
+
+def number_of(settings: CrmSettings, options: Mapping[str, str], name: str) -> float:
+    """An option that is a positive number.
+
+    Raises:
+        Misconfigured: it is none.
+    """
+    try:
+        found = float(options[name])
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1_000_000:
+        raise Misconfigured(f"crm.{settings.name}: options.{name} is no positive number.")
+    return found

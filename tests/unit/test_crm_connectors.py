@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.commandline.crm_access import code_of
+from agent.errors import Misconfigured
 from linker.crm import registry
 from linker.crm.amocrm.scorecard import SCORECARD as AMOCRM
 from linker.crm.bitrix24.reading import spellings
@@ -53,6 +54,15 @@ async def test_each_kind_connects_without_asking_anybody(kind: str) -> None:
     crm = registry.connect(settings, whole_settings(), MemoryVault())
     assert crm.scorecard.does
     await crm.close()
+
+
+@pytest.mark.parametrize("kind", ["amocrm", "bitrix24", "bluesales", "onec"])
+@pytest.mark.parametrize("value", ["0", "-1", "many", "nan"])
+def test_a_pace_that_is_none_is_refused(kind: str, value: str) -> None:
+    options = {"requests_a_second": value}
+    settings = crm_settings(kind, "https://crm.example.com", user="u", password="p", key="k", options=options)
+    with pytest.raises(Misconfigured, match="requests_a_second"):
+        registry.connect(settings, whole_settings(), MemoryVault())
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))

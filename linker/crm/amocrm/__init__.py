@@ -11,7 +11,7 @@ from agent.settings_crm import CrmSettings
 from linker.crm.amocrm.api import Api, ask_for_token
 from linker.crm.amocrm.crm import AmoCrm
 from linker.crm.protocol import Vault
-from linker.crm.shapes import options_of
+from linker.crm.shapes import number_of, options_of
 from linker.crm.tokens import Grant, Tokens
 from linker.crm.transport import Transport
 
@@ -39,7 +39,7 @@ def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> AmoCrm:
         return await _get_token(settings, options, {"grant_type": "refresh_token", "refresh_token": refresh})
 
     tokens = None if key else Tokens(settings.name, vault, renew)
-    api = Api(settings.url, key=key, tokens=tokens, a_second=float(options["requests_a_second"]))
+    api = Api(settings.url, key=key, tokens=tokens, a_second=number_of(settings, options, "requests_a_second"))
     return AmoCrm(settings, whole, api, by_number=options["calls"] == "number")
 
 

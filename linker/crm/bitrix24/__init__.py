@@ -14,7 +14,7 @@ from agent.settings_crm import CrmSettings
 from linker.crm.bitrix24.api import OAUTH, Api, ask_for_token
 from linker.crm.bitrix24.crm import Bitrix24
 from linker.crm.protocol import Vault
-from linker.crm.shapes import options_of
+from linker.crm.shapes import number_of, options_of
 from linker.crm.tokens import Grant, Tokens
 from linker.crm.transport import Transport
 
@@ -42,7 +42,7 @@ def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> Bitrix24:
 
         tokens = Tokens(settings.name, vault, renew)
     path = "rest" if tokens is not None else f"rest/{settings.user}/{key}"
-    api = Api(settings.url, path=path, tokens=tokens, a_second=float(options["requests_a_second"]))
+    api = Api(settings.url, path=path, tokens=tokens, a_second=number_of(settings, options, "requests_a_second"))
     return Bitrix24(settings, whole, api)
 
 

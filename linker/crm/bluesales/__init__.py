@@ -10,7 +10,7 @@ from agent.settings_crm import CrmSettings
 from linker.crm.bluesales.api import Api
 from linker.crm.bluesales.crm import BlueSales
 from linker.crm.protocol import Vault
-from linker.crm.shapes import options_of
+from linker.crm.shapes import number_of, options_of
 
 _OPTIONS = {"sweep_minutes": "60", "requests_a_second": "1"}
 
@@ -29,5 +29,5 @@ def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> BlueSales:
         )
     options = options_of(settings, _OPTIONS)
     digest = hashlib.md5(password.encode(), usedforsecurity=False).hexdigest().upper()  # what BlueSales wants
-    api = Api(settings.url, settings.user, digest, a_second=float(options["requests_a_second"]))
-    return BlueSales(settings, whole, api, float(options["sweep_minutes"]))
+    api = Api(settings.url, settings.user, digest, a_second=number_of(settings, options, "requests_a_second"))
+    return BlueSales(settings, whole, api, number_of(settings, options, "sweep_minutes"))

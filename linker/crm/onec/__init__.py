@@ -9,7 +9,7 @@ from linker.crm.onec.api import Api
 from linker.crm.onec.crm import OneC
 from linker.crm.onec.names import USUAL, Proposal, propose, read_metadata
 from linker.crm.protocol import Vault
-from linker.crm.shapes import options_of
+from linker.crm.shapes import number_of, options_of
 
 
 def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> OneC:
@@ -24,7 +24,8 @@ def connect(settings: CrmSettings, whole: Settings, vault: Vault) -> OneC:
             remedy="Give user and password of a 1C user with rights to the interface; docs/crm/onec.md.",
         )
     names = options_of(settings, USUAL)
-    pace = float(names["requests_a_second"])
+    number_of(settings, names, "sweep_minutes")
+    pace = number_of(settings, names, "requests_a_second")
     api = Api(settings.url, settings.user, settings.password.get_secret_value(), a_second=pace)
     return OneC(settings, whole, api, names)
 
