@@ -18,8 +18,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(VENV)/.installed ## Real calls and mails onto client cards; CHECK=1 only checks and cleans up
-	@$(BIN)/cardline demo $(if $(CHECK),--check)
+demo: $(VENV)/.installed ## Real calls and mails onto client cards; CHECK=1 only checks and cleans up; CRM=tryton tells one
+	@$(if $(CRM),./tests/install-peers)
+	@$(BIN)/cardline demo $(if $(CHECK),--check) $(if $(CRM),--crm $(CRM))
 
 run: $(VENV)/.installed ## The service with cardline.toml
 	@$(BIN)/cardline run

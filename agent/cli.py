@@ -80,12 +80,16 @@ def worker(kind: str, alone: bool = False) -> None:
 
 
 @app.command()
-def demo(check: bool = False, keep: Path | None = None) -> None:
+def demo(
+    check: bool = False,
+    keep: Path | None = None,
+    crm_name: Annotated[str, typer.Option("--crm", help="A CRM that is told as well: tryton.")] = "",
+) -> None:
     """Place real calls and send real mails into a service of its own, and show the clients' histories."""
     from agent.demo.run import run_demo
 
     configure_logging("text", level="WARNING")
-    raise typer.Exit(run(run_demo(check=check, data_dir=keep)))
+    raise typer.Exit(run(run_demo(check=check, data_dir=keep, crm=crm_name)))
 
 
 @keys.command("show")

@@ -19,7 +19,7 @@ from agent.archive.blobs import Archive
 from agent.errors import CardlineError, Unavailable
 from agent.model import SourceState
 from agent.settings_crm import CrmSettings
-from agent.store import connectors, outbox
+from agent.store import connectors, mirror, outbox
 from agent.store.connectors import Connector
 from agent.store.engine import Store
 from agent.store.outbox import Delivery
@@ -135,7 +135,9 @@ class _Channel:
             await self._leave_alone(one, error.retry_after or _LIMIT_SECONDS, SourceState.RUNNING, error)
         except CrmAuthFailed as error:
             await self._leave_alone(one, _AUTH_SECONDS, SourceState.LOGIN_FAILED, error)
-        except (CrmRightsMissing, CrmGone, CrmRefused) as error:
+        except CrmGone as error:
+            await self._gone(one, error)
+        except (CrmRightsMissing, CrmRefused) as error:
             await self._give_up(one, error)
         except CrmUnreachable as error:
             await self._unreachable(one, error)
@@ -171,6 +173,17 @@ class _Channel:
             failure = type(error).__name__
             await outbox.give_up(connection, one, failure=failure, problem=error.what, remedy=error.remedy)
         log.warning("delivery_given_up", delivery_id=one.id, crm=self._settings.name, reason=str(error))
+
+    async def _gone(self, one: Delivery, error: CardlineError) -> None:
+        """The card over there is no more, which the mirror had not heard yet: the next attempt looks for another."""
+        place = self._composer.place(one)
+        if place is None:
+            await self._give_up(one, error)
+            return
+        async with self._store.begin() as connection:
+            await mirror.mark_gone(connection, one.connector_id, place.kind, place.id, merged_into=None)
+        if await self._postpone(one, retry_pause(0), error, counts=True) >= ATTEMPTS:
+            await self._give_up(one, error)
 
     async def _unreachable(self, one: Delivery, error: CardlineError) -> None:
         async with self._store.begin() as connection:

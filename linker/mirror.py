@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 _CARDS_A_TRANSACTION = 50  # whoever links waits for it
 _RELINK_BATCH = 200
-_MOST_PAGES = 200  # a job; the next one goes on
+_MOST_PAGES = 5000  # a job; the next one goes on
 
 
 @dataclass(slots=True)

@@ -72,6 +72,11 @@ class Composer:
         self._crm = crm
         self._public_url = public_url
 
+    def place(self, one: Delivery) -> ExternalId | None:
+        """The card over there as the mirror knows it."""
+        places = self._known.places.get(one.card_id) if one.card_id is not None else None
+        return ExternalId(kind=places[0][0], id=places[0][1]) if places else None
+
     def entry(self, one: Delivery) -> Entry | None:
         if one.withdrawn or one.interaction_id is None or one.card_id is None:
             return None
@@ -150,8 +155,8 @@ class Composer:
     async def _place(self, one: Delivery, entry: Entry) -> ExternalId:
         """The card over there that is ours: known, found, or made."""
         assert one.card_id is not None
-        if places := self._known.places.get(one.card_id):
-            return ExternalId(kind=places[0][0], id=places[0][1])
+        if (known := self.place(one)) is not None:
+            return known
         async with self._store.begin() as connection:
             card = await cards.find_card(connection, one.card_id)
         if card is None:

@@ -27,11 +27,12 @@ from agent.demo.mails import StagedMail, stage_mails
 from agent.demo.report import Outcome, history_table, judge_call, judge_mail, judge_thread, read_histories
 from agent.demo.scene import StagedCall, stage_calls
 from agent.demo.siprec_client import play_call
-from agent.errors import CardlineError, Unavailable
+from agent.demo.tryton import DemoTryton, start_tryton
+from agent.errors import CardlineError, Misconfigured, Unavailable
 from agent.model import UserRole
 from agent.parts import reach_database
 from agent.settings import Settings, load_settings
-from agent.store import accounts, cards, employees
+from agent.store import accounts, cards, connectors, employees, interactions, outbox
 from agent.store.engine import Store
 from linker.link import Linker
 
@@ -42,16 +43,17 @@ _ARRIVE_SECONDS = 120
 _JOURNAL = "journal@cardline.example.com"
 
 
-async def run_demo(*, check: bool, data_dir: Path | None = None) -> int:
+async def run_demo(*, check: bool, data_dir: Path | None = None, crm: str = "") -> int:
     """Run it; returns the exit code. With ``check`` it ends and cleans up, else it serves the pages until Ctrl-C."""
     folder = data_dir or Path(tempfile.mkdtemp(prefix="cardline-demo-", dir="/var/tmp"))
     async with AsyncExitStack() as stack:
         if data_dir is None:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        demo = Demo(folder)
+        demo = Demo(folder, crm=crm)
         await demo.start(stack)
         outcomes = await demo.play()
         await demo.show(outcomes)
+        outcomes += await demo.tell_crm()
         is_complete = not any(one.missing for one in outcomes)
         if check or not is_complete:
             return 0 if is_complete else 1
@@ -62,8 +64,10 @@ async def run_demo(*, check: bool, data_dir: Path | None = None) -> int:
 class Demo:
     """One run in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, crm: str = "") -> None:
         self._folder = folder
+        self._crm = crm
+        self._tryton: DemoTryton | None = None
         self._password = secrets.token_urlsafe(9)
         self._dovecot: Dovecot | None = None
         self._service: asyncio.subprocess.Process | None = None
@@ -80,6 +84,12 @@ class Demo:
             self._say("A mail server (Dovecot) for the demo's mailbox runs.")
         else:
             self._say("Dovecot is not installed (apt-get install dovecot-imapd): all mails come by SMTP.")
+        if self._crm == "tryton":
+            self._say("Tryton makes its database, which takes a while.")
+            self._tryton = await start_tryton(self._folder / "tryton")
+            stack.push_async_callback(self._tryton.stop)
+        elif self._crm:
+            raise Misconfigured(f"The demo has no CRM called {self._crm}.", remedy="It has tryton.")
         config = self._folder / "cardline.toml"
         config.write_text(self._configuration())
         self._settings = load_settings(config)
@@ -106,6 +116,7 @@ class Demo:
                 f'name = "Anna"\nhost = "127.0.0.1"\nport = {self._dovecot.port}\ntls = false',
                 f'user = "{USER}"\npassword = "{PASSWORD}"\npoll_seconds = 1',
             ]
+        lines += self._tryton.configuration() if self._tryton is not None else []
         return "\n".join(lines) + "\n"
 
     async def _start_service(self, config: Path) -> None:
@@ -220,6 +231,39 @@ class Demo:
             "The speech model of the demo is a tiny one of our own that truly understands only the demo's phrases; "
             "`transcribe.model` names a real one."
         )
+
+    async def tell_crm(self) -> list[Outcome]:
+        """Wait until the CRM holds what stands on cards, and show what it has; the demo's mails are older than the
+        CRM is attached, so they are asked for as `cardline crm deliver` does."""
+        tryton, store = self._tryton, self._store
+        if tryton is None or store is None:
+            return []
+        async with store.begin() as connection:
+            await outbox.want(connection, await interactions.list_ids(connection), whatever_age=True)
+        left: dict[str, int] = {}
+
+        async def all_told() -> bool:
+            async with store.begin() as connection:
+                (one,) = await connectors.list_connectors(connection)
+                left.clear()
+                left.update(await outbox.count_states(connection, one.id))
+            return set(left) <= {outbox.DONE}
+
+        missing = ""
+        try:
+            await self._until(all_told, _ARRIVE_SECONDS, "the CRM")
+        except Unavailable:
+            missing = f"the CRM was not told all: {left}"
+        notes = await asyncio.to_thread(tryton.notes)
+        for name, lines in notes.items():
+            console.print(f"[bold]Tryton, {name}[/]")
+            for line in lines:
+                console.print(f"  {line}")
+        console.print(f"Tryton is at {tryton.url}, user {tryton.user}, password {tryton.password}")
+        count = sum(len(lines) for lines in notes.values())
+        if not missing and count != left.get(outbox.DONE, 0):
+            missing = f"{count} notes for {left} deliveries"
+        return [Outcome(title="Tryton holds each entry once", entry=None, missing=missing)]
 
     async def serve_until_stopped(self) -> None:
         """Leave the service running for a look at the pages."""

@@ -402,6 +402,23 @@ async def test_a_card_that_is_not_there_is_made_or_said(world: World) -> None:
     assert len(world.crm.on(made.id.id)) == 1
 
 
+async def test_a_card_that_was_deleted_there_is_looked_for_anew(world: World) -> None:
+    await world.builder.call(_PETROVA, "101", _soon())
+    await world.deliver()
+    world.crm.cards.pop("1")
+    world.crm.cards["9"] = _contact("9", "Petrova", phone(_PETROVA))
+    await world.builder.call(_PETROVA, "101", _soon(60))
+    await world.deliver(times=3)
+    assert [row.state for row in await world.rows()] == ["done", "done"]
+    assert len(world.crm.on("9")) == 1
+    world.crm.cards.pop("9")
+    await world.builder.call(_PETROVA, "101", _soon(120))
+    await world.deliver(times=3)
+    async with world.store.begin() as connection:
+        (failed,) = await outbox.list_failed(connection)
+    assert failed.problem == "The CRM has no card for Petrova."
+
+
 async def test_employees_are_users(world: World) -> None:
     await world.builder.call(_PETROVA, "101", _soon())
     await world.deliver()
