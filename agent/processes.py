@@ -23,8 +23,7 @@ _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
-_M_ARENA_MAX = -8  # malloc.h of glibc
-_ARENAS = 2
+_HEAP = {-8: 2, -3: 256 * 1024, -1: 1024 * 1024}  # malloc.h: M_ARENA_MAX; M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, bytes
 
 
 class ChildProcess:
@@ -100,9 +99,12 @@ def leave_with_parent() -> None:
 
 
 def keep_heap_small() -> None:
-    """Let all threads of this process share two heaps: with one a thread, each keeps what its largest batch needed.
+    """Let all threads of this process share two heaps, and give large pieces back to the system when they are freed.
 
-    See mallopt(3), M_ARENA_MAX; to be said before there are threads. Only glibc has it, and only glibc needs it.
+    Otherwise each thread keeps a heap of what its largest batch needed, and glibc, seeing pieces of megabytes come and
+    go, begins to keep those too. See mallopt(3); to be said before there are threads. Only glibc has it and needs it.
     """
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+        allocator = ctypes.CDLL(None)
+        for parameter, value in _HEAP.items():
+            allocator.mallopt(parameter, value)
