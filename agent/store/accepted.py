@@ -18,6 +18,7 @@ from sqlalchemy.types import Text
 
 from agent.model import EvidenceState, InteractionKind, MessageCategory, ParsedMessage
 from agent.store import copies, meetings, merging
+from agent.store.engine import is_any
 from agent.store.schema import message
 from agent.store.subjects import Trail, trail_of
 from agent.store.threads import Wanted, find_or_merge_threads
@@ -111,7 +112,7 @@ async def accept_mails(connection: AsyncConnection, mails: Sequence[ReadMail]) -
         for one, key in zip(mails, own_keys, strict=True)
     ]
     keys = sorted(set(own_keys))
-    query = select(message.c.logical_key, message.c.interaction_id).where(message.c.logical_key.in_(keys))
+    query = select(message.c.logical_key, message.c.interaction_id).where(is_any(message.c.logical_key, keys))
     known: dict[str, int] = {row.logical_key: row.interaction_id for row in await connection.execute(query)}
     fresh = {one.message.logical_key: one for one in reversed(mails) if one.message.logical_key not in known}
     firsts = [one for one in mails if fresh.get(one.message.logical_key) is one]

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import SealedBlob
-from agent.store.engine import AnyRow
+from agent.store.engine import AnyRow, is_any
 from agent.store.schema import blob, chain_link, erasure
 
 COLUMNS = (
@@ -103,7 +103,7 @@ async def append_links(connection: AsyncConnection, links: Sequence[dict[str, An
     """Add links (sequence, blob_id or erasure_id, previous, digest, chained_at) and mark their blobs as chained."""
     await connection.execute(insert(chain_link), list(links))
     if ids := [link["blob_id"] for link in links if link.get("blob_id") is not None]:
-        await connection.execute(update(blob).where(blob.c.id.in_(ids)).values(chained=True))
+        await connection.execute(update(blob).where(is_any(blob.c.id, ids)).values(chained=True))
 
 
 async def list_chain(connection: AsyncConnection, after: int, limit: int) -> Sequence[AnyRow]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection as DriverConnection
 from psycopg.errors import ProgramLimitExceeded
 from psycopg.types.string import StrDumperUnknown
-from sqlalchemy import Row, event, text
+from sqlalchemy import ARRAY, ColumnElement, Row, any_, event, literal, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -107,6 +107,12 @@ def sqlalchemy_url(url: str) -> str:
     """The same URL with the driver named, as SQLAlchemy wants it."""
     scheme, _, rest = url.partition("://")
     return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else url
+
+
+def is_any(column: ColumnElement[Any], values: Iterable[Any]) -> ColumnElement[bool]:
+    """``column`` is one of ``values``, which travel as one array: the same statement however many there are, so that
+    neither SQLAlchemy spells it out nor PostgreSQL plans it each time."""
+    return column == any_(literal(list(values), ARRAY(column.type)))
 
 
 def first_line(error: Exception) -> str:

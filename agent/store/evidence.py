@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import EvidenceState, SealedBlob
 from agent.store import blobs
-from agent.store.engine import AnyRow
+from agent.store.engine import AnyRow, is_any
 from agent.store.schema import blob, evidence
 
 
@@ -61,7 +61,7 @@ _SELECT = select(
 
 async def find_evidence(connection: AsyncConnection, ids: Sequence[int]) -> list[Evidence]:
     """These pieces of evidence, in the order of their ids."""
-    rows = await connection.execute(_SELECT.where(evidence.c.id.in_(ids)).order_by(evidence.c.id))
+    rows = await connection.execute(_SELECT.where(is_any(evidence.c.id, ids)).order_by(evidence.c.id))
     return [_evidence(row) for row in rows]
 
 
@@ -96,7 +96,7 @@ async def find_known(
 ) -> tuple[set[str], set[bytes]]:
     """Which of these keys and contents the source has delivered before."""
     query = select(evidence.c.key, evidence.c.fingerprint).where(
-        evidence.c.source == source, evidence.c.key.in_(keys) | evidence.c.fingerprint.in_(fingerprints)
+        evidence.c.source == source, is_any(evidence.c.key, keys) | is_any(evidence.c.fingerprint, fingerprints)
     )
     rows = (await connection.execute(query)).all()
     return {row.key for row in rows}, {row.fingerprint for row in rows}
@@ -104,7 +104,7 @@ async def find_known(
 
 async def find_received(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, datetime]:
     """When each of these came in."""
-    query = select(evidence.c.id, evidence.c.received_at).where(evidence.c.id.in_(ids))
+    query = select(evidence.c.id, evidence.c.received_at).where(is_any(evidence.c.id, ids))
     return {row.id: row.received_at for row in await connection.execute(query)}
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import CapturedMail, EvidenceState, SealedBlob
+from agent.store.engine import is_any
 from agent.store.schema import blob, evidence
 
 
@@ -94,7 +95,7 @@ async def find_by_content(connection: AsyncConnection, source: str, fingerprints
     """Evidence of a source by its content; of equal contents the oldest."""
     query = (
         select(evidence.c.id, evidence.c.fingerprint)
-        .where(evidence.c.source == source, evidence.c.fingerprint.in_(fingerprints))
+        .where(evidence.c.source == source, is_any(evidence.c.fingerprint, fingerprints))
         .order_by(evidence.c.id.desc())
     )
     return {row.fingerprint: row.id for row in await connection.execute(query)}

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Text
 
 from agent.model import InteractionKind, MeetingState, ParsedInvitation
-from agent.store.engine import AnyRow
+from agent.store.engine import AnyRow, is_any
 from agent.store.interactions import insert_interaction
 from agent.store.schema import interaction, invitation, meeting
 
@@ -153,7 +153,7 @@ async def list_meetings(connection: AsyncConnection, ids: Sequence[int]) -> list
 
 async def list_meetings_told_by(connection: AsyncConnection, message_ids: Sequence[int]) -> set[int]:
     """Meetings of which these mails tell."""
-    query = select(invitation.c.meeting_id).where(invitation.c.message_id.in_(message_ids))
+    query = select(invitation.c.meeting_id).where(is_any(invitation.c.message_id, message_ids))
     return set((await connection.execute(query)).scalars())
 
 

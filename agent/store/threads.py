@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import subjects
+from agent.store.engine import is_any
 from agent.store.schema import message, thread, thread_reference, thread_subject
 from agent.store.subjects import Trail
 
@@ -139,7 +140,7 @@ def _lock_key(message_id: str) -> int:
 
 async def _find_threads(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, int]:
     query = select(thread_reference.c.message_id, thread_reference.c.thread_id)
-    rows = await connection.execute(query.where(thread_reference.c.message_id.in_(ids)))
+    rows = await connection.execute(query.where(is_any(thread_reference.c.message_id, ids)))
     return {row.message_id: row.thread_id for row in rows}
 
 
@@ -147,7 +148,7 @@ async def _hold_threads(connection: AsyncConnection, ids: set[int], *, alone: bo
     """Those that still exist, kept from being merged away until the transaction ends; ``alone``: also from growing."""
     if not ids:
         return set()
-    query = select(thread.c.id).where(thread.c.id.in_(ids)).order_by(thread.c.id)
+    query = select(thread.c.id).where(is_any(thread.c.id, ids)).order_by(thread.c.id)
     return set((await connection.execute(query.with_for_update(key_share=not alone, read=not alone))).scalars())
 
 
