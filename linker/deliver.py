@@ -42,7 +42,7 @@ from linker.crm.protocol import (
     CrmRightsMissing,
     CrmUnreachable,
 )
-from linker.outbox import ATTEMPTS, FAILURES_TO_OPEN, Known, Step, circuit_pause, decide, retry_pause
+from linker.outbox import ATTEMPTS, ATTEMPTS_OF_A_BUG, FAILURES_TO_OPEN, Known, Step, circuit_pause, decide, retry_pause
 from linker.sharing import Sharing
 from linker.wishes import Batch, Composer, NotYet, Work, load
 
@@ -182,7 +182,7 @@ class _Channel:
             return
         async with self._store.begin() as connection:
             await mirror.mark_gone(connection, one.connector_id, place.kind, place.id, merged_into=None)
-        if await self._postpone(one, retry_pause(0), error, counts=True) >= ATTEMPTS:
+        if await self._postpone(one, retry_pause(0), error, counts=True) >= ATTEMPTS_OF_A_BUG:
             await self._give_up(one, error)
 
     async def _unreachable(self, one: Delivery, error: CardlineError) -> None:
@@ -200,7 +200,7 @@ class _Channel:
 
     async def _bug(self, one: Delivery, error: Exception) -> None:
         what = CardlineError(f"{type(error).__name__} in the connector.", remedy="Report it with the log around it.")
-        if await self._postpone(one, retry_pause(one.attempts), what, counts=True) >= ATTEMPTS:
+        if await self._postpone(one, retry_pause(one.attempts), what, counts=True) >= ATTEMPTS_OF_A_BUG:
             await self._give_up(one, what)
 
     # --- The steps ----------------------------------------------------------------------------------------------------

@@ -15,8 +15,11 @@ FAILURES_TO_OPEN = 10
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 300.0
 _LONGEST_RETRY = 600.0
-ATTEMPTS = 10
-"""So many failures of one delivery while others got through, and it is given up."""
+ATTEMPTS = 25
+"""So many failures of one delivery while others got through, over three hours and more, and it is given up."""
+
+ATTEMPTS_OF_A_BUG = 10
+"""The same for what looks like a mistake of ours."""
 
 
 class Step(StrEnum):

@@ -263,10 +263,10 @@ _CLAIM = text(
         SELECT d.id FROM delivery AS d
         WHERE d.connector_id = :connector AND d.state = 'waiting' AND d.due_at <= now()
           AND (d.leased_until IS NULL OR d.leased_until < now())
-          AND NOT EXISTS (
-              SELECT FROM delivery AS e
+          AND (d.client_card_id IS NULL OR d.id = (
+              SELECT e.id FROM delivery AS e
               WHERE e.connector_id = d.connector_id AND e.client_card_id = d.client_card_id AND e.state = 'waiting'
-                AND (e.started_at, e.id) < (d.started_at, d.id))
+              ORDER BY e.started_at, e.id LIMIT 1))
         ORDER BY d.due_at, d.started_at, d.id LIMIT :most
         FOR UPDATE SKIP LOCKED)
     UPDATE delivery SET leased_until = now() + make_interval(secs => :lease)

@@ -53,7 +53,14 @@ delivery = Table(
     now("created_at"),
     moment("done_at"),
     UniqueConstraint("connector_id", "interaction_id", "client_card_id"),
-    Index("ix_delivery_waiting", "connector_id", "due_at", postgresql_where=text("state = 'waiting'")),
+    Index(
+        "ix_delivery_waiting",
+        "connector_id",
+        "due_at",
+        "started_at",
+        "id",
+        postgresql_where=text("state = 'waiting'"),
+    ),
     Index(
         "ix_delivery_order",
         "connector_id",

@@ -111,7 +111,7 @@ def upgrade() -> None:
     op.create_index('ix_delivery_failed', 'delivery', ['connector_id', 'tried_at'], unique=False, postgresql_where=sa.text("state = 'failed'"))
     op.create_index(op.f('ix_delivery_interaction_id'), 'delivery', ['interaction_id'], unique=False)
     op.create_index('ix_delivery_order', 'delivery', ['connector_id', 'client_card_id', 'started_at', 'id'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
-    op.create_index('ix_delivery_waiting', 'delivery', ['connector_id', 'due_at'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
+    op.create_index('ix_delivery_waiting', 'delivery', ['connector_id', 'due_at', 'started_at', 'id'], unique=False, postgresql_where=sa.text("state = 'waiting'"))
     op.create_table('deal',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
     sa.Column('connector_id', sa.BigInteger(), nullable=False),
