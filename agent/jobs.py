@@ -34,6 +34,7 @@ EXTRACT_WORDS = "extract_words"  # attached files of messages -> their words
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
 READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
+IMPORT_CARDS = "import_cards"  # an uploaded list -> cards
 RESORT = "resort"  # all mails, by rules that were changed
 CARRY_SEAL = "carry_seal"  # a seal of the chain -> a place outside
 DELIVER = "deliver"  # whatever is due for a CRM -> that CRM
@@ -47,6 +48,7 @@ _QUEUES = {
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
     FETCH_RECORDINGS: "parse",
+    IMPORT_CARDS: "link",
     RESORT: "link",
     CARRY_SEAL: "link",
 }

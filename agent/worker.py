@@ -85,6 +85,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.mail.attachments.reading import AttachmentReader
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
+    from linker.importing import CardImporter
     from linker.link import Linker
     from linker.resort import Resorter
 
@@ -94,6 +95,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.EXTRACT_WORDS, words.extract)
     linker = Linker(parts.store, settings)
     jobs.register(app, jobs.LINK, linker.link)
+    jobs.register(app, jobs.IMPORT_CARDS, CardImporter(parts.store, linker).take_in)
     jobs.register(app, jobs.RESORT, Resorter(parts.store, linker).resort)
     jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
     jobs.register(app, jobs.ASSEMBLE, _AtFirst(lambda: _assembling(parts)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import all_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import all_, bindparam, delete, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,7 @@ from agent.store.engine import AnyRow
 from agent.store.schema import call, interaction, party
 from agent.store.told import Told
 
+_IDENTITIES_A_STATEMENT = 1000
 _PARTIES_A_STATEMENT = 1000  # PostgreSQL takes 65535 parameters; a mail may have thousands of recipients
 
 
@@ -128,8 +129,15 @@ async def list_parties(connection: AsyncConnection, interaction_ids: Sequence[in
 async def list_interactions_with(connection: AsyncConnection, identities: Sequence[Identity]) -> list[int]:
     """Interactions in which one of these identities took part; a domain means every address in it, and an address also
     itself with a tag (``anna+shop@…``)."""
+    patterned = (IdentityKind.DOMAIN, IdentityKind.ADDRESS)
+    exact = [(one.kind.value, one.value) for one in identities if one.kind not in patterned]
     ids: set[int] = set()
+    for at in range(0, len(exact), _IDENTITIES_A_STATEMENT):
+        pairs = tuple_(party.c.identity_kind, party.c.identity_value).in_(exact[at : at + _IDENTITIES_A_STATEMENT])
+        ids.update((await connection.execute(select(party.c.interaction_id).where(pairs))).scalars())
     for one in identities:
+        if one.kind not in patterned:
+            continue
         matches = party.c.identity_value == one.value
         kind = one.kind
         if kind is IdentityKind.DOMAIN:
