@@ -104,6 +104,14 @@ async def find_card(connection: AsyncConnection, card_id: int) -> ClientCard | N
     )
 
 
+async def find_or_insert_company(connection: AsyncConnection, name: str) -> int:
+    """The company of this name, made where there is none."""
+    named = (client_card.c.name == name) & (client_card.c.kind == "company") & client_card.c.merged_into_id.is_(None)
+    query = select(client_card.c.id).where(named).order_by(client_card.c.id).limit(1)
+    found = (await connection.execute(query)).scalar_one_or_none()
+    return int(found) if found is not None else await insert_card(connection, name, kind="company")
+
+
 async def change_card(
     connection: AsyncConnection,
     card_id: int,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import MessageCategory, UserRole
+from agent.model import LinkState, MessageCategory, UserRole
 from agent.store.schema import client_card, interaction, link, meeting, message, party
 
 
@@ -59,13 +59,17 @@ def is_visible_card(viewer: Viewer, card_id: ColumnElement[int]) -> ColumnElemen
 
 
 def is_not_private(interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether rules let anybody see it."""
+    """Whether rules let anybody see it: those of mail, and numbers that a person has called private."""
     mail, arranged = message.alias(), meeting.alias()
     private_mail = select(mail.c.interaction_id).where(
         mail.c.interaction_id == interaction_id, mail.c.category == MessageCategory.PRIVATE
     )
     hidden = select(arranged.c.interaction_id).where(arranged.c.interaction_id == interaction_id, arranged.c.hidden)
-    return and_(~exists(private_mail), ~exists(hidden))
+    decided = link.alias()
+    private = select(decided.c.id).where(
+        decided.c.interaction_id == interaction_id, decided.c.state == LinkState.PRIVATE
+    )
+    return and_(~exists(private_mail), ~exists(hidden), ~exists(private))
 
 
 def is_visible_interaction(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[bool]:

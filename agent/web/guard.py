@@ -45,7 +45,7 @@ class Route:
 
     ``roles`` None means public, no login needed. ``recognises`` False spares the look-up of the login where nothing
     depends on it, so that such an answer needs no database. ``scope`` is what an API token needs to call it instead of
-    a login; routes without one take no tokens.
+    a login; routes without one take no tokens. ``largest`` is the most bytes of a form that brings a file.
     """
 
     method: str
@@ -54,6 +54,7 @@ class Route:
     roles: frozenset[UserRole] | None
     recognises: bool = True
     scope: str = ""
+    largest: int = 0
 
 
 ROUTES: web.AppKey[Mapping[tuple[str, str], Route]] = web.AppKey("routes", Mapping)
@@ -129,6 +130,8 @@ async def check_rights(request: web.Request, handler: Handler) -> web.StreamResp
             return _ask_to_log_in(request)
         if login.viewer.role not in route.roles:
             raise web.HTTPForbidden
+        if route.largest:
+            request = request.clone(client_max_size=route.largest)
         if request.method not in ("GET", "HEAD"):
             await _check_token(request, login.csrf_token)
     return await handler(request)

@@ -59,6 +59,32 @@ class Linker(Protocol):
         """Decide about these anew."""
         ...
 
+    def identity(self, raw: str) -> Identity | None:
+        """Whatever a person types: a number, an address, or @example.com for all at a domain."""
+        ...
+
+    async def learn(
+        self, connection: AsyncConnection, card_id: int, identity: Identity, *, label: str = "", by: str = ""
+    ) -> bool:
+        """The card has it from now on, and its past follows; False where it has it already."""
+        ...
+
+    async def link_within(self, connection: AsyncConnection, interaction_ids: Sequence[int]) -> object:
+        """Decide about these now, in the caller's transaction."""
+        ...
+
+    async def relink_identities(
+        self,
+        connection: AsyncConnection,
+        identities: Sequence[Identity],
+        *,
+        card_id: int | None = None,
+        by: str = "",
+        at_once: int = 0,
+    ) -> int | None:
+        """Decide anew about everything these took part in, the newest at once, the others by jobs."""
+        ...
+
     def phone(self, raw: str) -> Identity | None:
         """A number as a person types it: a phone or an extension, None when it is neither."""
         ...

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
 from agent.model import Identity, IdentityKind, LinkState, UserRole
 from agent.store import audit, cards, clients, employees, evidence, links, proposals, rights, unsorted
 from agent.store.cards import Candidate
+from agent.store.linkrules import RuleDecision
+from agent.store.links import RankedCard
 from agent.store.unsorted import UnsortedGroup
 from agent.web.cards import views
+from agent.web.decisions import remember
 from agent.web.employees import suggested
 from agent.web.pages import page
 from agent.web.services import login_of, services
@@ -29,6 +33,8 @@ async def show_unsorted(request: web.Request) -> web.StreamResponse:
         shown = await views(request, connection, [one for group in groups for one in group.interaction_ids])
         ambiguous = [one.identity for one in groups if one.state is LinkState.AMBIGUOUS and one.identity]
         candidates = await cards.find_candidates(connection, [*ambiguous, *_domains(ambiguous)])
+        newest = [one.interaction_ids[0] for one in groups if one.state is LinkState.AMBIGUOUS]
+        ranked = {one.interaction_id: one.candidates for one in await links.list_links(connection, newest)}
         visible = {one.card_id for one in candidates if await rights.may_see_card(connection, viewer, one.card_id)}
         choices = await clients.list_card_choices(connection, viewer)
         nobodys = await unsorted.list_nobodys(connection) if viewer.role is UserRole.ADMINISTRATOR else []
@@ -39,7 +45,7 @@ async def show_unsorted(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "unsorted.html",
-        groups=[(group, _candidates_of(group, candidates, visible)) for group in groups],
+        groups=[(group, _candidates_of(group, candidates, visible, ranked)) for group in groups],
         entries={one.id: one for one in shown},
         choices=choices,
         unreadable=unreadable,
@@ -58,13 +64,18 @@ def _domains(identities: list[Identity]) -> list[Identity]:
     ]
 
 
-def _candidates_of(group: UnsortedGroup, candidates: list[Candidate], visible: set[int]) -> list[Candidate]:
-    """The cards a group could belong to, as far as the viewer may see them, each once."""
+def _candidates_of(
+    group: UnsortedGroup, candidates: list[Candidate], visible: set[int], ranked: Mapping[int, Sequence[RankedCard]]
+) -> list[tuple[Candidate, int, tuple[str, ...]]]:
+    """The cards a group could belong to, as far as the viewer may see them, each once, with how sure it is of the newest
+    entry and why, the likeliest first."""
     if group.state is not LinkState.AMBIGUOUS or group.identity is None:
         return []
     meant = {group.identity, *_domains([group.identity])}
     fitting = [one for one in candidates if one.contact_point.identity in meant and one.card_id in visible]
-    return list({one.card_id: one for one in fitting}.values())
+    known = {card: (sure, why) for card, sure, why in ranked.get(group.interaction_ids[0], ())}
+    once = {one.card_id: one for one in fitting}.values()
+    return sorted(((one, *known.get(one.card_id, (0, ()))) for one in once), key=lambda each: -each[1])
 
 
 async def make_card(request: web.Request) -> web.StreamResponse:
@@ -89,24 +100,25 @@ async def add_contact_point(request: web.Request) -> web.StreamResponse:
 
 
 async def decide(request: web.Request) -> web.StreamResponse:
-    """Several cards fit: a person says which one it is, and the rules leave that alone from now on."""
+    """Several cards fit: a person says which one it is. It is remembered, holds for the past and from now on, and can be
+    revoked on the page of decisions."""
     identity = await _checked_identity(request)
     card_id = await _checked_card(request)
-    login = login_of(request)
     async with services(request).store.begin() as connection:
-        for number, started, state in await unsorted.list_waiting_of(connection, login.viewer, identity):
-            if state is LinkState.AMBIGUOUS:
-                decision = links.Link(
-                    interaction_id=number,
-                    card_id=card_id,
-                    started=started,
-                    state=LinkState.LINKED,
-                    reason=f"chosen by {login.name}",
-                    decided_by=login.login,
-                )
-                await links.decide_link(connection, decision)
-        subject = {"card_id": card_id, "identity": identity.value}
-        await audit.add_entry(connection, login.viewer.account_id, audit.LINK_DECIDED, subject)
+        await remember(request, connection, identity, RuleDecision.CARD, card_id)
+    raise web.HTTPSeeOther("/unsorted?done=done_decision")
+
+
+async def set_aside(request: web.Request) -> web.StreamResponse:
+    """It is private, or concerns nobody: on no card, and nobody is asked again."""
+    identity = await _checked_identity(request)
+    decision = {"private": RuleDecision.PRIVATE, "ignore": RuleDecision.IGNORE}.get(
+        str((await request.post()).get("decision", ""))
+    )
+    if decision is None:
+        raise web.HTTPBadRequest
+    async with services(request).store.begin() as connection:
+        await remember(request, connection, identity, decision, None)
     raise web.HTTPSeeOther("/unsorted?done=done_decision")
 
 

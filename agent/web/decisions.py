@@ -1,0 +1,166 @@
+"""What people have decided about numbers and entries: remembered, visible, and revoked by a click."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import Identity, LinkState, UserRole
+from agent.store import audit, cards, clients, interactions, linkrules, links, notices, relinks, rights
+from agent.store.linkrules import RuleDecision, UnknownPolicy
+from agent.web.cardforms import text_in
+from agent.web.employees import account_of
+from agent.web.pages import page
+from agent.web.services import login_of, number_in, services
+from linker import desk
+
+_CARD_NUMBER = re.compile(r"№ ?(\d{1,18})\s*$")
+_PROBLEMS = ("identity_wrong", "card_not_found", "choose_card")
+
+
+async def list_decisions(request: web.Request) -> web.StreamResponse:
+    """Rules in force and revoked, the policies of lines, and what is being decided anew."""
+    problem = request.query.get("problem", "")
+    async with services(request).store.begin() as connection:
+        rules = await linkrules.list_rules(connection)
+        revoked = await linkrules.list_rules(connection, revoked=True, limit=50)
+        counts = await linkrules.count_links_by(connection, [one.id for one in rules])
+        policies = await linkrules.list_policies(connection)
+        runs = await relinks.list_open_runs(connection)
+        choices = await clients.list_card_choices(connection, login_of(request).viewer)
+    linking = services(request).settings.linking
+    return page(
+        request,
+        "decisions.html",
+        rules=rules,
+        revoked=revoked,
+        counts=counts,
+        policies=policies,
+        runs=runs,
+        choices=choices,
+        defaults=(linking.unknown_calls, linking.unknown_mails),
+        may_set=login_of(request).viewer.role is UserRole.ADMINISTRATOR,
+        problem=problem if problem in _PROBLEMS else "",
+    )
+
+
+async def make_rule(request: web.Request) -> web.StreamResponse:
+    """A number, an address or a domain is somebody's, private, or concerns nobody."""
+    identity = services(request).linker.identity(await text_in(request, "value"))
+    try:
+        decision = RuleDecision(await text_in(request, "decision"))
+    except ValueError:
+        raise web.HTTPBadRequest from None
+    if identity is None:
+        raise web.HTTPSeeOther("/decisions?problem=identity_wrong")
+    async with services(request).store.begin() as connection:
+        card_id = await chosen_card(request, connection) if decision is RuleDecision.CARD else None
+        if decision is RuleDecision.CARD and card_id is None:
+            raise web.HTTPSeeOther("/decisions?problem=card_not_found")
+        await remember(request, connection, identity, decision, card_id, note=await text_in(request, "note"))
+    raise web.HTTPSeeOther("/decisions")
+
+
+async def revoke_rule(request: web.Request) -> web.StreamResponse:
+    """It holds no more, and what it decided is decided anew."""
+    rule_id = number_in(request)
+    async with services(request).store.begin() as connection:
+        linker, by = services(request).linker, login_of(request).login
+        if not await desk.revoke_rule(connection, linker, rule_id, by=by):
+            raise web.HTTPNotFound
+        await audit.add_entry(connection, account_of(request), audit.LINK_RULE_REVOKED, {"rule_id": rule_id})
+    raise web.HTTPSeeOther("/decisions")
+
+
+async def save_policy(request: web.Request) -> web.StreamResponse:
+    """What becomes of unknown numbers at one of our lines."""
+    identity = services(request).linker.identity(await text_in(request, "line"))
+    try:
+        unknown = UnknownPolicy(await text_in(request, "unknown"))
+    except ValueError:
+        raise web.HTTPBadRequest from None
+    if identity is None:
+        raise web.HTTPSeeOther("/decisions?problem=identity_wrong#policies")
+    async with services(request).store.begin() as connection:
+        await linkrules.save_policy(connection, identity, unknown, by=login_of(request).login)
+        subject = {"line": identity.value, "unknown": unknown.value}
+        await audit.add_entry(connection, account_of(request), audit.LINE_POLICY_SET, subject)
+    raise web.HTTPSeeOther("/decisions#policies")
+
+
+async def remove_policy(request: web.Request) -> web.StreamResponse:
+    """The default holds for this line again."""
+    async with services(request).store.begin() as connection:
+        if not await linkrules.remove_policy(connection, number_in(request)):
+            raise web.HTTPNotFound
+        subject = {"policy_id": number_in(request)}
+        await audit.add_entry(connection, account_of(request), audit.LINE_POLICY_REMOVED, subject)
+    raise web.HTTPSeeOther("/decisions#policies")
+
+
+async def relink_entry(request: web.Request) -> web.StreamResponse:
+    """This entry belongs to that card, or concerns nobody, or the rules shall decide again; with ``always`` it holds
+    for the number from now on."""
+    number, decision = number_in(request), await text_in(request, "decision")
+    login = login_of(request)
+    async with services(request).store.begin() as connection:
+        if not await rights.may_see_interaction(connection, login.viewer, number):
+            raise web.HTTPNotFound
+        (entry,) = await interactions.find_interactions(connection, [number])
+        if decision == "rules":
+            await desk.undecide_entry(connection, services(request).linker, number)
+        elif decision in ("card", "ignore"):
+            card_id = await chosen_card(request, connection) if decision == "card" else None
+            if decision == "card" and card_id is None:
+                raise web.HTTPSeeOther(f"/interactions/{number}?problem=card_not_found#correct-link")
+            identity = await _always(request, connection, number)
+            if identity is not None:
+                await links.forget_decision(connection, number)
+                kind = RuleDecision.CARD if card_id is not None else RuleDecision.IGNORE
+                await remember(request, connection, identity, kind, card_id)
+            else:
+                state = LinkState.LINKED if card_id is not None else LinkState.IGNORED
+                await desk.decide_entry(connection, entry, state, login=login.login, name=login.name, card_id=card_id)
+        else:
+            raise web.HTTPBadRequest
+        subject = {"interaction_id": number, "decision": decision}
+        await audit.add_entry(connection, account_of(request), audit.LINK_DECIDED, subject)
+        await notices.notify(connection, notices.INTERACTIONS, number)
+    raise web.HTTPSeeOther(f"/interactions/{number}")
+
+
+async def _always(request: web.Request, connection: AsyncConnection, number: int) -> Identity | None:
+    """The number of the other side for which it shall hold, as the form offers it; None: for this entry alone."""
+    wanted = await text_in(request, "always")
+    parties = (await interactions.list_parties(connection, [number]))[number]
+    known = {one.identity.value: one.identity for one in parties if one.identity and one.role == "client"}
+    return known.get(wanted)
+
+
+async def remember(
+    request: web.Request,
+    connection: AsyncConnection,
+    identity: Identity,
+    decision: RuleDecision,
+    card_id: int | None,
+    *,
+    note: str = "",
+) -> None:
+    """A person has decided about a number once for all."""
+    linker, by = services(request).linker, login_of(request).login
+    rule_id = await desk.decide_identity(connection, linker, identity, decision, by=by, card_id=card_id, note=note)
+    subject = {"rule_id": rule_id, "identity": identity.value, "decision": decision.value, "card_id": card_id}
+    await audit.add_entry(connection, account_of(request), audit.LINK_RULE_MADE, subject)
+
+
+async def chosen_card(request: web.Request, connection: AsyncConnection) -> int | None:
+    """The card a form means: by its number, as the list of choices writes it, else by a search that finds one."""
+    text, viewer = await text_in(request, "card"), login_of(request).viewer
+    if named := _CARD_NUMBER.search(text):
+        card = await cards.find_card(connection, int(named[1]))
+        seen = card is not None and await rights.may_see_card(connection, viewer, card.id)
+        return card.id if card is not None and seen and card.merged_into_id is None else None
+    found = await clients.list_clients(connection, viewer, search=text, limit=2) if text else []
+    return found[0].id if len(found) == 1 else None
