@@ -174,6 +174,12 @@ async def list_merges(connection: AsyncConnection, card_id: int) -> list[Merge]:
     return [_merge(row) for row in await connection.execute(query.order_by(card_merge.c.id.desc()))]
 
 
+async def is_known(connection: AsyncConnection, merge_id: int) -> bool:
+    """Whether there was such a merge."""
+    query = select(card_merge.c.id).where(card_merge.c.id == merge_id)
+    return (await connection.execute(query)).first() is not None
+
+
 async def find_successor(connection: AsyncConnection, card_id: int) -> int | None:
     """The card that this one became; None where it is itself."""
     query = select(client_card.c.merged_into_id).where(client_card.c.id == card_id)

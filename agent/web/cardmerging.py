@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from agent.store import audit, cards, duplicates
+from agent.store import audit, cardmerges, cards, duplicates
 from agent.web.cardforms import back_to, note_act, number_of, seen_card, text_in
 from agent.web.employees import account_of
 from agent.web.pages import page
@@ -38,6 +38,8 @@ async def undo_merge(request: web.Request) -> web.StreamResponse:
     """They are two again."""
     merge_id = number_in(request)
     async with services(request).store.begin() as connection:
+        if not await cardmerges.is_known(connection, merge_id):
+            raise web.HTTPNotFound
         by = login_of(request).login
         card_id = await desk.undo_merge(connection, services(request).linker, merge_id, by=by)
         if card_id is None:

@@ -14,6 +14,8 @@ from agent.model import Identity
 from agent.store import cards, history, live, rights
 from agent.store.clients import Position, list_clients
 from agent.web.calls import LiveView, live_views
+from agent.web.cardforms import seen_card
+from agent.web.cardpanel import load_panel
 from agent.web.entries import by_day, view
 from agent.web.pages import formats_of, page
 from agent.web.services import login_of, number_in, services
@@ -38,7 +40,16 @@ async def list_cards(request: web.Request) -> web.StreamResponse:
     if more:
         last = Position(moment=rows[-1].moment, id=rows[-1].id)
         next_url = "/cards?" + urlencode({**following, "after": write_position(last)})
-    return page(request, "cards.html", rows=rows, search=search, next_url=next_url, is_first=after is None)
+    return page(
+        request,
+        "cards.html",
+        rows=rows,
+        search=search,
+        next_url=next_url,
+        is_first=after is None,
+        problem="card_wrong" if request.query.get("problem") == "card_wrong" else "",
+        may_list=viewer.sees_all,
+    )
 
 
 async def show_card(request: web.Request) -> web.StreamResponse:
@@ -47,10 +58,8 @@ async def show_card(request: web.Request) -> web.StreamResponse:
     after = parse_position(request.query.get("after", ""))
     viewer = login_of(request).viewer
     async with services(request).store.begin() as connection:
-        if not await rights.may_see_card(connection, viewer, card_id):
-            raise web.HTTPNotFound
-        card = await cards.find_card(connection, card_id)
-        assert card is not None
+        card = await seen_card(request, connection, card_id)
+        panel = await load_panel(request, connection, card)
         company = await _company(connection, viewer, card.company_id)
         responsible = await history.list_employee_names(
             connection, [card.responsible_id] if card.responsible_id else []
@@ -69,6 +78,7 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         request,
         "card.html",
         card=card,
+        panel=panel,
         company=company,
         responsible=responsible.get(card.responsible_id or 0, ""),
         total=total,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Identity, LinkState, UserRole
+from agent.model import Identity, LinkState, Role, UserRole
 from agent.store import audit, cards, clients, interactions, linkrules, links, notices, relinks, rights
 from agent.store.linkrules import RuleDecision, UnknownPolicy
 from agent.web.cardforms import text_in
@@ -131,11 +133,40 @@ async def relink_entry(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther(f"/interactions/{number}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relinking:
+    """For the page of an entry: where else it could belong (card, name, per cent, signs), and the numbers of the other
+    side for which a decision may hold from now on."""
+
+    candidates: Sequence[tuple[int, str, int, Sequence[str]]]
+    choices: Sequence[tuple[int, str]]
+    identities: Sequence[Identity]
+    problem: bool
+
+
+async def load_relinking(request: web.Request, connection: AsyncConnection, number: int) -> Relinking:
+    """What the viewer may see of it."""
+    viewer, candidates = login_of(request).viewer, []
+    for one in await links.list_links(connection, [number]):
+        for card_id, sure, why in one.candidates:
+            card = await cards.find_card(connection, card_id)
+            if card is not None and await rights.may_see_card(connection, viewer, card_id):
+                candidates.append((card_id, card.name, sure, why))
+    parties = (await interactions.list_parties(connection, [number]))[number]
+    outside = {one.identity: None for one in parties if one.identity is not None and one.role is Role.CLIENT}
+    return Relinking(
+        candidates=candidates,
+        choices=await clients.list_card_choices(connection, viewer),
+        identities=list(outside),
+        problem=request.query.get("problem") == "card_not_found",
+    )
+
+
 async def _always(request: web.Request, connection: AsyncConnection, number: int) -> Identity | None:
     """The number of the other side for which it shall hold, as the form offers it; None: for this entry alone."""
     wanted = await text_in(request, "always")
     parties = (await interactions.list_parties(connection, [number]))[number]
-    known = {one.identity.value: one.identity for one in parties if one.identity and one.role == "client"}
+    known = {one.identity.value: one.identity for one in parties if one.identity and one.role is Role.CLIENT}
     return known.get(wanted)
 
 

@@ -113,10 +113,11 @@ def _place(held: EmployeeIdentity) -> str:
 
 
 def _identity(request: web.Request, text: str) -> Identity | None:
-    """An address when there is an @ in it, else a number or extension by this installation's rules."""
+    """An address when there is an @ in it, else a number, extension or SIP account by this installation's rules."""
     if "\0" in text:
         return None
-    return normalize_address(text) if "@" in text else services(request).linker.phone(text)
+    is_uri = text.strip().lower().startswith(("sip:", "sips:", "tel:"))
+    return normalize_address(text) if "@" in text and not is_uri else services(request).linker.phone(text)
 
 
 async def name_in(request: web.Request) -> str:

@@ -81,7 +81,7 @@ def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
         started=started,
         ended=ended,
         direction=entry.interaction.direction or "unknown",
-        outcome=_outcome(facts.disposition, entry.interaction.direction),
+        outcome=_outcome(facts.disposition, entry.interaction.direction, entry.parties),
         ring_seconds=(ring_end - started).total_seconds() if ring_end else None,
         talk_seconds=(ended - answered).total_seconds() if answered and ended else None,
         employees=tuple(person for person, _ in people if person.is_employee),
@@ -101,8 +101,12 @@ def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
     )
 
 
-def _outcome(disposition: Disposition, direction: Direction | None) -> str:
+def _outcome(disposition: Disposition, direction: Direction | None, parties: Sequence[Party]) -> str:
+    """What a voice menu or an announcement has answered is missed all the same: nobody of ours was there."""
     if disposition is Disposition.NO_ANSWER and direction is not Direction.OUTBOUND:
+        return "missed"
+    is_alone = parties and not any(one.role is Role.EMPLOYEE for one in parties)
+    if disposition is Disposition.ANSWERED and direction is Direction.INBOUND and is_alone:
         return "missed"
     return disposition.value
 
@@ -207,7 +211,14 @@ def _person(party: Party, names: Names) -> Person:
 
 def _reasons(entry: Entry) -> tuple[Reason, ...]:
     return tuple(
-        Reason(card_id=one.card_id, state=one.state, text=one.reason, by_person=one.decided_by != BY_RULE)
+        Reason(
+            card_id=one.card_id,
+            state=one.state,
+            text=one.reason,
+            by_person=one.decided_by != BY_RULE,
+            confidence=one.confidence,
+            rule_id=one.rule_id,
+        )
         for one in entry.links
     )
 

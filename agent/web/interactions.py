@@ -20,6 +20,7 @@ from agent.store import audit, cards, evidence, history, meetings, messages, rig
 from agent.store.messages import Attachment
 from agent.web.cards import views
 from agent.web.corrections import list_correctable
+from agent.web.decisions import load_relinking
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
 
@@ -58,6 +59,7 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         visible = [one for one in found if one and await rights.may_see_card(connection, viewer, one.id)]
         about = await meetings.list_mails_about(connection, number) if entry.kind == "meeting" else []
         mails = [one for one in about if await rights.may_see_interaction(connection, viewer, one)]
+        relinking = await load_relinking(request, connection, number)
         correct = await list_correctable(connection, number) if viewer.sees_all and entry.kind == "call" else None
     return page(
         request,
@@ -68,6 +70,7 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         cards=visible,
         correct=correct,
         mails=mails,
+        relink=relinking,
     )
 
 

@@ -99,5 +99,5 @@ def _sections(role: UserRole) -> tuple[tuple[str, str], ...]:
     if role is UserRole.ADMINISTRATOR:
         sections += [("/employees", "nav_employees"), ("/mail-rules", "nav_mail_rules")]
     if role in (UserRole.ADMINISTRATOR, UserRole.SUPERVISOR):
-        sections += [("/sources", "nav_sources"), ("/crm", "crm_title")]
+        sections += [("/decisions", "nav_decisions"), ("/sources", "nav_sources"), ("/crm", "crm_title")]
     return tuple(sections)

@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from agent.store.tokens import CALLS_PAUSE
+from agent.web.cardforms import (
+    add_card,
+    add_contact,
+    add_note,
+    answer_proposal,
+    change_card,
+    remove_contact,
+    remove_note,
+)
+from agent.web.cardlists import (
+    LARGEST_FORM,
+    apply_import,
+    change_plan,
+    export_cards,
+    show_import,
+    show_upload,
+    upload,
+)
+from agent.web.cardmerging import keep_apart, list_duplicates, merge_cards, split_card, undo_merge
 from agent.web.cards import list_cards, show_card
 from agent.web.corrections import credit_call, separate_call, unite_calls
 from agent.web.crm import map_employee, retry_deliveries, show_crms
+from agent.web.decisions import list_decisions, make_rule, relink_entry, remove_policy, revoke_rule, save_policy
 from agent.web.employees import (
     add_employee,
     add_identity,
@@ -39,7 +59,7 @@ from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
 from agent.web.shared import send_shared
 from agent.web.sources import list_sources
-from agent.web.unsorted import add_contact_point, decide, make_card, show_unsorted
+from agent.web.unsorted import add_contact_point, decide, make_card, set_aside, show_unsorted
 
 PUBLIC = None
 _ID = r"{id:\d{1,18}}"
@@ -65,6 +85,30 @@ TABLE = (
     Route("GET", "/", home, EVERYBODY),
     Route("GET", "/cards", list_cards, EVERYBODY),
     Route("GET", f"/cards/{_ID}", show_card, EVERYBODY),
+    Route("POST", "/cards", add_card, EVERYBODY),
+    Route("POST", f"/cards/{_ID}", change_card, EVERYBODY),  # of one he sees, as below
+    Route("POST", f"/cards/{_ID}/contact-points", add_contact, EVERYBODY),
+    Route("POST", f"/cards/{_ID}/contact-points/remove", remove_contact, EVERYBODY),
+    Route("POST", f"/cards/{_ID}/proposals", answer_proposal, EVERYBODY),
+    Route("POST", f"/cards/{_ID}/notes", add_note, EVERYBODY),
+    Route("POST", f"/cards/{_ID}/notes/remove", remove_note, EVERYBODY),
+    Route("POST", f"/cards/{_ID}/merge", merge_cards, SUPERVISORS),
+    Route("POST", f"/cards/{_ID}/split", split_card, SUPERVISORS),
+    Route("POST", f"/cards/{_ID}/distinct", keep_apart, SUPERVISORS),
+    Route("POST", f"/merges/{_ID}/undo", undo_merge, SUPERVISORS),
+    Route("GET", "/duplicates", list_duplicates, SUPERVISORS),
+    Route("GET", "/cards/import", show_upload, SUPERVISORS),
+    Route("POST", "/cards/import", upload, SUPERVISORS, largest=LARGEST_FORM),
+    Route("GET", f"/cards/import/{_ID}", show_import, SUPERVISORS),
+    Route("POST", f"/cards/import/{_ID}", change_plan, SUPERVISORS),
+    Route("POST", f"/cards/import/{_ID}/apply", apply_import, SUPERVISORS),
+    Route("GET", "/cards/export.csv", export_cards, SUPERVISORS),
+    Route("GET", "/decisions", list_decisions, SUPERVISORS),
+    Route("POST", "/decisions", make_rule, SUPERVISORS),
+    Route("POST", f"/decisions/{_ID}/revoke", revoke_rule, SUPERVISORS),
+    Route("POST", "/line-policies", save_policy, ADMINISTRATORS),
+    Route("POST", f"/line-policies/{_ID}/remove", remove_policy, ADMINISTRATORS),
+    Route("POST", f"/interactions/{_ID}/card", relink_entry, EVERYBODY),  # of one he sees, to a card he sees
     Route("GET", f"/interactions/{_ID}", show_interaction, EVERYBODY),
     Route("GET", f"/interactions/{_ID}/html", show_mail_html, EVERYBODY),
     Route("GET", f"/recordings/{_ID}", send_recording, EVERYBODY),
@@ -75,6 +119,7 @@ TABLE = (
     Route("POST", "/unsorted/card", make_card, EVERYBODY),
     Route("POST", "/unsorted/contact-point", add_contact_point, EVERYBODY),
     Route("POST", "/unsorted/decision", decide, EVERYBODY),
+    Route("POST", "/unsorted/aside", set_aside, EVERYBODY),
     Route("GET", "/live", show_live, EVERYBODY),
     Route("GET", "/events", stream_events, EVERYBODY),
     Route("GET", f"/calls/{_ID}/listen", listen_in, EVERYBODY),  # a manager in calls of his own only, as below

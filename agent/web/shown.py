@@ -62,6 +62,8 @@ class Reason:
     state: LinkState
     text: str
     by_person: bool
+    confidence: int = 100
+    rule_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

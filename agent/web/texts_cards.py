@@ -18,7 +18,6 @@ CARD_TEXTS: dict[str, tuple[str, str]] = {
     "card_kind": ("Вид", "Kind"),
     "stage": ("Этап", "Stage"),
     "stage_none": ("без этапа", "no stage"),
-    "stages_title": ("Путь", "Stages"),
     "contact_value": ("Телефон, адрес или @домен", "Phone, address or @domain"),
     "contact_label": ("Подпись", "Label"),
     "contact_remove": ("Это не его", "Not his"),

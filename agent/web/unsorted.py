@@ -67,8 +67,8 @@ def _domains(identities: list[Identity]) -> list[Identity]:
 def _candidates_of(
     group: UnsortedGroup, candidates: list[Candidate], visible: set[int], ranked: Mapping[int, Sequence[RankedCard]]
 ) -> list[tuple[Candidate, int, tuple[str, ...]]]:
-    """The cards a group could belong to, as far as the viewer may see them, each once, with how sure it is of the newest
-    entry and why, the likeliest first."""
+    """The cards a group could belong to, as far as the viewer may see them, each once, with how sure it is of the
+    newest entry and why, the likeliest first."""
     if group.state is not LinkState.AMBIGUOUS or group.identity is None:
         return []
     meant = {group.identity, *_domains([group.identity])}
@@ -100,8 +100,8 @@ async def add_contact_point(request: web.Request) -> web.StreamResponse:
 
 
 async def decide(request: web.Request) -> web.StreamResponse:
-    """Several cards fit: a person says which one it is. It is remembered, holds for the past and from now on, and can be
-    revoked on the page of decisions."""
+    """Several cards fit: a person says which one it is. It is remembered, holds for the past and from now on, and can
+    be revoked on the page of decisions."""
     identity = await _checked_identity(request)
     card_id = await _checked_card(request)
     async with services(request).store.begin() as connection:

@@ -18,6 +18,7 @@ from agent.mail.layout import plain_lines
 from agent.mail.quotes import find_spans
 from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole, WrappingKind
 from agent.store.clients import Position
+from agent.store.linkrules import RuleDecision, UnknownPolicy
 from agent.web.attempts import Attempts
 from agent.web.cards import parse_position, write_position
 from agent.web.entries import SHOWN_MARKS, by_day
@@ -28,6 +29,7 @@ from agent.web.quotes import pieces_of
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
 from agent.web.shown import MailView, ThreadView
 from agent.web.texts import COUNTS, LANGUAGES, MONTHS, TEXTS, Texts, language_of
+from linker.csvcards import COLUMNS
 from linker.meetings import ANSWERS
 from linker.rules import FIELDS
 
@@ -163,6 +165,11 @@ def test_templates_ask_only_for_texts_that_exist() -> None:
         ("mail", ["inbound", "outbound", "internal", "unknown"]),
         ("kind", ["phone", "extension", "address", "domain"]),
         ("mark", SHOWN_MARKS),
+        ("kind", ["login", "person", "company"]),
+        ("rule", RuleDecision),
+        ("policy", UnknownPolicy),
+        ("column", COLUMNS),
+        ("outcome_of", ["new", "filled", "left_out"]),
     ],
 )
 def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]) -> None:
@@ -173,6 +180,7 @@ def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]
 def test_no_text_is_left_over() -> None:
     built = (
         *("role_", "state_", "source_", "outcome_", "call_", "mail_", "kind_", "error_", "nav_", "done_", "mark_"),
+        *("policy_", "column_"),
         *("category_", "field_", "value_", "tag_", "meeting_", "within_"),  # held to their nouns by the next test
     )
     unused = [key for key in TEXTS if not key.startswith(built) and f"'{key}'" not in _CODE and f'"{key}"' not in _CODE]
