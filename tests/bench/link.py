@@ -31,6 +31,7 @@ from tests.bench.result import Result
 CARDS = int(os.environ.get("LINK_CARDS", "1000000"))
 SINGLE, WARM, BULK, RETRO = 3000, 500, 10_000, 10_000
 JOB = 500  # interactions of a job in bulk, as an import makes them
+AT_ONCE = 4  # jobs, as `agent.worker` has it
 P99_MS, TIMES, A_SECOND, RETRO_SECONDS, GROWTH_MB = 5.0, 3.0, 2000, 30.0, 16
 
 _CARDS = """
@@ -162,6 +163,7 @@ async def _measure(store: Store) -> dict[str, Any]:
         "retro_seconds": round(retro, 2),
         "growth_mb": round(growth, 1),
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
     }
     print(found, flush=True)
     return found
@@ -208,9 +210,11 @@ async def _one_by_one(linker: Linker, ids: list[int]) -> list[float]:
 
 
 async def _link_all(linker: Linker, ids: list[int]) -> float:
+    """As a worker does jobs, a few at a time."""
+    work = [ids[at : at + JOB] for at in range(0, len(ids), JOB)]
     began = time.perf_counter()
-    for at in range(0, len(ids), JOB):
-        await linker.link(ids[at : at + JOB])
+    for at in range(0, len(work), AT_ONCE):
+        await asyncio.gather(*(linker.link(one) for one in work[at : at + AT_ONCE]))
     return time.perf_counter() - began
 
 
@@ -244,8 +248,8 @@ async def _retro(store: Store, linker: Linker) -> float:
     take = text("DELETE FROM procrastinate_jobs WHERE task_name = 'link' AND status = 'todo' RETURNING id, args")
     async with store.begin() as connection:
         work = [row.args for row in sorted(await connection.execute(take), key=lambda row: row.id)]
-    for at in range(0, len(work), 4):
-        await asyncio.gather(*(linker.link(**one) for one in work[at : at + 4]))
+    for at in range(0, len(work), AT_ONCE):
+        await asyncio.gather(*(linker.link(**one) for one in work[at : at + AT_ONCE]))
     seconds = time.perf_counter() - began
     query = text("SELECT count(*) FROM link WHERE state = 'linked' AND interaction_id = ANY(:ids)")
     async with store.begin() as connection:
