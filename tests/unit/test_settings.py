@@ -124,7 +124,10 @@ WRONG = [
     ("siprec = { rtp_ports = [40000, 70000] }", "siprec.rtp_ports.1: Input should be less than or equal to 65535"),
     ("siprec = { max_calls = 0 }", "siprec.max_calls: Input should be greater than or equal to 1 (it is 0)."),
     ("smtp = { max_bytes = 1 }", "smtp.max_bytes: Input should be greater than or equal to 1024 (it is 1)."),
-    ('jobs = { queues = ["nope"] }', "jobs.queues.0: Input should be 'parse', 'words', 'link' or 'host' (it is 'nope')."),
+    (
+        'jobs = { queues = ["nope"] }',
+        "jobs.queues.0: Input should be 'parse', 'words', 'link' or 'host' (it is 'nope').",
+    ),
     ('archive = { url = "ftp://192.0.2.1/x" }', "archive.url: it must begin with s3://, gs://, az://"),
     ('database = { url = "mysql://192.0.2.1/x" }', "database.url: it must begin with postgresql://"),
     (MAILBOX, "mailbox.0.password: it must be given."),
