@@ -16,8 +16,11 @@ from agent.model import UserRole
 from agent.store.rights import Viewer
 from agent.store.schema import account, api_token
 
+READ = "read"  # whatever its account may see, without the sound
+WRITE = "write"  # what its account may change on the pages people work in
+LISTEN = "listen"  # sound of calls
 CALLS_PAUSE = "calls:pause"
-SCOPES = (CALLS_PAUSE,)
+SCOPES = (READ, WRITE, LISTEN, CALLS_PAUSE)
 PREFIX = "cardline_"  # lets scanners for leaked secrets recognise one
 _LONGEST_NAME = 100
 
