@@ -27,12 +27,14 @@ from agent.store.schema import (
     crm_card,
     link,
     link_rule,
+    task,
 )
 
 _FILLED = ("company_id", "responsible_id", "stage")  # taken over where the card that stays has none
 _MOVED: tuple[tuple[Table, Column[int]], ...] = (
     (card_note, card_note.c.client_card_id),
     (card_stage, card_stage.c.client_card_id),
+    (task, task.c.client_card_id),
     (link_rule, link_rule.c.client_card_id),
     (crm_card, crm_card.c.client_card_id),
     (client_card, client_card.c.company_id),
@@ -90,7 +92,7 @@ async def undo_merge(connection: AsyncConnection, merge_id: int, *, by: str) -> 
         return None
     moved: Mapping[str, Any] = row.moved
     for table, column in (*_MOVED, *((table, column) for table, column, _ in _ONCE)):
-        await _move(connection, column, row.kept_id, row.gone_id, ids=moved[table.name])
+        await _move(connection, column, row.kept_id, row.gone_id, ids=moved.get(table.name, ()))
     for name, value in moved["filled"].items():
         mine = (client_card.c.id == row.kept_id) & (client_card.c[name] == value)
         await connection.execute(update(client_card).where(mine).values({name: "" if name == "stage" else None}))

@@ -46,6 +46,7 @@ from agent.store.schema import (
     provider_recording,
     recording,
     recording_mark,
+    task,
     thread,
     thread_subject,
     transcript,
@@ -62,6 +63,7 @@ DELETED: tuple[Table, ...] = (
     call_number,
     invitation,
     contact_proposal,
+    task,
 )
 
 # What is set back in rows that stay.
@@ -222,7 +224,7 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     proofs = select(evidence.c.id).where(evidence.c.interaction_id.in_(interaction_ids))
     for table in (call_view, call_number):
         await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))
-    for table in (transcript, attachment, contact_proposal):
+    for table in (transcript, attachment, contact_proposal, task):
         await connection.execute(delete(table).where(table.c.interaction_id.in_(interaction_ids)))
     about = or_(invitation.c.message_id.in_(interaction_ids), invitation.c.meeting_id.in_(interaction_ids))
     await connection.execute(delete(invitation).where(about))
@@ -271,7 +273,7 @@ async def wipe_card(connection: AsyncConnection, card_id: int) -> None:
     it; what comes from there later is unknown again."""
     family = or_(client_card.c.id == card_id, client_card.c.merged_into_id == card_id)
     ids = list((await connection.execute(select(client_card.c.id).where(family))).scalars())
-    for table in (contact_point, contact_proposal, card_note):
+    for table in (contact_point, contact_proposal, card_note, task):
         await connection.execute(delete(table).where(table.c.client_card_id.in_(ids)))
     said = update(link_rule).where(link_rule.c.client_card_id.in_(ids))
     ended = {"revoked_at": func.coalesce(link_rule.c.revoked_at, func.now()), "revoked_by": "erasure"}

@@ -32,6 +32,7 @@ from agent.store.schema.cards import (
     link,
     link_rule,
     relink_run,
+    task,
 )
 from agent.store.schema.columns import metadata
 from agent.store.schema.crm import (
@@ -132,6 +133,7 @@ __all__ = [
     "seal_copy",
     "sound_file",
     "source_status",
+    "task",
     "team",
     "thread",
     "thread_reference",

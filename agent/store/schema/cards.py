@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
+    Date,
     DateTime,
     Index,
     Integer,
@@ -67,6 +68,12 @@ link = Table(
     UniqueConstraint("interaction_id", "client_card_id", postgresql_nulls_not_distinct=True),
     Index("ix_link_history", "client_card_id", text("started_at DESC"), text("interaction_id DESC")),
     Index("ix_link_unsorted", "state", text("started_at DESC"), postgresql_where=text("client_card_id IS NULL")),
+    Index(  # what people have taken off a card or called private
+        "ix_link_by_hand",
+        "state",
+        text("started_at DESC"),
+        postgresql_where=text("client_card_id IS NULL AND decided_by <> 'rule'"),
+    ),
 )
 
 link_rule = Table(  # what a person said of a number, an address or a domain, once for all
@@ -127,6 +134,27 @@ contact_proposal = Table(  # what the signature of a mail offers, and nobody has
     now("found_at"),
     UniqueConstraint("client_card_id", "kind", "value"),
     Index(None, "interaction_id"),
+    Index("ix_contact_proposal_open", "id", postgresql_where=text("state = 'open'")),
+)
+
+task = Table(  # what is to be done for a client, and by whom
+    "task",
+    metadata,
+    identity(),
+    of("client_card"),
+    of("interaction", nullable=True),  # in which it was promised
+    of("employee", nullable=True),  # whose it is
+    Column("text", Text, nullable=False),
+    Column("due_on", Date),
+    Column("made_by", Text, nullable=False),
+    now("made_at"),
+    Column("done_by", Text),
+    moment("done_at"),
+    Index(None, "client_card_id"),
+    Index("ix_task_interaction_id", "interaction_id", postgresql_where=text("interaction_id IS NOT NULL")),
+    Index("ix_task_open", "due_on", "id", postgresql_where=text("done_at IS NULL")),
+    Index("ix_task_open_of_employee", "employee_id", "due_on", "id", postgresql_where=text("done_at IS NULL")),
+    Index("ix_task_done", "done_at", postgresql_where=text("done_at IS NOT NULL")),
 )
 
 card_note = Table(

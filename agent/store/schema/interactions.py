@@ -19,6 +19,7 @@ interaction = Table(
     now("created_at"),
     of("erasure", nullable=True),  # the act by which what it held was erased; what is left is a tombstone
     Index(None, "started_at"),
+    Index("ix_interaction_flagged", text("started_at DESC"), postgresql_where=text("flags <> '{}'::text[]")),
     Index("ix_interaction_conversation_key", "conversation_key", postgresql_where=text("conversation_key IS NOT NULL")),
 )
 
