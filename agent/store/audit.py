@@ -64,8 +64,8 @@ EXPORTED = "exported"
 async def add_entry(
     connection: AsyncConnection, account_id: int | None, action: str, subject: Mapping[str, Any] | None = None
 ) -> None:
-    """Note an act, in the transaction that does it."""
-    values = {"account_id": account_id, "action": action, "subject": dict(subject or {})}
+    """Note an act, in the transaction that does it; None or 0: of a program whose token is nobody's."""
+    values = {"account_id": account_id or None, "action": action, "subject": dict(subject or {})}
     await connection.execute(insert(audit_entry).values(**values))
 
 
@@ -73,18 +73,20 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 11))")
 _ONCE = text(
     """
     INSERT INTO audit_entry (account_id, action, subject)
-    SELECT :account_id, :action, CAST(:subject AS jsonb)
+    SELECT CAST(:account_id AS bigint), :action, CAST(:subject AS jsonb)
     WHERE NOT EXISTS (
         SELECT FROM audit_entry
         WHERE at > now() - interval '30 minutes'
-          AND account_id = :account_id AND action = :action AND subject = CAST(:subject AS jsonb)
+          AND account_id IS NOT DISTINCT FROM CAST(:account_id AS bigint) AND action = :action AND subject = CAST(:subject AS jsonb)
     )
     """
 )
 
 
-async def add_entry_once(connection: AsyncConnection, account_id: int, action: str, subject: Mapping[str, Any]) -> None:
+async def add_entry_once(
+    connection: AsyncConnection, account_id: int | None, action: str, subject: Mapping[str, Any]
+) -> None:
     """Note an act that comes in many requests, such as listening by ranges: once in half an hour."""
     words = json.dumps(dict(subject), sort_keys=True)
     await connection.execute(_LOCK, {"key": f"{account_id} {action} {words}"})
-    await connection.execute(_ONCE, {"account_id": account_id, "action": action, "subject": words})
+    await connection.execute(_ONCE, {"account_id": account_id or None, "action": action, "subject": words})

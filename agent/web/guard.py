@@ -13,9 +13,11 @@ from aiohttp import web
 from agent.errors import BlobErased, CardlineError, Unavailable
 from agent.model import UserRole
 from agent.store import logins, tokens
+from agent.store.rights import Viewer
+from agent.store.logins import Login
 from agent.web.pages import page
-from agent.web.problems import detail_of, is_api, problem
-from agent.web.services import LOGIN, TOKEN, services
+from agent.web.problems import is_api, problem, problem_of
+from agent.web.services import LOGIN, TOKEN, WAITING, services
 
 log = structlog.get_logger()
 
@@ -45,7 +47,8 @@ class Route:
 
     ``roles`` None means public, no login needed. ``recognises`` False spares the look-up of the login where nothing
     depends on it, so that such an answer needs no database. ``scope`` is what an API token needs to call it instead of
-    a login; routes without one take no tokens. ``largest`` is the most bytes of a form that brings a file.
+    a login; routes without one take no tokens. ``largest`` is the most bytes of a form that brings a file. ``whole``:
+    it shows or changes what is the whole company's, so a supervisor of some teams may not call it.
     """
 
     method: str
@@ -55,6 +58,11 @@ class Route:
     recognises: bool = True
     scope: str = ""
     largest: int = 0
+    whole: bool = False
+
+    def admits(self, viewer: Viewer) -> bool:
+        """Whether he may call it."""
+        return self.roles is None or (viewer.role in self.roles and (viewer.sees_all or not self.whole))
 
 
 ROUTES: web.AppKey[Mapping[tuple[str, str], Route]] = web.AppKey("routes", Mapping)
@@ -87,7 +95,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPRedirection:
         raise
     except web.HTTPException as error:
-        return _error_page(request, error.status, detail=detail_of(error))
+        return problem_of(request, error) if is_api(request) else _error_page(request, error.status)
     except Unavailable as error:
         log.warning("page_unavailable", path=request.path, reason=str(error))
         answer = _error_page(request, 503)
@@ -105,9 +113,9 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _error_page(request, 500)
 
 
-def _error_page(request: web.Request, status: int, *, lead: str = "", detail: str = "") -> web.Response:
+def _error_page(request: web.Request, status: int, *, lead: str = "") -> web.Response:
     if is_api(request):
-        return problem(status, lead or detail)
+        return problem(request, status, lead)
     known = status if status in (403, 404, 409, 410, 503, 500) else 400
     return page(request, "error.html", status=status, known=known, lead=lead)
 
@@ -120,7 +128,7 @@ async def check_rights(request: web.Request, handler: Handler) -> web.StreamResp
     if route is None:
         raise request.match_info.http_exception or web.HTTPNotFound
     if route.scope and (token := _bearer(request)) is not None:
-        await _admit_token(request, token, route.scope)
+        await _admit_token(request, token, route)
         return await handler(request)
     if route.recognises:
         await _recognise(request)
@@ -128,7 +136,7 @@ async def check_rights(request: web.Request, handler: Handler) -> web.StreamResp
         login = request.get(LOGIN)
         if login is None:
             return _ask_to_log_in(request)
-        if login.viewer.role not in route.roles:
+        if not route.admits(login.viewer):
             raise web.HTTPForbidden
         if route.largest:
             request = request.clone(client_max_size=route.largest)
@@ -142,8 +150,11 @@ async def login_stands(request: web.Request) -> bool:
 
     Asking does not prolong it. Where the database is away nobody knows, and the answer goes on.
     """
+    bearer = _bearer(request) if TOKEN in request else None
     try:
         async with services(request).store.begin() as connection:
+            if bearer is not None:
+                return await tokens.find_token(connection, bearer) is not None
             return await logins.is_open(connection, request.cookies.get(cookie_name(request), ""))
     except Unavailable:
         return True
@@ -155,24 +166,33 @@ def _bearer(request: web.Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-async def _admit_token(request: web.Request, text: str, scope: str) -> None:
-    """A token needs no form's token: no browser sends it along by itself."""
+async def _admit_token(request: web.Request, text: str, route: Route) -> None:
+    """A token needs no form's token: no browser sends it along by itself. It has the role of its account."""
     async with services(request).store.begin() as connection:
         token = await tokens.find_token(connection, text)
     if token is None:
         raise web.HTTPUnauthorized(text="The token is unknown or revoked.")
-    if scope not in token.scopes:
-        raise web.HTTPForbidden(text=f"The token lacks the scope {scope}.")
+    if route.scope not in token.scopes:
+        raise web.HTTPForbidden(text=f"The token lacks the scope {route.scope}.")
+    if route.roles is not None and token.viewer.role not in route.roles:
+        raise web.HTTPForbidden(text=f"The token has the rights of a {token.viewer.role.value}.")
     request[TOKEN] = token
+    name = f"token {token.name}"
+    request[LOGIN] = Login(viewer=token.viewer, login=name, name=name, csrf_token="")
 
 
 async def _recognise(request: web.Request) -> None:
     token = request.cookies.get(cookie_name(request), "")
     if token:
         async with services(request).store.begin() as connection:
-            login = await logins.find_login(connection, token)
+            login = await logins.find_login(connection, token, managers_see_team=managers_see_team(request))
         if login is not None:
-            request[LOGIN] = login
+            request[WAITING if login.waits_for else LOGIN] = login
+
+
+def managers_see_team(request: web.Request) -> bool:
+    """Whether a manager sees what his colleagues of the team see."""
+    return services(request).settings.web.managers_see == "team"
 
 
 def _ask_to_log_in(request: web.Request) -> web.Response:
@@ -180,7 +200,7 @@ def _ask_to_log_in(request: web.Request) -> web.Response:
     if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
         raise web.HTTPSeeOther(f"/login?next={quote(request.path_qs, safe='')}")
     if is_api(request):
-        return problem(401, "Send a token: Authorization: Bearer …")
+        return problem(request, 401, "Send a token: Authorization: Bearer …")
     return web.Response(status=401, text="log in first\n")
 
 
