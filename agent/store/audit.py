@@ -77,7 +77,8 @@ _ONCE = text(
     WHERE NOT EXISTS (
         SELECT FROM audit_entry
         WHERE at > now() - interval '30 minutes'
-          AND account_id IS NOT DISTINCT FROM CAST(:account_id AS bigint) AND action = :action AND subject = CAST(:subject AS jsonb)
+          AND account_id IS NOT DISTINCT FROM CAST(:account_id AS bigint)
+          AND action = :action AND subject = CAST(:subject AS jsonb)
     )
     """
 )
