@@ -15,7 +15,7 @@ from agent.web.events import HUB, LiveHub
 from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
 from agent.web.listening import LISTENERS
 from agent.web.login import ATTEMPTS, HASHES_AT_ONCE, HASHING
-from agent.web.pages import PAGES, Pages
+from agent.web.pages import PAGES, PATHS, Pages
 from agent.web.routes import TABLE
 from agent.web.services import SERVICES, Services
 from agent.web.shared import SHARED, SharedSounds
@@ -39,6 +39,7 @@ def make_app(services: Services) -> web.Application:
         assert added.resource is not None
         table[route.method, added.resource.canonical] = route
     app[ROUTES] = table
+    app[PATHS] = frozenset(table)
     app[LISTENERS] = set()
     app[SHARED] = SharedSounds()
     app[HUB] = LiveHub(services.store, most=services.settings.web.max_event_streams)

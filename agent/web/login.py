@@ -11,6 +11,7 @@ from aiohttp import web
 
 from agent.store import accounts, audit, logins, passwords
 from agent.web.attempts import Attempts
+from agent.web.frame import THEME_COOKIE, THEMES
 from agent.web.guard import cookie_name, is_secure
 from agent.web.pages import page
 from agent.web.services import LOGIN, login_of, services
@@ -115,6 +116,16 @@ async def choose_language(request: web.Request) -> web.StreamResponse:
     raise answer
 
 
+async def choose_theme(request: web.Request) -> web.StreamResponse:
+    """Remember how light the pages are to be and go back."""
+    theme = request.match_info["theme"]
+    if theme not in THEMES:
+        raise web.HTTPNotFound
+    answer = web.HTTPSeeOther(local_target(request.query.get("next", "/")))
+    answer.set_cookie(THEME_COOKIE, theme, max_age=_YEAR_SECONDS, samesite="Lax", httponly=True, path="/")
+    raise answer
+
+
 def _form(
     request: web.Request, target: str, *, name: str = "", problem: str = "", status: int = 200
 ) -> web.StreamResponse:
@@ -129,7 +140,7 @@ def _form(
 def local_target(wanted: str) -> str:
     """Where to go on: a path of ours, never another site (``//host``, ``/\\host`` and control characters included)."""
     is_local = wanted.startswith("/") and not wanted.startswith("//") and wanted.isprintable() and "\\" not in wanted
-    return wanted if is_local and not wanted.startswith(("/login", "/language")) else "/"
+    return wanted if is_local and not wanted.startswith(("/login", "/language", "/theme")) else "/"
 
 
 def client_address(request: web.Request) -> str:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from agent.model import UserRole
 from agent.web.formats import Formats, phone, zone_of
+from agent.web.frame import THEMES, frame_for, theme_of
 from agent.web.services import LOGIN
 from agent.web.texts import Texts, language_of
 
@@ -69,7 +69,9 @@ class Pages:
             "f": Formats(texts, zone_of(request.cookies)),
             "login": login,
             "csrf": login.csrf_token if login else "",
-            "sections": _sections(login.viewer.role) if login else (),
+            "frame": frame_for(login.viewer.role, request.path, request.app[PATHS]) if login else None,
+            "theme": theme_of(request.cookies),
+            "themes": THEMES,
             "static": self.static.url,
             "here": request.path,
             "here_quoted": quote(request.path_qs if request.method == "GET" else "/", safe=""),
@@ -78,6 +80,7 @@ class Pages:
 
 
 PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
+PATHS: web.AppKey[frozenset[tuple[str, str]]] = web.AppKey("paths", frozenset)
 
 
 def page(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
@@ -92,12 +95,3 @@ def formats_of(request: web.Request) -> tuple[Texts, Formats]:
     """Language and formats of whoever asks, for handlers that prepare strings themselves."""
     texts = Texts(language_of(request))
     return texts, Formats(texts, zone_of(request.cookies))
-
-
-def _sections(role: UserRole) -> tuple[tuple[str, str], ...]:
-    sections = [("/cards", "nav_cards"), ("/live", "nav_live"), ("/unsorted", "nav_unsorted")]
-    if role is UserRole.ADMINISTRATOR:
-        sections += [("/employees", "nav_employees"), ("/mail-rules", "nav_mail_rules")]
-    if role in (UserRole.ADMINISTRATOR, UserRole.SUPERVISOR):
-        sections += [("/decisions", "nav_decisions"), ("/sources", "nav_sources"), ("/crm", "crm_title")]
-    return tuple(sections)

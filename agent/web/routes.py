@@ -41,7 +41,7 @@ from agent.web.health import healthz, metrics, static_file
 from agent.web.interactions import download_attachment, download_original, show_interaction, show_mail_html
 from agent.web.listening import listen_in
 from agent.web.live import show_live
-from agent.web.login import choose_language, home, log_in, log_out, show_login
+from agent.web.login import choose_language, choose_theme, home, log_in, log_out, show_login
 from agent.web.mail_rules import (
     add_own_domain,
     list_mail_rules,
@@ -72,6 +72,7 @@ TABLE = (
     Route("GET", "/login", show_login, PUBLIC),
     Route("POST", "/login", log_in, PUBLIC),
     Route("GET", r"/language/{language:[a-z]{2}}", choose_language, PUBLIC, recognises=False),
+    Route("GET", r"/theme/{theme:[a-z]{4,5}}", choose_theme, PUBLIC, recognises=False),
     *(  # of virtual PBXs: signed, or with a token in the address
         Route(method, f"{_HOOK}{tail}", take_hook, PUBLIC, recognises=False)
         for method in ("GET", "POST")

@@ -36,6 +36,7 @@ ROLES = {
     ("GET", "/login"): "public",
     ("POST", "/login"): "public",
     ("GET", "/language/{language}"): "public",
+    ("GET", "/theme/{theme}"): "public",
     ("GET", "/shared/{token}.mp3"): "public",
     ("HEAD", "/shared/{token}.mp3"): "public",
     ("GET", "/hooks/{name}"): "public",
@@ -144,7 +145,11 @@ async def test_every_route_refuses_whoever_is_not_in_its_roles(people: dict[str,
         if path == "/logout":
             continue
         target = (
-            path.replace("{id}", "999999").replace("{digest}", "0").replace("{name}", "x").replace("{language}", "en")
+            path.replace("{id}", "999999")
+            .replace("{digest}", "0")
+            .replace("{name}", "x")
+            .replace("{language}", "en")
+            .replace("{theme}", "dark")
         )
         for name, role in (("admin", A), ("boss", S), ("anna", M), ("stranger", None)):
             form = {"csrf": await people[name].token()} if method == "POST" and role else None

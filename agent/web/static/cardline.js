@@ -74,3 +74,22 @@ export function attach(sound) {
 }
 
 document.querySelectorAll("[data-sound]").forEach(attach);
+
+// The menu of the frame closes when one goes elsewhere; a slash goes to the search box.
+const menu = document.querySelector("[data-menu]");
+document.addEventListener("click", (event) => {
+  if (menu?.open && !menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && menu?.open) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+  const writes = event.target.closest?.("input, textarea, select, [contenteditable]");
+  if (event.key === "/" && !writes && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    const box = document.querySelector("[data-seek]");
+    if (!box) return;
+    event.preventDefault();
+    box.focus();
+  }
+});
