@@ -39,6 +39,7 @@ from agent.settings_base import Networks, Port, Section
 from agent.settings_crm import CrmSettings
 from agent.settings_lines import SipSettings
 from agent.settings_linking import LinkingSettings
+from agent.settings_oidc import OidcSettings
 from agent.settings_providers import ProviderSettings
 from agent.settings_recordings import RecordingsSettings
 from agent.settings_seal import SealSettings
@@ -220,6 +221,14 @@ class WebSettings(Section):
     public_url: str = Field(
         "", description="Address under which people reach the pages, https://…; `cardline doctor` checks it."
     )
+
+    managers_see: Literal["own", "team"] = Field(
+        "own", description="own: a manager sees his own clients and entries; team: those of his whole team."
+    )
+    require_totp_for: tuple[Literal["administrator", "supervisor", "manager"], ...] = Field(
+        (), description="Roles that must log in with a second factor, a code of an authenticator (RFC 6238)."
+    )
+    oidc: OidcSettings = OidcSettings()
 
     max_listeners: int = Field(10, ge=1, description="People who may listen in to calls in progress at the same time.")
     max_event_streams: int = Field(

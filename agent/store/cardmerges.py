@@ -176,10 +176,11 @@ async def list_merges(connection: AsyncConnection, card_id: int) -> list[Merge]:
     return [_merge(row) for row in await connection.execute(query.order_by(card_merge.c.id.desc()))]
 
 
-async def is_known(connection: AsyncConnection, merge_id: int) -> bool:
-    """Whether there was such a merge."""
-    query = select(card_merge.c.id).where(card_merge.c.id == merge_id)
-    return (await connection.execute(query)).first() is not None
+async def find_kept(connection: AsyncConnection, merge_id: int) -> int | None:
+    """The card that stayed, in a merge that holds or held; None where there was no such merge."""
+    query = select(card_merge.c.kept_id).where(card_merge.c.id == merge_id)
+    found: int | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
 
 
 async def find_successor(connection: AsyncConnection, card_id: int) -> int | None:

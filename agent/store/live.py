@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true
+from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, Identity, IdentityKind
 from agent.store.hosts import silent_since
 from agent.store.recordings import OPEN
-from agent.store.rights import Viewer, is_visible_card, is_visible_interaction, took_part
+from agent.store.rights import Viewer, handles, is_visible_card, is_visible_interaction
 from agent.store.schema import call, capture, employee_identity, interaction, link, party
 
 MOST = 500  # on one page
@@ -23,7 +23,7 @@ _LAST_DIGITS = 10  # by which a number nobody has normalised yet is found, whate
 class LiveCall:
     """A call that is being recorded now: the capture it lies in, and on which host.
 
-    ``is_handled`` says whether the viewer may listen in and pause: a manager only in a call of his own.
+    ``is_handled`` says whether the viewer may listen in and pause (`rights.handles`).
     ``silent_since`` is when its host was last heard, where that is too long ago.
     """
 
@@ -37,10 +37,6 @@ class LiveCall:
     silent_since: datetime | None
 
 
-def _handles(viewer: Viewer) -> ColumnElement[bool]:
-    return true() if viewer.sees_all else took_part(viewer, interaction.c.id)
-
-
 def _live(
     viewer: Viewer,
 ) -> Select[tuple[int, str, str, datetime, datetime | None, datetime | None, bool, datetime | None]]:
@@ -52,7 +48,7 @@ def _live(
             interaction.c.started_at,
             call.c.answered_at,
             capture.c.paused_at,
-            _handles(viewer).label("is_handled"),
+            handles(viewer, interaction.c.id).label("is_handled"),
             silent_since().label("silent_since"),
         )
         .join(capture, capture.c.interaction_id == interaction.c.id)
@@ -98,7 +94,9 @@ async def list_live_of_card(connection: AsyncConnection, viewer: Viewer, card_id
 
 async def find_live(connection: AsyncConnection, viewer: Viewer, interaction_id: int) -> list[LiveCall]:
     """The captures of one call in progress which the viewer may handle; none where it ended or is not his."""
-    return await _load(connection, _live(viewer).where(interaction.c.id == interaction_id, _handles(viewer)))
+    return await _load(
+        connection, _live(viewer).where(interaction.c.id == interaction_id, handles(viewer, interaction.c.id))
+    )
 
 
 async def find_live_with(connection: AsyncConnection, viewer: Viewer, identity: Identity) -> list[LiveCall]:
@@ -122,7 +120,7 @@ async def find_live_with(connection: AsyncConnection, viewer: Viewer, identity: 
         and_(party.c.identity_kind.is_(None), digits == wanted),
     )
     takes_part = exists(select(party.c.id).where(party.c.interaction_id == interaction.c.id, fits))
-    return await _load(connection, _live(viewer).where(takes_part, _handles(viewer)))
+    return await _load(connection, _live(viewer).where(takes_part, handles(viewer, interaction.c.id)))
 
 
 async def list_visible(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int]) -> dict[int, list[int]]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import Misconfigured
 from agent.model import UserRole
-from agent.store.rights import Viewer
+from agent.store.rights import Viewer, make_viewer
 from agent.store.schema import account, api_token
 
 READ = "read"  # whatever its account may see, without the sound
@@ -40,6 +40,7 @@ class ApiToken:
 class TokenFacts:
     """A token as the administrator lists it."""
 
+    id: int
     name: str
     scopes: tuple[str, ...]
     login: str
@@ -75,10 +76,10 @@ async def insert_token(
     return token
 
 
-async def find_token(connection: AsyncConnection, token: str) -> ApiToken | None:
+async def find_token(connection: AsyncConnection, token: str, *, managers_see_team: bool = False) -> ApiToken | None:
     """What this token allows; None when it is unknown, revoked, or its account is disabled. Its use is noted."""
     query = (
-        select(api_token, account.c.role, account.c.employee_id)
+        select(api_token, account.c.role, account.c.employee_id, account.c.all_teams)
         .outerjoin(account, account.c.id == api_token.c.account_id)
         .where(
             api_token.c.token_hash == _digest(token),
@@ -92,10 +93,13 @@ async def find_token(connection: AsyncConnection, token: str) -> ApiToken | None
     is_stale = or_(api_token.c.used_at.is_(None), api_token.c.used_at < func.now() - text("interval '1 minute'"))
     used = update(api_token).where(api_token.c.id == row.id, is_stale).values(used_at=func.now())
     await connection.execute(used)
-    viewer = Viewer(
+    viewer = await make_viewer(
+        connection,
         account_id=row.account_id or 0,
         role=UserRole(row.role) if row.role else UserRole.SUPERVISOR,
         employee_id=row.employee_id,
+        all_teams=row.all_teams is not False,
+        managers_see_team=managers_see_team,
     )
     return ApiToken(id=row.id, name=row.name, scopes=frozenset(row.scopes), account_id=row.account_id, viewer=viewer)
 
@@ -111,6 +115,7 @@ async def list_tokens(connection: AsyncConnection) -> list[TokenFacts]:
     query = select(api_token, account.c.login).outerjoin(account, account.c.id == api_token.c.account_id)
     return [
         TokenFacts(
+            id=row.id,
             name=row.name,
             scopes=tuple(row.scopes),
             login=row.login or "",

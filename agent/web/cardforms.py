@@ -183,7 +183,7 @@ async def remove_note(request: web.Request) -> web.StreamResponse:
     login = login_of(request)
     async with services(request).store.begin() as connection:
         await seen_card(request, connection, card_id)
-        by = None if login.viewer.sees_all else login.login
+        by = None if login.viewer.supervises else login.login
         if not await notes.remove_note(connection, card_id, note_id or 0, by=by):
             raise web.HTTPNotFound
         await note_act(request, connection, audit.NOTE_REMOVED, card_id, note_id=note_id)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import audit, cardmerges, cards, duplicates
+from agent.store import audit, cardmerges, duplicates, rights
 from agent.web.cardforms import back_to, note_act, number_of, seen_card, text_in
 from agent.web.employees import account_of
 from agent.web.pages import page
@@ -25,8 +26,7 @@ async def merge_cards(request: web.Request) -> web.StreamResponse:
     async with services(request).store.begin() as connection:
         await seen_card(request, connection, card_id)
         by = login_of(request).login
-        if other is None or await cards.find_card(connection, other) is None:
-            raise web.HTTPNotFound
+        other = await _seen_other(request, connection, other)
         merge_id = await desk.merge_cards(connection, services(request).linker, card_id, other, by=by)
         if merge_id is None:
             raise web.HTTPConflict
@@ -38,7 +38,8 @@ async def undo_merge(request: web.Request) -> web.StreamResponse:
     """They are two again."""
     merge_id = number_in(request)
     async with services(request).store.begin() as connection:
-        if not await cardmerges.is_known(connection, merge_id):
+        kept = await cardmerges.find_kept(connection, merge_id)
+        if kept is None or not await rights.may_see_card(connection, login_of(request).viewer, kept):
             raise web.HTTPNotFound
         by = login_of(request).login
         card_id = await desk.undo_merge(connection, services(request).linker, merge_id, by=by)
@@ -70,9 +71,17 @@ async def keep_apart(request: web.Request) -> web.StreamResponse:
     card_id, other = number_in(request), await number_of(request, "other")
     async with services(request).store.begin() as connection:
         await seen_card(request, connection, card_id)
-        if other is None or other == card_id or await cards.find_card(connection, other) is None:
+        if other == card_id:
             raise web.HTTPNotFound
+        other = await _seen_other(request, connection, other)
         await duplicates.keep_apart(connection, card_id, other, by=login_of(request).login)
         subject = {"card_id": card_id, "other": other}
         await audit.add_entry(connection, account_of(request), audit.CARDS_KEPT_APART, subject)
     raise web.HTTPSeeOther("/duplicates" if await text_in(request, "back") == "duplicates" else f"/cards/{card_id}")
+
+
+async def _seen_other(request: web.Request, connection: AsyncConnection, other: int | None) -> int:
+    """The second card of a pair, which must exist for the viewer as well."""
+    if other is None or not await rights.may_see_card(connection, login_of(request).viewer, other):
+        raise web.HTTPNotFound
+    return other

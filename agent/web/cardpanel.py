@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import cardmerges, contactproposals, duplicates, employees, linkrules, notes, relinks
+from agent.store import cardmerges, contactproposals, duplicates, employees, linkrules, notes, relinks, rights
 from agent.store.cardmerges import Merge
 from agent.store.cards import ClientCard
 from agent.store.contactproposals import ContactProposal
@@ -17,6 +17,7 @@ from agent.store.employees import Employee
 from agent.store.linkrules import LinkRule
 from agent.store.notes import CardNote, CardStage
 from agent.store.relinks import RelinkRun
+from agent.store.rights import Viewer
 from agent.web.services import login_of, services
 
 _PROBLEMS = ("contact_wrong", "split_wrong")
@@ -43,7 +44,7 @@ class CardPanel:
 async def load_panel(request: web.Request, connection: AsyncConnection, card: ClientCard) -> CardPanel:
     """Everything of one card."""
     login, problem = login_of(request), request.query.get("problem", "")
-    sees_all = login.viewer.sees_all
+    viewer = login.viewer
     return CardPanel(
         notes=await notes.list_notes(connection, card.id),
         stages=await notes.list_stages(connection, card.id),
@@ -51,10 +52,18 @@ async def load_panel(request: web.Request, connection: AsyncConnection, card: Cl
         proposals=await contactproposals.list_open(connection, card.id),
         runs=await relinks.list_open_runs(connection, [card.id]),
         rules=await linkrules.list_rules(connection, card_id=card.id),
-        merges=await cardmerges.list_merges(connection, card.id) if sees_all else (),
-        duplicates=await duplicates.list_duplicates(connection, card_id=card.id) if sees_all else (),
+        merges=await cardmerges.list_merges(connection, card.id) if viewer.supervises else (),
+        duplicates=await _duplicates(connection, viewer, card.id) if viewer.supervises else (),
         employees=await employees.list_employees(connection),
-        may_merge=sees_all,
-        login="" if sees_all else login.login,
+        may_merge=viewer.supervises,
+        login="" if viewer.supervises else login.login,
         problem=problem if problem in _PROBLEMS else "",
     )
+
+
+async def _duplicates(connection: AsyncConnection, viewer: Viewer, card_id: int) -> list[Duplicate]:
+    """Cards that may be this one, as far as they exist for the viewer."""
+    found = await duplicates.list_duplicates(connection, card_id=card_id)
+    ids = sorted({one for pair in found for one in (pair.first_id, pair.second_id)})
+    seen = await rights.list_seen_cards(connection, viewer, ids) if ids else set()
+    return [one for one in found if one.first_id in seen and one.second_id in seen]

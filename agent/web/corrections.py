@@ -8,8 +8,9 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Role
-from agent.store import audit, corrections, employees, history, interactions, notices, views
+from agent.store import audit, corrections, employees, evidence, history, interactions, notices, rights, views
 from agent.store.employees import Employee
+from agent.store.rights import Viewer
 from agent.web.employees import account_of
 from agent.web.services import login_of, number_in, services
 
@@ -18,6 +19,10 @@ async def separate_call(request: web.Request) -> web.StreamResponse:
     """What one source told is a call of its own."""
     evidence_id = number_in(request)
     async with services(request).store.begin() as connection:
+        proofs = await evidence.find_evidence(connection, [evidence_id])
+        if not proofs or proofs[0].interaction_id is None:
+            raise web.HTTPNotFound
+        await _check(request, connection, proofs[0].interaction_id)
         parted = await corrections.separate_call(connection, evidence_id)
         if parted is None:
             raise web.HTTPNotFound
@@ -33,6 +38,8 @@ async def unite_calls(request: web.Request) -> web.StreamResponse:
     """Two entries are one call."""
     first, second = number_in(request), await _number(request, "other")
     async with services(request).store.begin() as connection:
+        await _check(request, connection, first)
+        await _check(request, connection, second)
         if second not in await corrections.list_near(connection, first):  # only what the page itself offers
             raise web.HTTPNotFound
         kept = await corrections.unite_calls(connection, first, second)
@@ -54,6 +61,7 @@ async def credit_call(request: web.Request) -> web.StreamResponse:
     async with services(request).store.begin() as connection:
         if employee_id is not None and not await history.list_employee_names(connection, [employee_id]):
             raise web.HTTPNotFound
+        await _check(request, connection, number)
         mine = {one.id for one in (await interactions.list_parties(connection, [number]))[number]}
         by = login_of(request).login
         if party_id not in mine or await interactions.credit_party(connection, party_id, employee_id, by) is None:
@@ -62,6 +70,12 @@ async def credit_call(request: web.Request) -> web.StreamResponse:
         subject = {"interaction_id": number, "party_id": party_id, "employee_id": employee_id}
         await audit.add_entry(connection, account_of(request), audit.CALL_CREDITED, subject)
     raise web.HTTPSeeOther(f"/interactions/{number}")
+
+
+async def _check(request: web.Request, connection: AsyncConnection, interaction_id: int) -> None:
+    """Only what exists for the supervisor can be corrected by him."""
+    if not await rights.may_see_interaction(connection, login_of(request).viewer, interaction_id):
+        raise web.HTTPNotFound
 
 
 async def _number(request: web.Request, name: str) -> int:
@@ -91,8 +105,8 @@ class Correctable:
     employees: tuple[Employee, ...]
 
 
-async def list_correctable(connection: AsyncConnection, number: int) -> Correctable:
-    """For the page of one call."""
+async def list_correctable(connection: AsyncConnection, viewer: Viewer, number: int) -> Correctable:
+    """For the page of one call, which exists for the viewer; of the calls near it those that do as well."""
     told = [one.id for one in await views.list_views(connection, number)]
     parties = (await interactions.list_parties(connection, [number]))[number]
     uncredited = tuple(
@@ -100,9 +114,10 @@ async def list_correctable(connection: AsyncConnection, number: int) -> Correcta
         for one in parties
         if one.role is Role.EMPLOYEE and one.identity and (one.employee_id is None or one.credited_by)
     )
+    near = sorted((await corrections.list_near(connection, number)).items())
     return Correctable(
         parts=frozenset(told) if len(told) > 1 else frozenset(),
-        near=tuple(sorted((await corrections.list_near(connection, number)).items())),
+        near=tuple([one for one in near if await rights.may_see_interaction(connection, viewer, one[0])]),
         uncredited=uncredited,
         employees=tuple(await employees.list_employees(connection)) if uncredited else (),
     )

@@ -17,7 +17,7 @@ from aiohttp import web
 from agent.errors import Unavailable
 from agent.store import live
 from agent.store.engine import Store
-from agent.store.rights import Viewer
+from agent.store.rights import Tenure, Viewer
 from agent.web.guard import login_stands
 from agent.web.services import login_of
 
@@ -120,9 +120,10 @@ class LiveHub:
                     reader.tell_missed()
 
     async def _spread(self, ids: list[int]) -> None:
-        groups: defaultdict[tuple[bool, int | None], list[Reader]] = defaultdict(list)
+        groups: defaultdict[tuple[bool, tuple[Tenure, ...]], list[Reader]] = defaultdict(list)
         for reader in self._readers:
-            groups[reader.viewer.sees_all, reader.viewer.employee_id].append(reader)
+            viewer = reader.viewer
+            groups[viewer.sees_all, () if viewer.sees_all else viewer.tenures].append(reader)
         if not ids or not groups:
             return
         async with self._store.begin() as connection:

@@ -13,8 +13,8 @@ from aiohttp import web
 from agent.errors import BlobErased, CardlineError, Unavailable
 from agent.model import UserRole
 from agent.store import logins, tokens
-from agent.store.rights import Viewer
 from agent.store.logins import Login
+from agent.store.rights import Viewer
 from agent.web.pages import page
 from agent.web.problems import is_api, problem, problem_of
 from agent.web.services import LOGIN, TOKEN, WAITING, services
@@ -169,12 +169,12 @@ def _bearer(request: web.Request) -> str | None:
 async def _admit_token(request: web.Request, text: str, route: Route) -> None:
     """A token needs no form's token: no browser sends it along by itself. It has the role of its account."""
     async with services(request).store.begin() as connection:
-        token = await tokens.find_token(connection, text)
+        token = await tokens.find_token(connection, text, managers_see_team=managers_see_team(request))
     if token is None:
         raise web.HTTPUnauthorized(text="The token is unknown or revoked.")
     if route.scope not in token.scopes:
         raise web.HTTPForbidden(text=f"The token lacks the scope {route.scope}.")
-    if route.roles is not None and token.viewer.role not in route.roles:
+    if not route.admits(token.viewer):
         raise web.HTTPForbidden(text=f"The token has the rights of a {token.viewer.role.value}.")
     request[TOKEN] = token
     name = f"token {token.name}"

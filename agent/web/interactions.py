@@ -60,7 +60,8 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         about = await meetings.list_mails_about(connection, number) if entry.kind == "meeting" else []
         mails = [one for one in about if await rights.may_see_interaction(connection, viewer, one)]
         relinking = await load_relinking(request, connection, number)
-        correct = await list_correctable(connection, number) if viewer.sees_all and entry.kind == "call" else None
+        is_correctable = viewer.supervises and entry.kind == "call"
+        correct = await list_correctable(connection, viewer, number) if is_correctable else None
     return page(
         request,
         "interaction.html",

@@ -160,6 +160,7 @@ class Caller:
 
 SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 LOGIN: web.RequestKey[Login] = web.RequestKey("login", Login)
+WAITING: web.RequestKey[Login] = web.RequestKey("waiting", Login)  # the second factor is still to come
 TOKEN: web.RequestKey[ApiToken] = web.RequestKey("token", ApiToken)
 
 
