@@ -8,16 +8,20 @@ back as the ``StrEnum`` of `agent.model`; what only machines read lies in ``json
 
 from __future__ import annotations
 
+from agent.store.schema.api import api_reply, interaction_change
 from agent.store.schema.archive import blob, chain_link, evidence
 from agent.store.schema.calls import (
     call,
     call_command,
     capture,
+    comment,
     kept_log,
     recording,
     recording_mark,
+    recording_outline,
     transcript,
     utterance,
+    utterance_correction,
 )
 from agent.store.schema.cards import (
     card_import,
@@ -59,21 +63,30 @@ from agent.store.schema.mails import (
 from agent.store.schema.meetings import invitation, meeting
 from agent.store.schema.people import (
     account,
+    account_invitation,
     api_token,
     audit_entry,
+    card_hold,
+    company_setting,
     employee,
     employee_identity,
     extension_proposal,
+    login_attempt,
     login_session,
     team,
+    team_member,
+    team_supervisor,
 )
 from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
+from agent.store.schema.search import saved_search, search_due, search_entry
 from agent.store.schema.seals import erasure, seal, seal_copy
 from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
 from agent.store.schema.views import call_number, call_view
 
 __all__ = [
     "account",
+    "account_invitation",
+    "api_reply",
     "api_token",
     "attachment",
     "audit_entry",
@@ -83,12 +96,15 @@ __all__ = [
     "call_number",
     "call_view",
     "capture",
+    "card_hold",
     "card_import",
     "card_merge",
     "card_note",
     "card_stage",
     "chain_link",
     "client_card",
+    "comment",
+    "company_setting",
     "connector",
     "contact_point",
     "contact_proposal",
@@ -107,11 +123,13 @@ __all__ = [
     "followed_file",
     "host",
     "interaction",
+    "interaction_change",
     "invitation",
     "kept_log",
     "line_policy",
     "link",
     "link_rule",
+    "login_attempt",
     "login_session",
     "mail_rule",
     "mailbox_copy",
@@ -126,18 +144,25 @@ __all__ = [
     "provider_status",
     "recording",
     "recording_mark",
+    "recording_outline",
     "recording_share",
     "relink_run",
     "rule_run",
+    "saved_search",
     "seal",
     "seal_copy",
+    "search_due",
+    "search_entry",
     "sound_file",
     "source_status",
     "task",
     "team",
+    "team_member",
+    "team_supervisor",
     "thread",
     "thread_reference",
     "thread_subject",
     "transcript",
     "utterance",
+    "utterance_correction",
 ]
