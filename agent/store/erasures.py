@@ -28,6 +28,7 @@ from agent.store.schema import (
     card_note,
     chain_link,
     client_card,
+    comment,
     contact_point,
     contact_proposal,
     crm_card,
@@ -46,18 +47,23 @@ from agent.store.schema import (
     provider_recording,
     recording,
     recording_mark,
+    recording_outline,
     task,
     thread,
     thread_subject,
     transcript,
     utterance,
+    utterance_correction,
 )
 
 # Rows that go whole.
 DELETED: tuple[Table, ...] = (
+    utterance_correction,
     utterance,
     transcript,
     recording_mark,
+    recording_outline,
+    comment,
     attachment,
     call_view,
     call_number,
@@ -219,12 +225,15 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     """Take the text out of everything that belongs to the interactions; ``words`` say on pages what happened."""
     sounds = select(recording.c.id).where(recording.c.interaction_id.in_(interaction_ids))
     spoken = select(transcript.c.id).where(transcript.c.interaction_id.in_(interaction_ids))
+    said = select(utterance.c.id).where(utterance.c.transcript_id.in_(spoken))
+    await connection.execute(delete(utterance_correction).where(utterance_correction.c.utterance_id.in_(said)))
     await connection.execute(delete(utterance).where(utterance.c.transcript_id.in_(spoken)))
+    await connection.execute(delete(recording_outline).where(recording_outline.c.recording_id.in_(sounds)))
     await connection.execute(delete(recording_mark).where(recording_mark.c.recording_id.in_(sounds)))
     proofs = select(evidence.c.id).where(evidence.c.interaction_id.in_(interaction_ids))
     for table in (call_view, call_number):
         await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))
-    for table in (transcript, attachment, contact_proposal, task):
+    for table in (transcript, attachment, contact_proposal, comment, task):
         await connection.execute(delete(table).where(table.c.interaction_id.in_(interaction_ids)))
     about = or_(invitation.c.message_id.in_(interaction_ids), invitation.c.meeting_id.in_(interaction_ids))
     await connection.execute(delete(invitation).where(about))

@@ -1,19 +1,34 @@
-"""Transcripts and their utterances. Times are milliseconds from the start of the recording."""
+"""Transcripts and their utterances, with what people have corrected. Times are milliseconds from the recording's start.
+
+Whoever asks for an utterance gets the corrected words; the machine's stay beside them (`Spoken.machine`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, and_, func, select, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
 from agent.store import notices, outbox
 from agent.store.engine import AnyRow
-from agent.store.schema import blob, recording, transcript, utterance
+from agent.store.schema import blob, recording, transcript, utterance, utterance_correction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken(Utterance):
+    """An utterance as it is stored. Where a person has corrected it ``text`` is theirs, ``machine`` what was understood
+    before, and ``corrected_by`` a login. ``words`` are always the machine's: they tell when what was said."""
+
+    id: int
+    machine: str = ""
+    corrected_by: str = ""
+    corrected_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +40,7 @@ class Transcript:
     interaction_id: int
     model: str
     language: str
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[Spoken, ...]
 
 
 async def has_transcript(connection: AsyncConnection, recording_id: int, model: str) -> bool:
@@ -82,9 +97,8 @@ async def list_transcripts(
         .order_by(transcript.c.recording_id, transcript.c.id.desc())
     )
     heads = (await connection.execute(newest)).all()
-    columns = [one for one in utterance.c if words or one is not utterance.c.words]
-    lines = select(*columns).where(utterance.c.transcript_id.in_([head.id for head in heads]))
-    spoken: dict[int, list[Utterance]] = {head.id: [] for head in heads}
+    lines = _lines(words=words).where(utterance.c.transcript_id.in_([head.id for head in heads]))
+    spoken: dict[int, list[Spoken]] = {head.id: [] for head in heads}
     for row in await connection.execute(lines.order_by(utterance.c.start_ms, utterance.c.id)):
         spoken[row.transcript_id].append(_utterance(row))
     return [
@@ -100,6 +114,62 @@ async def list_transcripts(
     ]
 
 
+_CURRENT = and_(utterance_correction.c.utterance_id == utterance.c.id, utterance_correction.c.ended_at.is_(None))
+
+
+def _lines(*, words: bool) -> Select[Any]:
+    columns = [one for one in utterance.c if words or one is not utterance.c.words]
+    corrected = utterance_correction.c
+    return select(
+        *columns,
+        corrected.text.label("corrected"),
+        corrected.by.label("corrected_by"),
+        corrected.at.label("corrected_at"),
+    ).outerjoin_from(utterance, utterance_correction, _CURRENT)
+
+
+async def find_spoken(
+    connection: AsyncConnection, utterance_id: int, *, hold: bool = False
+) -> tuple[int, int, Spoken] | None:
+    """Interaction, recording and utterance; ``hold`` keeps others from correcting it until the transaction ends."""
+    query = _lines(words=False).add_columns(transcript.c.interaction_id, transcript.c.recording_id)
+    query = query.join(transcript, transcript.c.id == utterance.c.transcript_id).where(utterance.c.id == utterance_id)
+    if hold:
+        await connection.execute(select(utterance.c.id).where(utterance.c.id == utterance_id).with_for_update())
+    row = (await connection.execute(query)).first()
+    return (row.interaction_id, row.recording_id, _utterance(row)) if row else None
+
+
+async def correct(connection: AsyncConnection, utterance_id: int, words: str, *, by: str) -> bool:
+    """These words were said; the machine's own again take the correction back. False where nothing changes."""
+    found = await find_spoken(connection, utterance_id, hold=True)
+    if found is None or words == found[2].text:
+        return False
+    interaction_id, _, spoken = found
+    ended = update(utterance_correction).where(
+        utterance_correction.c.utterance_id == utterance_id, utterance_correction.c.ended_at.is_(None)
+    )
+    await connection.execute(ended.values(ended_at=func.now(), ended_by=by))
+    if words != (spoken.machine or spoken.text):
+        await connection.execute(insert(utterance_correction).values(utterance_id=utterance_id, text=words, by=by))
+    await notices.notify(connection, notices.INTERACTIONS, interaction_id)
+    await outbox.stir(connection, [interaction_id])
+    return True
+
+
+async def list_words(connection: AsyncConnection, recording_id: int) -> dict[int, list[Any]]:
+    """The machine's words of the newest transcript of a recording, as stored (see `Word`), by utterance."""
+    newest = (
+        select(transcript.c.id)
+        .where(transcript.c.recording_id == recording_id)
+        .order_by(transcript.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = select(utterance.c.id, utterance.c.words).where(utterance.c.transcript_id == newest)
+    return {row.id: row.words for row in await connection.execute(query.order_by(utterance.c.start_ms, utterance.c.id))}
+
+
 def _utterance_values(transcript_id: int, one: Utterance) -> dict[str, Any]:
     return {
         "transcript_id": transcript_id,
@@ -112,12 +182,17 @@ def _utterance_values(transcript_id: int, one: Utterance) -> dict[str, Any]:
     }
 
 
-def _utterance(row: AnyRow) -> Utterance:
-    return Utterance(
+def _utterance(row: AnyRow) -> Spoken:
+    is_corrected = row.corrected is not None
+    return Spoken(
+        id=row.id,
         channel=row.channel,
         start=row.start_ms / 1000,
         end=row.end_ms / 1000,
-        text=row.text,
+        text=row.corrected if is_corrected else row.text,
         confidence=row.confidence / 100,
         words=tuple(Word(**word) for word in getattr(row, "words", ())),
+        machine=row.text if is_corrected else "",
+        corrected_by=row.corrected_by or "",
+        corrected_at=row.corrected_at,
     )

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 from agent.store.schema.columns import identity, json, metadata, moment, now, of, words
 
@@ -113,4 +125,40 @@ utterance = Table(
     Column("confidence", Integer, nullable=False),  # per cent
     json("words", "[]"),
     Index(None, "transcript_id", "start_ms"),
+)
+
+recording_outline = Table(  # how loud it is, for drawing: made of the sound when somebody first looks
+    "recording_outline",
+    metadata,
+    of("recording", primary_key=True),
+    Column("bucket_ms", Integer, nullable=False),
+    Column("peaks", LargeBinary, nullable=False),  # a byte a bucket, channel after channel
+)
+
+comment = Table(
+    "comment",
+    metadata,
+    identity(),
+    of("interaction"),
+    of("recording", nullable=True),
+    Column("at_ms", Integer),  # within the recording; NULL: of the whole call
+    Column("text", Text, nullable=False),
+    of("account"),
+    now("created_at"),
+    moment("removed_at"),  # its text is empty then
+    Index(None, "interaction_id"),
+)
+
+utterance_correction = Table(  # what a person says was said; the machine's words stay where they are
+    "utterance_correction",
+    metadata,
+    identity(),
+    of("utterance"),
+    Column("text", Text, nullable=False),
+    Column("by", Text, nullable=False),  # login, or name of the API token
+    now("at"),
+    words("ended_by"),
+    moment("ended_at"),  # corrected again, or taken back
+    Index(None, "utterance_id"),
+    Index("ix_utterance_correction_current", "utterance_id", unique=True, postgresql_where=text("ended_at IS NULL")),
 )
