@@ -230,6 +230,9 @@ class WebSettings(Section):
     )
     oidc: OidcSettings = OidcSettings()
 
+    managers_download: bool = Field(
+        False, description="Managers may save recordings as files; they hear what is theirs in any case."
+    )
     max_listeners: int = Field(10, ge=1, description="People who may listen in to calls in progress at the same time.")
     max_event_streams: int = Field(
         500, ge=1, description="Open pages that are told of news at the same time; others show it when reloaded."

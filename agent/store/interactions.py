@@ -46,6 +46,8 @@ class Party:
     role: Role | None
     employee_id: int | None
     credited_by: str = ""
+    joined: datetime | None = None
+    left: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,8 @@ def _party(row: AnyRow) -> Party:
         role=Role(row.role) if row.role else None,
         employee_id=row.employee_id,
         credited_by=row.credited_by or "",
+        joined=row.joined_at,
+        left=row.left_at,
     )
 
 

@@ -29,6 +29,7 @@ from agent.web.shown import (
     Sound,
     ThreadView,
     View,
+    Voice,
 )
 
 # The others are told as gaps, or only concern whoever looks for a fault.
@@ -147,7 +148,22 @@ def _sound(
         model=spoken.model if spoken else "",
         language=spoken.language if spoken else "",
         waiting=waiting,
+        started=recording.started,
+        voices=_voices(recording, channels),
+        is_erased=recording.blob.wrapped_key is None,
     )
+
+
+def _voices(recording: Recording, channels: Mapping[int | None, Person]) -> tuple[Voice, ...]:
+    """One a channel; where the parties are not told apart, one without a name."""
+    if recording.mixed:
+        return (Voice(channel=0, name="", is_employee=None),)
+    found = []
+    for channel in range(recording.channels):
+        person = channels.get(channel)
+        name = (person.name or person.contact) if person else ""
+        found.append(Voice(channel=channel, name=name, is_employee=person.is_employee if person else bool(channel)))
+    return tuple(found)
 
 
 def _is_copy(recording: Recording, fuller: Sequence[Recording]) -> bool:
@@ -188,6 +204,10 @@ def _lines(spoken: Transcript, channels: Mapping[int | None, Person], *, mixed: 
                 start=said.start,
                 end=said.end,
                 text=said.text,
+                id=said.id,
+                machine=said.machine,
+                corrected_by=said.corrected_by,
+                corrected_at=said.corrected_at,
             )
         )
     return tuple(lines)

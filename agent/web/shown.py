@@ -23,13 +23,26 @@ class Person:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One utterance: whose it is (None: the recording does not tell the parties apart), and where it begins, in
-    seconds."""
+    seconds. ``machine`` is what was understood where ``corrected_by`` has put it right."""
 
     is_employee: bool | None
     who: str
     start: float
     end: float
     text: str
+    id: int = 0
+    machine: str = ""
+    corrected_by: str = ""
+    corrected_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """Who is heard on a channel of a recording."""
+
+    channel: int
+    name: str
+    is_employee: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +65,9 @@ class Sound:
     model: str
     language: str
     waiting: str
+    started: datetime
+    voices: tuple[Voice, ...]
+    is_erased: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

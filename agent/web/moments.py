@@ -1,0 +1,98 @@
+"""What happened within a call, for its time line: holds, pauses, keys, gaps, who came and went, who interrupted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from agent.model import Mark, MarkKind, Utterance
+
+# An interruption: one begins while the other is speaking, and the other gives way only after a while.
+_INTO_SPEECH = 0.4  # seconds the other had been speaking
+_TOGETHER = 0.6  # seconds both are heard
+_SHORTEST_WORDS = 1.0  # seconds: "yes", "mm-hm" interrupt nobody
+_SOON = 3.0  # seconds: who is there so soon was there from the beginning, and who leaves so late hung up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A place on the time line, in seconds. ``kind`` names the text; ``text`` is a key pressed, a reason or a name."""
+
+    kind: str
+    start: float
+    end: float
+    channel: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """From when to when somebody took part, as the source told it; None where it did not."""
+
+    name: str
+    channel: int | None
+    joined: datetime | None
+    left: datetime | None
+
+
+def list_moments(
+    marks: Sequence[Mark], gaps: Sequence[tuple[float, float, str]], said: Sequence[Utterance]
+) -> list[Moment]:
+    """Everything that is to be seen on the time line, in order."""
+    found = [
+        Moment(
+            kind=one.kind.value,
+            start=one.start_ms / 1000,
+            end=one.end_ms / 1000,
+            channel=one.channel,
+            text="" if one.kind is MarkKind.PAUSE and one.text == "keys" else one.text,
+        )
+        for one in marks
+    ]
+    found += [Moment(kind="gap", start=start, end=end, text=reason) for start, end, reason in gaps]
+    found += interruptions(said)
+    return sorted(found, key=lambda one: (one.start, one.end))
+
+
+def interruptions(said: Sequence[Utterance]) -> list[Moment]:
+    """Where one began to speak while the other had not finished; ``channel`` is who began."""
+    found = []
+    speaking: dict[int, Utterance] = {}
+    for one in sorted(said, key=lambda each: each.start):
+        for other in speaking.values():
+            together = min(one.end, other.end) - one.start
+            is_late = one.start - other.start >= _INTO_SPEECH
+            is_long = one.end - one.start >= _SHORTEST_WORDS
+            if other.channel != one.channel and is_late and is_long and together >= _TOGETHER:
+                end = min(one.end, other.end)
+                found.append(Moment(kind="interruption", start=one.start, end=end, channel=one.channel))
+                break
+        before = speaking.get(one.channel)
+        if before is None or before.end < one.end:
+            speaking[one.channel] = one
+    return found
+
+
+def transfers(present: Sequence[Presence], started: datetime, seconds: float) -> list[Moment]:
+    """Who came into the call while it went on, and who left before its end. ``started`` is the recording's."""
+    found = []
+    for one in present:
+        for kind, moment in (("joined", one.joined), ("left", one.left)):
+            if moment is None:
+                continue
+            at = (moment - started).total_seconds()
+            if _SOON <= at <= seconds - _SOON:
+                found.append(Moment(kind=kind, start=at, end=at, channel=one.channel, text=one.name))
+    return sorted(found, key=lambda one: one.start)
+
+
+def nearest_line(said: Sequence[Utterance], at: float) -> Utterance | None:
+    """What is being said at a second: the last that has begun, or the first of all."""
+    if not said:
+        return None
+    for one, following in pairwise(said):
+        if following.start > at:
+            return one
+    return said[-1]
