@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, text
+from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
-from agent.store import outbox
+from agent.store import changes, outbox
 from agent.store.engine import AnyRow
 from agent.store.linking import lock_for_decision
 from agent.store.schema import link
@@ -104,6 +104,7 @@ async def replace_links(
     once = {(one.interaction_id, one.card_id): one for one in reversed(links)}
     values = {"rows": [_values(one) for one in once.values()], "ids": list(interaction_ids)}
     changed = set((await connection.execute(_REPLACE, values)).scalars())
+    await changes.touch(connection, list(changed))
     if has_crm:
         await outbox.want(connection, interaction_ids)
     return changed
@@ -114,7 +115,25 @@ async def decide_link(connection: AsyncConnection, decision: Link) -> None:
     await lock_for_decision(connection, [decision.interaction_id])
     await connection.execute(delete(link).where(link.c.interaction_id == decision.interaction_id))
     await connection.execute(insert(link).values(_values(decision) | {"started_at": decision.started}))
+    await changes.touch(connection, [decision.interaction_id])
     await outbox.want(connection, [decision.interaction_id])
+
+
+async def take_off(connection: AsyncConnection, decision: Link, card_id: int) -> bool:
+    """A person says that an interaction is not this client's; ``decision`` is what becomes of it where it stands on no
+    other card: it waits. Where it stands on others, it stays there. False where it is not on the card."""
+    number = decision.interaction_id
+    await lock_for_decision(connection, [number])
+    here = (link.c.interaction_id == number) & (link.c.client_card_id == card_id)
+    if (await connection.execute(delete(link).where(here).returning(link.c.id))).first() is None:
+        return False
+    others = update(link).where(link.c.interaction_id == number, link.c.client_card_id.is_not(None))
+    kept = await connection.execute(others.values(decided_by=decision.decided_by).returning(link.c.id))
+    if kept.first() is None:
+        await connection.execute(delete(link).where(link.c.interaction_id == number))
+        await connection.execute(insert(link).values(_values(decision) | {"started_at": decision.started}))
+    await outbox.want(connection, [number])
+    return True
 
 
 async def forget_decision(connection: AsyncConnection, interaction_id: int) -> bool:
