@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.archive.chain import append_erasure, chain_all
 from agent.archive.statements import as_ranges
 from agent.errors import CardlineError, Misconfigured
-from agent.store import audit, erasures, notices
+from agent.store import audit, changes, erasures, notices
 from agent.store.engine import Store
 
 log = structlog.get_logger()
@@ -113,6 +113,7 @@ async def _erase(
     if demand.card_id is not None and not unfinished:
         await erasures.wipe_card(connection, demand.card_id)
     await audit.add_entry(connection, demand.account_id, audit.ERASED, {"erasure_id": act.id, "subject": subject})
+    await changes.touch(connection, ids)
     for one in ids:
         await notices.notify(connection, notices.INTERACTIONS, one)
     return Erasure(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Column, delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import links, outbox
+from agent.store import changes, links, outbox
 from agent.store.schema import (
     call,
     call_view,
@@ -78,6 +78,7 @@ async def absorb(connection: AsyncConnection, kept: int, gone: int) -> None:
     for table in _MADE_ANEW:
         await connection.execute(delete(table).where(table.c.interaction_id == gone))
     await connection.execute(delete(interaction).where(interaction.c.id == gone))
+    await changes.touch(connection, [gone])
 
 
 _MOVE_FLAGS = text(

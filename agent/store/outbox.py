@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
+from agent.store import changes
 from agent.store.engine import AnyRow
 from agent.store.rights import is_not_private
 from agent.store.schema import connector, delivery, interaction, link, party
@@ -185,6 +186,7 @@ async def _change(connection: AsyncConnection, changes: Mapping[int, int | None]
 
 async def stir(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
     """Something of these has changed that a CRM may have been told: times, recording, transcript, who was credited."""
+    await changes.touch(connection, interaction_ids)
     ids = await _lock(connection, interaction_ids)
     if ids:
         await connection.execute(update(delivery).where(delivery.c.id.in_(ids)).values(**_AGAIN))
