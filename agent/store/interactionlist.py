@@ -1,4 +1,4 @@
-"""Interactions as a program lists them: filtered, by time or by what changed, in a fixed number of statements a page."""
+"""Interactions as a program lists them: filtered, by time or by what changed, in a fixed number of statements."""
 
 from __future__ import annotations
 

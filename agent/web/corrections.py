@@ -17,40 +17,51 @@ from agent.web.services import login_of, number_in, services
 
 async def separate_call(request: web.Request) -> web.StreamResponse:
     """What one source told is a call of its own."""
-    evidence_id = number_in(request)
     async with services(request).store.begin() as connection:
-        proofs = await evidence.find_evidence(connection, [evidence_id])
-        if not proofs or proofs[0].interaction_id is None:
-            raise web.HTTPNotFound
-        await _check(request, connection, proofs[0].interaction_id)
-        parted = await corrections.separate_call(connection, evidence_id)
-        if parted is None:
-            raise web.HTTPNotFound
-        await services(request).linker.relink(connection, parted)
-        subject = {"evidence_id": evidence_id, "interaction_id": parted[0], "new_interaction_id": parted[1]}
-        await audit.add_entry(connection, account_of(request), audit.CALL_SEPARATED, subject)
-        for number in parted:
-            await notices.notify(connection, notices.INTERACTIONS, number)
-    raise web.HTTPSeeOther(f"/interactions/{parted[1]}")
+        _, new = await separate(request, connection, number_in(request))
+    raise web.HTTPSeeOther(f"/interactions/{new}")
+
+
+async def separate(request: web.Request, connection: AsyncConnection, evidence_id: int) -> tuple[int, int]:
+    """The same for the API; returns the old and the new interaction."""
+    proofs = await evidence.find_evidence(connection, [evidence_id])
+    if not proofs or proofs[0].interaction_id is None:
+        raise web.HTTPNotFound
+    await _check(request, connection, proofs[0].interaction_id)
+    parted = await corrections.separate_call(connection, evidence_id)
+    if parted is None:
+        raise web.HTTPNotFound
+    await services(request).linker.relink(connection, parted)
+    subject = {"evidence_id": evidence_id, "interaction_id": parted[0], "new_interaction_id": parted[1]}
+    await audit.add_entry(connection, account_of(request), audit.CALL_SEPARATED, subject)
+    for number in parted:
+        await notices.notify(connection, notices.INTERACTIONS, number)
+    return parted
 
 
 async def unite_calls(request: web.Request) -> web.StreamResponse:
     """Two entries are one call."""
     first, second = number_in(request), await _number(request, "other")
     async with services(request).store.begin() as connection:
-        await _check(request, connection, first)
-        await _check(request, connection, second)
-        if second not in await corrections.list_near(connection, first):  # only what the page itself offers
-            raise web.HTTPNotFound
-        kept = await corrections.unite_calls(connection, first, second)
-        if kept is None:
-            raise web.HTTPConflict
-        await services(request).linker.relink(connection, [kept])
-        subject = {"interaction_id": kept, "absorbed": first + second - kept}
-        await audit.add_entry(connection, account_of(request), audit.CALLS_UNITED, subject)
-        for number in (first, second):
-            await notices.notify(connection, notices.INTERACTIONS, number)
+        kept = await unite(request, connection, first, second)
     raise web.HTTPSeeOther(f"/interactions/{kept}")
+
+
+async def unite(request: web.Request, connection: AsyncConnection, first: int, second: int) -> int:
+    """The same for the API; returns the interaction that stays."""
+    await _check(request, connection, first)
+    await _check(request, connection, second)
+    if second not in await corrections.list_near(connection, first):  # only what the page itself offers
+        raise web.HTTPNotFound
+    kept = await corrections.unite_calls(connection, first, second)
+    if kept is None:
+        raise web.HTTPConflict
+    await services(request).linker.relink(connection, [kept])
+    subject = {"interaction_id": kept, "absorbed": first + second - kept}
+    await audit.add_entry(connection, account_of(request), audit.CALLS_UNITED, subject)
+    for number in (first, second):
+        await notices.notify(connection, notices.INTERACTIONS, number)
+    return kept
 
 
 async def credit_call(request: web.Request) -> web.StreamResponse:
@@ -59,17 +70,24 @@ async def credit_call(request: web.Request) -> web.StreamResponse:
     chosen = str((await request.post()).get("employee", ""))
     employee_id = await _number(request, "employee") if chosen else None
     async with services(request).store.begin() as connection:
-        if employee_id is not None and not await history.list_employee_names(connection, [employee_id]):
-            raise web.HTTPNotFound
-        await _check(request, connection, number)
-        mine = {one.id for one in (await interactions.list_parties(connection, [number]))[number]}
-        by = login_of(request).login
-        if party_id not in mine or await interactions.credit_party(connection, party_id, employee_id, by) is None:
-            raise web.HTTPNotFound
-        await services(request).linker.relink(connection, [number])
-        subject = {"interaction_id": number, "party_id": party_id, "employee_id": employee_id}
-        await audit.add_entry(connection, account_of(request), audit.CALL_CREDITED, subject)
+        await credit(request, connection, number, party_id, employee_id)
     raise web.HTTPSeeOther(f"/interactions/{number}")
+
+
+async def credit(
+    request: web.Request, connection: AsyncConnection, number: int, party_id: int, employee_id: int | None
+) -> None:
+    """The same for the API."""
+    if employee_id is not None and not await history.list_employee_names(connection, [employee_id]):
+        raise web.HTTPNotFound
+    await _check(request, connection, number)
+    mine = {one.id for one in (await interactions.list_parties(connection, [number]))[number]}
+    by = login_of(request).login
+    if party_id not in mine or await interactions.credit_party(connection, party_id, employee_id, by) is None:
+        raise web.HTTPNotFound
+    await services(request).linker.relink(connection, [number])
+    subject = {"interaction_id": number, "party_id": party_id, "employee_id": employee_id}
+    await audit.add_entry(connection, account_of(request), audit.CALL_CREDITED, subject)
 
 
 async def _check(request: web.Request, connection: AsyncConnection, interaction_id: int) -> None:

@@ -19,6 +19,7 @@ from agent.web.services import login_of, number_in, services
 from linker import desk
 
 _CARD_NUMBER = re.compile(r"№ ?(\d{1,18})\s*$")
+DECISIONS = ("card", "ignore", "rules")
 _PROBLEMS = ("identity_wrong", "card_not_found", "choose_card")
 
 
@@ -106,31 +107,49 @@ async def relink_entry(request: web.Request) -> web.StreamResponse:
     """This entry belongs to that card, or concerns nobody, or the rules shall decide again; with ``always`` it holds
     for the number from now on."""
     number, decision = number_in(request), await text_in(request, "decision")
-    login = login_of(request)
+    if decision not in DECISIONS:
+        raise web.HTTPBadRequest
     async with services(request).store.begin() as connection:
-        if not await rights.may_see_interaction(connection, login.viewer, number):
-            raise web.HTTPNotFound
-        (entry,) = await interactions.find_interactions(connection, [number])
-        if decision == "rules":
-            await desk.undecide_entry(connection, services(request).linker, number)
-        elif decision in ("card", "ignore"):
-            card_id = await chosen_card(request, connection) if decision == "card" else None
-            if decision == "card" and card_id is None:
-                raise web.HTTPSeeOther(f"/interactions/{number}?problem=card_not_found#correct-link")
-            identity = await _always(request, connection, number)
-            if identity is not None:
-                await links.forget_decision(connection, number)
-                kind = RuleDecision.CARD if card_id is not None else RuleDecision.IGNORE
-                await remember(request, connection, identity, kind, card_id)
-            else:
-                state = LinkState.LINKED if card_id is not None else LinkState.IGNORED
-                await desk.decide_entry(connection, entry, state, login=login.login, name=login.name, card_id=card_id)
-        else:
-            raise web.HTTPBadRequest
-        subject = {"interaction_id": number, "decision": decision}
-        await audit.add_entry(connection, account_of(request), audit.LINK_DECIDED, subject)
-        await notices.notify(connection, notices.INTERACTIONS, number)
+        await check_entry(request, connection, number)
+        card_id = await chosen_card(request, connection) if decision == "card" else None
+        if decision == "card" and card_id is None:
+            raise web.HTTPSeeOther(f"/interactions/{number}?problem=card_not_found#correct-link")
+        always = (await outside_of(connection, number)).get(await text_in(request, "always"))
+        await settle_entry(request, connection, number, decision, card_id=card_id, always=always)
     raise web.HTTPSeeOther(f"/interactions/{number}")
+
+
+async def check_entry(request: web.Request, connection: AsyncConnection, number: int) -> None:
+    """What is not the viewer's does not exist for him."""
+    if not await rights.may_see_interaction(connection, login_of(request).viewer, number):
+        raise web.HTTPNotFound
+
+
+async def settle_entry(
+    request: web.Request,
+    connection: AsyncConnection,
+    number: int,
+    decision: str,
+    *,
+    card_id: int | None,
+    always: Identity | None,
+) -> None:
+    """Where an entry that was seen belongs: on a card, nowhere, or where the rules put it. ``always`` is a number of
+    the other side for which it holds from now on."""
+    login = login_of(request)
+    (entry,) = await interactions.find_interactions(connection, [number])
+    if decision == "rules":
+        await desk.undecide_entry(connection, services(request).linker, number)
+    elif always is not None:
+        await links.forget_decision(connection, number)
+        kind = RuleDecision.CARD if card_id is not None else RuleDecision.IGNORE
+        await remember(request, connection, always, kind, card_id)
+    else:
+        state = LinkState.LINKED if card_id is not None else LinkState.IGNORED
+        await desk.decide_entry(connection, entry, state, login=login.login, name=login.name, card_id=card_id)
+    subject = {"interaction_id": number, "decision": decision}
+    await audit.add_entry(connection, account_of(request), audit.LINK_DECIDED, subject)
+    await notices.notify(connection, notices.INTERACTIONS, number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +181,10 @@ async def load_relinking(request: web.Request, connection: AsyncConnection, numb
     )
 
 
-async def _always(request: web.Request, connection: AsyncConnection, number: int) -> Identity | None:
-    """The number of the other side for which it shall hold, as the form offers it; None: for this entry alone."""
-    wanted = await text_in(request, "always")
+async def outside_of(connection: AsyncConnection, number: int) -> dict[str, Identity]:
+    """The numbers of the other side of an entry, by value."""
     parties = (await interactions.list_parties(connection, [number]))[number]
-    known = {one.identity.value: one.identity for one in parties if one.identity and one.role is Role.CLIENT}
-    return known.get(wanted)
+    return {one.identity.value: one.identity for one in parties if one.identity and one.role is Role.CLIENT}
 
 
 async def remember(
@@ -178,12 +195,13 @@ async def remember(
     card_id: int | None,
     *,
     note: str = "",
-) -> None:
-    """A person has decided about a number once for all."""
+) -> int:
+    """A person has decided about a number once for all; returns the rule's id."""
     linker, by = services(request).linker, login_of(request).login
     rule_id = await desk.decide_identity(connection, linker, identity, decision, by=by, card_id=card_id, note=note)
     subject = {"rule_id": rule_id, "identity": identity.value, "decision": decision.value, "card_id": card_id}
     await audit.add_entry(connection, account_of(request), audit.LINK_RULE_MADE, subject)
+    return rule_id
 
 
 async def chosen_card(request: web.Request, connection: AsyncConnection) -> int | None:

@@ -1,4 +1,4 @@
-"""What programs need that follow the API: when an interaction last changed, and what a repeated request was answered."""
+"""What programs that follow the API need: when an interaction last changed, what a repeated request was answered."""
 
 from __future__ import annotations
 
