@@ -24,7 +24,9 @@ leave_with_parent()
 folder = pathlib.Path(sys.argv[1])
 if (folder / "stubborn").exists():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-(folder / str(os.getpid())).write_text(os.environ.get("CARDLINE_TEST", ""))
+told = folder / f"{os.getpid()}.part"
+told.write_text(os.environ.get("CARDLINE_TEST", ""))
+told.rename(folder / str(os.getpid()))
 if (folder / "leave").exists():
     sys.exit(7)
 time.sleep(600)
