@@ -26,7 +26,7 @@ from agent.model import (
     ParsedMessage,
 )
 from agent.store import conversations, evidence, incoming, mailboxes, notices, recordings
-from agent.store.accepted import Accepted, ReadMail, accept_mails
+from agent.store.accepted import ReadMail, accept_mails
 from agent.store.engine import Store
 from agent.store.incoming import SealedMail
 from agent.store.mailboxes import FolderCopy
@@ -229,7 +229,9 @@ class Intake:
             ]
             accepted = await accept_mails(connection, mails)
             if to_link := [*accepted.new, *accepted.meetings, *accepted.changed]:
-                await jobs.defer(connection, [_link_job(to_link), *_words_jobs(accepted, read)])
+                await jobs.defer(connection, [_link_job(to_link)])
+            if any(parsed.attachments for _, parsed in read):
+                await jobs.defer_unless_waiting(connection, _WORDS_JOB)
         return accepted.interactions
 
     async def reject_evidence(self, evidence_id: int, problem: str) -> None:
@@ -239,18 +241,12 @@ class Intake:
             await evidence.mark_unreadable(connection, evidence_id, problem)
 
 
+_WORDS_JOB = jobs.Job(task=jobs.EXTRACT_WORDS, priority=-10, lock=jobs.EXTRACT_WORDS)
+"""The words of attached files are read after all mails, and at no more than one place at a time."""
+
+
 def _link_job(interaction_ids: list[int]) -> jobs.Job:
     return jobs.Job(task=jobs.LINK, args={"interaction_ids": interaction_ids})
-
-
-def _words_jobs(accepted: Accepted, read: Sequence[tuple[int, ParsedMessage]]) -> list[jobs.Job]:
-    """The words of attached files are read after all mails, and at no more than one place at a time."""
-    new = set(accepted.new)
-    ids = {accepted.interactions[one] for one, parsed in read if parsed.attachments} & new
-    if not ids:
-        return []
-    args = {"interaction_ids": sorted(ids)}
-    return [jobs.Job(task=jobs.EXTRACT_WORDS, args=args, priority=-10, lock=jobs.EXTRACT_WORDS)]
 
 
 def _plausible(sent: datetime | None, received: datetime) -> datetime:

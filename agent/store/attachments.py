@@ -9,6 +9,7 @@ from enum import StrEnum
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agent.store import search
 from agent.store.schema import attachment
 
 
@@ -47,6 +48,12 @@ _SAVE = (
 )
 
 
+async def list_unread_mails(connection: AsyncConnection, *, limit: int) -> list[int]:
+    """Mails with files that nobody has read yet, the newest first."""
+    query = select(attachment.c.interaction_id).where(attachment.c.text_state == WordsState.WAITING).distinct()
+    return list((await connection.execute(query.order_by(attachment.c.interaction_id.desc()).limit(limit))).scalars())
+
+
 async def list_unread(connection: AsyncConnection, interaction_id: int) -> list[Unread]:
     """Files of a mail that nobody has read yet, in the order of their parts."""
     query = select(attachment.c.id, attachment.c.part, attachment.c.sha256).where(
@@ -61,3 +68,5 @@ async def save_words(connection: AsyncConnection, found: Sequence[Words]) -> Non
     rows = [{"of": one.attachment_id, "state": one.state, "words": one.text, "trouble": one.problem} for one in found]
     if rows:
         await connection.execute(_SAVE, rows)
+        ids = select(attachment.c.interaction_id).where(attachment.c.id.in_([one.attachment_id for one in found]))
+        await search.changed(connection, list((await connection.execute(ids.distinct())).scalars()))

@@ -6,7 +6,7 @@ import base64
 import os
 import zipfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from agent.archive.blobs import Archive
 from agent.errors import Unreadable
 from agent.intake import Intake
 from agent.mail.attachments.extractor import Extractor
-from agent.mail.attachments.reading import AttachmentReader
+from agent.mail.attachments.reading import AttachmentReader, PartWords
 from agent.mail.attachments.words import words_of
 from agent.mail.parse import parse
 from agent.mail.sniffing import sniff
@@ -197,14 +197,14 @@ async def test_the_job_waits_behind_the_mails(store: Store, archive: Archive, in
     raw = mixed(b"\r\nother words", attached(docx("x"), "application/x", "a.docx")).replace(b"<1@", b"<2@")
     mail = CapturedMail(source="test:job", key="1", raw=raw, received=datetime.now(UTC))
     (evidence_id,) = await intake.store_evidence([mail])
-    interaction_id = await intake.accept_message(evidence_id, parse(raw, {}))
+    await intake.accept_message(evidence_id, parse(raw, {}))
     query = text(
         "SELECT args, priority, lock FROM procrastinate_jobs WHERE task_name = 'extract_words' ORDER BY id DESC"
     )
     async with store.begin() as connection:
         job = (await connection.execute(query)).first()
     assert job is not None
-    assert (job.args, job.lock) == ({"interaction_ids": [interaction_id]}, "extract_words")
+    assert (job.args, job.lock) == ({}, "extract_words")
     assert job.priority < 0
 
 
@@ -221,12 +221,39 @@ async def test_words_come_into_the_database_once(
     (evidence_id,) = await intake.store_evidence([mail])
     interaction_id = await intake.accept_message(evidence_id, parse(raw, {}))
     extractor = Extractor(store, archive, reader)
-    await extractor.extract([interaction_id])
-    await extractor.extract([interaction_id, 10**9])
+    await extractor.extract()
+    await extractor.extract()
     query = select(attachment.c.text_state, attachment.c.text).where(attachment.c.interaction_id == interaction_id)
     async with store.begin() as connection:
         rows = list(await connection.execute(query.order_by(attachment.c.part)))
     assert [(row.text_state, row.text) for row in rows] == [("read", "Договор"), ("none", ""), ("failed", "")]
+
+
+async def test_a_mail_at_which_we_fail_keeps_no_other_from_being_read(
+    store: Store, archive: Archive, intake: Intake, reader: AttachmentReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mails = [
+        mixed(b"\r\nwords", attached(docx(words), "application/x", "a.docx")).replace(b"<1@", key)
+        for words, key in (("older", b"<older@"), ("newer", b"<newer@"))
+    ]
+    found = []
+    for number, raw in enumerate(mails):
+        mail = CapturedMail(source="test:fails", key=str(number), raw=raw, received=datetime.now(UTC))
+        (evidence_id,) = await intake.store_evidence([mail])
+        found.append(await intake.accept_message(evidence_id, parse(raw, {})))
+    read = reader.read
+
+    async def fail_once(raw: bytes, parts: Sequence[int]) -> list[PartWords]:
+        if raw == mails[1]:
+            raise ZeroDivisionError
+        return await read(raw, parts)
+
+    monkeypatch.setattr(reader, "read", fail_once)
+    await Extractor(store, archive, reader).extract()
+    query = select(attachment.c.text_state, attachment.c.text).where(attachment.c.interaction_id.in_(found))
+    async with store.begin() as connection:
+        rows = list(await connection.execute(query.order_by(attachment.c.interaction_id)))
+    assert [(row.text_state, row.text) for row in rows] == [("read", "older"), ("failed", "")]
 
 
 def test_base64_of_nothing() -> None:

@@ -67,7 +67,7 @@ async def test_five_hundred(
         for start in range(0, 500, _BATCH)
         for one in await check(range(start, start + _BATCH), store, archive, intake, sandbox)
     ]
-    await Extractor(store, archive, reader).extract(sorted(set(became)))
+    await Extractor(store, archive, reader).extract()
     query = select(attachment.c.text_state).where(attachment.c.interaction_id.in_(became))
     async with store.begin() as connection:
         states = set((await connection.execute(query)).scalars())

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 import structlog
 
 from agent.archive.blobs import Archive
-from agent.errors import BlobAltered, BlobErased, BlobMissing
+from agent.errors import BlobAltered, BlobErased, BlobMissing, Unavailable
 from agent.mail.attachments.reading import AttachmentReader, PartWords
 from agent.store import attachments, evidence
 from agent.store.attachments import Unread, Words, WordsState
 from agent.store.engine import Store
 
 log = structlog.get_logger()
+
+_A_LOOK = 100  # mails
 
 
 class Extractor:
@@ -28,21 +30,35 @@ class Extractor:
         self._archive = archive
         self._reader = reader
 
-    async def extract(self, interaction_ids: list[int]) -> None:
-        """Read all files of these mails that nobody has read yet; each mail is committed by itself.
+    async def extract(self) -> None:
+        """Read all files that nobody has read yet, those of the newest mails first; each mail is committed by itself.
 
         Raises:
             Unavailable: database, archive or child are away; do it again later.
         """
-        for interaction_id in interaction_ids:
-            async with self._store.begin() as connection:
-                unread = await attachments.list_unread(connection, interaction_id)
-            if unread:
-                found = await self._read(interaction_id, unread)
-                async with self._store.begin() as connection:
-                    await attachments.save_words(connection, found)
-                read = sum(one.state is WordsState.READ for one in found)
-                log.info("attachments_read", interaction_id=interaction_id, files=len(found), with_words=read)
+        while found := await self._waiting():
+            for interaction_id in found:
+                await self._extract(interaction_id)
+
+    async def _waiting(self) -> list[int]:
+        async with self._store.begin() as connection:
+            return await attachments.list_unread_mails(connection, limit=_A_LOOK)
+
+    async def _extract(self, interaction_id: int) -> None:
+        async with self._store.begin() as connection:
+            unread = await attachments.list_unread(connection, interaction_id)
+        try:
+            found = await self._read(interaction_id, unread)
+        except Unavailable:
+            raise
+        except Exception:  # one mail at which we fail must not keep the words of all older ones from being read
+            log.exception("attachments_failed", interaction_id=interaction_id)
+            problem = "reading it failed"
+            found = [Words(attachment_id=one.id, state=WordsState.FAILED, problem=problem) for one in unread]
+        async with self._store.begin() as connection:
+            await attachments.save_words(connection, found)
+        read = sum(one.state is WordsState.READ for one in found)
+        log.info("attachments_read", interaction_id=interaction_id, files=len(found), with_words=read)
 
     async def _read(self, interaction_id: int, unread: Sequence[Unread]) -> list[Words]:
         """Copies of a mail may number their parts differently: the digest says which part is meant."""

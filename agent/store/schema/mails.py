@@ -82,6 +82,7 @@ attachment = Table(
     words("text_state"),  # empty: they were not read yet
     words("text_problem"),
     UniqueConstraint("interaction_id", "part"),
+    Index("ix_attachment_unread", "interaction_id", postgresql_where=text("text_state = ''")),
 )
 
 mail_rule = Table(  # the first rule that fits decides the category; each fitting one gives its tag
