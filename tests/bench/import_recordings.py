@@ -2,7 +2,7 @@
 
 Ours is the command `cardline import recordings` with a database of its own, its start included: it finds the call
 records, converts, seals the original and the recording, reads both back and commits. ffmpeg makes FLAC of the same
-files, one after another. ``IMPORT_FILES`` says how many (10000 is the issue's).
+files, one after another. ``IMPORT_FILES`` says how many, ``IMPORT_SECONDS`` how long each is.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from agent.store.schema import evidence, recording
 from tests.bench.result import Result
 
 FILES = int(os.environ.get("IMPORT_FILES", "300"))
-SECONDS = 30
+SECONDS = int(os.environ.get("IMPORT_SECONDS", "30"))
 _SOUND = Path(__file__).parents[2] / "agent" / "demo" / "sound"
 _EPOCH = 1_772_442_000
 _ZONE = "Europe/Moscow"
