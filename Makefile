@@ -18,14 +18,18 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(VENV)/.installed ## Real calls and mails onto client cards; CHECK=1 only checks and cleans up; CRM=tryton tells one
+$(VENV)/.assets: package.json package-lock.json hatch_build.py $(VENV)/.installed
+	@echo "Fetching the pages' modules that package-lock.json names …"
+	@$(BIN)/python hatch_build.py && touch $@ || echo "Going on without them: a form then loads its page anew."
+
+demo: $(VENV)/.installed $(VENV)/.assets ## Real calls and mails onto client cards; CHECK=1 only checks and cleans up; CRM=tryton tells one
 	@$(if $(CRM),./tests/install-peers)
 	@$(BIN)/cardline demo $(if $(CHECK),--check) $(if $(CRM),--crm $(CRM))
 
-run: $(VENV)/.installed ## The service with cardline.toml
+run: $(VENV)/.installed $(VENV)/.assets ## The service with cardline.toml
 	@$(BIN)/cardline run
 
-test: $(VENV)/.installed peers ## All tests but the soak; the whole program by itself first, as its times are looked at
+test: $(VENV)/.installed $(VENV)/.assets peers ## All tests but the soak; the whole program by itself first, as its times are looked at
 	@$(BIN)/pytest -m "not soak" tests/acceptance $(ARGS)
 	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile tests/unit tests/peer $(ARGS)
 
@@ -48,7 +52,7 @@ format: $(VENV)/.installed ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-soak: $(VENV)/.installed peers ## Floods, fuzzing and kill matrices
+soak: $(VENV)/.installed $(VENV)/.assets peers ## Floods, fuzzing and kill matrices
 	@HYPOTHESIS_PROFILE=default $(BIN)/pytest -m soak --timeout 3600 $(ARGS)
 
 bench: $(VENV)/.installed ## Every benchmark, or one with BENCH=name
@@ -63,4 +67,4 @@ lock: ## Pin the newest allowed versions anew
 		--no-annotate --no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
 
 clean: ## Remove what was built
-	@rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .cache build dist node_modules agent/web/static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -101,7 +101,7 @@ def _samples(frame: Any) -> NDArray[np.int16]:
 def _loudest(block: NDArray[np.int16], size: int) -> NDArray[np.uint8]:
     buckets = block.reshape(block.shape[0], -1, size)
     loudest = np.maximum(buckets.max(axis=2).astype(np.int32), -buckets.min(axis=2).astype(np.int32))
-    return np.minimum((loudest * 255 + _FULL_SCALE // 2) // _FULL_SCALE, 255).astype(np.uint8)
+    return np.asarray(np.minimum((loudest * 255 + _FULL_SCALE // 2) // _FULL_SCALE, 255), np.uint8)
 
 
 def silences(peaks: Sequence[NDArray[np.uint8]], bucket_ms: int) -> list[tuple[float, float]]:

@@ -15,6 +15,7 @@ from agent.web.events import HUB, LiveHub
 from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
 from agent.web.listening import LISTENERS
 from agent.web.login import ATTEMPTS, HASHES_AT_ONCE, HASHING
+from agent.web.outlines import MEASURING, Measuring
 from agent.web.pages import PAGES, PATHS, Pages
 from agent.web.routes import TABLE
 from agent.web.services import SERVICES, Services
@@ -42,6 +43,7 @@ def make_app(services: Services) -> web.Application:
     app[PATHS] = frozenset(table)
     app[LISTENERS] = set()
     app[SHARED] = SharedSounds()
+    app[MEASURING] = Measuring()
     app[HUB] = LiveHub(services.store, most=services.settings.web.max_event_streams)
     app.cleanup_ctx.append(_keep_telling)
     app.on_shutdown.append(_end_streams)

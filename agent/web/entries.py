@@ -204,6 +204,7 @@ def _lines(spoken: Transcript, channels: Mapping[int | None, Person], *, mixed: 
                 start=said.start,
                 end=said.end,
                 text=said.text,
+                channel=said.channel,
                 id=said.id,
                 machine=said.machine,
                 corrected_by=said.corrected_by,

@@ -18,10 +18,11 @@ from agent.mail.safe_html import list_parts, resolve_parts
 from agent.model import SealedBlob
 from agent.store import audit, cards, evidence, history, meetings, messages, rights
 from agent.store.messages import Attachment
+from agent.web.callpage import show_call, show_part
 from agent.web.cards import views
-from agent.web.corrections import list_correctable
 from agent.web.decisions import load_relinking
 from agent.web.pages import page
+from agent.web.recordings import may_download
 from agent.web.services import login_of, number_in, services
 
 log = structlog.get_logger()
@@ -46,12 +47,16 @@ _MAIL_DOCUMENT = (
 
 
 async def show_interaction(request: web.Request) -> web.StreamResponse:
-    """The entry as on the card, with everything that vouches for it."""
+    """The entry as on the card, with everything that vouches for it; a call has a page made for listening."""
     number = number_in(request)
     viewer = login_of(request).viewer
+    if (part := await show_part(request, number)) is not None:
+        return part
     async with services(request).store.begin() as connection:
         await _check(request, number, connection)
         (entry,) = await views(request, connection, [number])
+        if entry.kind == "call":
+            return await show_call(request, connection, entry)
         proofs = await evidence.list_evidence_of(connection, number)
         chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
         linked = [one.card_id for one in entry.reasons if one.card_id is not None]
@@ -60,8 +65,6 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         about = await meetings.list_mails_about(connection, number) if entry.kind == "meeting" else []
         mails = [one for one in about if await rights.may_see_interaction(connection, viewer, one)]
         relinking = await load_relinking(request, connection, number)
-        is_correctable = viewer.supervises and entry.kind == "call"
-        correct = await list_correctable(connection, viewer, number) if is_correctable else None
     return page(
         request,
         "interaction.html",
@@ -69,7 +72,7 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         proofs=proofs,
         chain=chain,
         cards=visible,
-        correct=correct,
+        correct=None,
         mails=mails,
         relink=relinking,
     )
@@ -145,6 +148,8 @@ async def download_original(request: web.Request) -> web.StreamResponse:
             await _check(request, proof.interaction_id, connection)
         elif not viewer.sees_all:
             raise web.HTTPNotFound
+        if found[0].blob.media_type != "message/rfc822" and not may_download(request):
+            raise web.HTTPForbidden
         await audit.add_entry(connection, viewer.account_id, audit.ORIGINAL_DOWNLOADED, {"evidence_id": proof.id})
     content = await asyncio.to_thread(services(request).archive.read, found[0].blob)
     if found[0].blob.media_type == "message/rfc822":

@@ -1,19 +1,35 @@
-"""What happened within a call, for its time line: holds, pauses, keys, gaps, who came and went, who interrupted. Pure."""
+"""What happened within a call, for its time line: holds, pauses, keys, gaps, who came, went and interrupted. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from typing import Protocol
 
-from agent.model import Mark, MarkKind, Utterance
+from agent.model import Mark
 
 # An interruption: one begins while the other is speaking, and the other gives way only after a while.
 _INTO_SPEECH = 0.4  # seconds the other had been speaking
 _TOGETHER = 0.6  # seconds both are heard
 _SHORTEST_WORDS = 1.0  # seconds: "yes", "mm-hm" interrupt nobody
 _SOON = 3.0  # seconds: who is there so soon was there from the beginning, and who leaves so late hung up
+
+
+class Heard(Protocol):
+    """Something said, in seconds: an utterance, or a line of a page."""
+
+    @property
+    def channel(self) -> int:
+        """On which it is heard."""
+
+    @property
+    def start(self) -> float:
+        """When it begins."""
+
+    @property
+    def end(self) -> float:
+        """When it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +54,7 @@ class Presence:
 
 
 def list_moments(
-    marks: Sequence[Mark], gaps: Sequence[tuple[float, float, str]], said: Sequence[Utterance]
+    marks: Sequence[Mark], gaps: Sequence[tuple[float, float, str]], said: Sequence[Heard]
 ) -> list[Moment]:
     """Everything that is to be seen on the time line, in order."""
     found = [
@@ -47,7 +63,7 @@ def list_moments(
             start=one.start_ms / 1000,
             end=one.end_ms / 1000,
             channel=one.channel,
-            text="" if one.kind is MarkKind.PAUSE and one.text == "keys" else one.text,
+            text=one.text,
         )
         for one in marks
     ]
@@ -56,10 +72,10 @@ def list_moments(
     return sorted(found, key=lambda one: (one.start, one.end))
 
 
-def interruptions(said: Sequence[Utterance]) -> list[Moment]:
+def interruptions(said: Sequence[Heard]) -> list[Moment]:
     """Where one began to speak while the other had not finished; ``channel`` is who began."""
     found = []
-    speaking: dict[int, Utterance] = {}
+    speaking: dict[int, Heard] = {}
     for one in sorted(said, key=lambda each: each.start):
         for other in speaking.values():
             together = min(one.end, other.end) - one.start
@@ -86,13 +102,3 @@ def transfers(present: Sequence[Presence], started: datetime, seconds: float) ->
             if _SOON <= at <= seconds - _SOON:
                 found.append(Moment(kind=kind, start=at, end=at, channel=one.channel, text=one.name))
     return sorted(found, key=lambda one: one.start)
-
-
-def nearest_line(said: Sequence[Utterance], at: float) -> Utterance | None:
-    """What is being said at a second: the last that has begun, or the first of all."""
-    if not said:
-        return None
-    for one, following in pairwise(said):
-        if following.start > at:
-            return one
-    return said[-1]

@@ -15,10 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.frame import THEMES, frame_for, theme_of
+from agent.web.recordings import may_download
 from agent.web.services import LOGIN
 from agent.web.texts import Texts, language_of
 
 _FOLDER = Path(__file__).parent
+
+
+_VENDORED = ("*.js", "*.css")  # of static/vendor, which npm brings (hatch_build.py); licences lie beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,10 @@ class StaticFiles:
     digest: str
     files: Mapping[str, tuple[bytes, str]]
 
+    def has(self, name: str) -> bool:
+        """Whether one that npm brings was built."""
+        return name in self.files
+
     def url(self, name: str) -> str:
         """Address of one of them; a name that is not there is an error of ours."""
         if name not in self.files:
@@ -36,10 +44,14 @@ class StaticFiles:
 
 
 def load_static(folder: Path = _FOLDER / "static") -> StaticFiles:
-    """Read all static files; one digest for all, so that modules may import each other by relative names."""
+    """Read all static files; one digest for all, so that modules may import each other by relative names.
+
+    A vendored file never takes the place of one of ours.
+    """
     files: dict[str, tuple[bytes, str]] = {}
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    vendored = [path for pattern in _VENDORED for path in (folder / "vendor").glob(pattern)]
+    for path in sorted(vendored) + sorted(path for path in folder.iterdir() if path.is_file()):
         content = path.read_bytes()
         digest.update(path.name.encode() + b"\0" + content)
         files[path.name] = (content, mimetypes.guess_type(path.name)[0] or "application/octet-stream")
@@ -73,6 +85,8 @@ class Pages:
             "theme": theme_of(request.cookies),
             "themes": THEMES,
             "static": self.static.url,
+            "built": self.static.has,
+            "may_download": bool(login) and may_download(request),
             "here": request.path,
             "here_quoted": quote(request.path_qs if request.method == "GET" else "/", safe=""),
         }

@@ -1,4 +1,9 @@
-"""Recordings by byte ranges, so that a player can seek: decrypted in a thread, a few frames at a time."""
+"""Recordings by byte ranges, so that a player can seek: decrypted in a thread, a few frames at a time.
+
+Listening and saving are two rights: a manager hears what he sees, and saves it only where ``web.managers_download``
+says so. What a browser plays it could keep; the setting takes the button away, refuses the address, and the audit log
+names whoever listened.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,15 @@ import asyncio
 
 import structlog
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.archive.sealing import SealedReader
 from agent.errors import CardlineError
+from agent.model import UserRole
 from agent.store import audit, recordings, rights
 from agent.store.recordings import Recording
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
-from agent.web.services import login_of, number_in, services
+from agent.web.services import caller_of, number_in, services
 
 log = structlog.get_logger()
 
@@ -20,9 +27,16 @@ CHUNK = 256 * 1024
 _POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
+def may_download(request: web.Request) -> bool:
+    """Whether whoever asks may save recordings as files."""
+    role = caller_of(request).viewer.role
+    return role is not UserRole.MANAGER or services(request).settings.web.managers_download
+
+
 async def send_recording(request: web.Request) -> web.StreamResponse:
     """GET and HEAD with Range, If-Range and If-None-Match; the entity tag is the name of the sealed blob."""
-    found = await _find(request)
+    is_saved = "download" in request.query or request.headers.get("Sec-Fetch-Dest") == "document"  # not by a player
+    found = await _find(request, is_saved=is_saved)
     etag = f'"{found.blob.name}"'
     headers = {
         "Accept-Ranges": "bytes",
@@ -43,18 +57,31 @@ async def send_recording(request: web.Request) -> web.StreamResponse:
     return await _answer(request, found, wanted, headers)
 
 
-async def _find(request: web.Request) -> Recording:
-    """The recording, if it is the viewer's to hear; hearing it is noted (asking for its headers is not)."""
-    viewer = login_of(request).viewer
+async def _find(request: web.Request, *, is_saved: bool) -> Recording:
+    """The recording, if it is the viewer's to hear, or to save; either is noted (asking for its headers is not)."""
+    caller = caller_of(request)
     async with services(request).store.begin() as connection:
         found = await recordings.find_recording(connection, number_in(request))
-        if found is None or not await rights.may_see_interaction(connection, viewer, found.interaction_id):
+        if found is None or not await rights.may_see_interaction(connection, caller.viewer, found.interaction_id):
             raise web.HTTPNotFound
+        if is_saved and not may_download(request):
+            raise web.HTTPForbidden(text="Recordings may be listened to here, not saved.")
         if request.method == "GET":
-            action = audit.RECORDING_DOWNLOADED if "download" in request.query else audit.RECORDING_PLAYED
-            subject = {"recording_id": found.id, "interaction_id": found.interaction_id}
-            await audit.add_entry_once(connection, viewer.account_id, action, subject)
+            await _note(request, connection, found, caller.account_id, is_saved=is_saved)
     return found
+
+
+async def _note(
+    request: web.Request, connection: AsyncConnection, found: Recording, account_id: int | None, *, is_saved: bool
+) -> None:
+    """A file that is saved from its beginning is noted each time; listening, and what continues, once in a while."""
+    subject = {"recording_id": found.id, "interaction_id": found.interaction_id}
+    action = audit.RECORDING_DOWNLOADED if is_saved else audit.RECORDING_PLAYED
+    continues = not (request.headers.get("Range") or "bytes=0-").replace(" ", "").startswith("bytes=0-")
+    if is_saved and not continues:
+        await audit.add_entry(connection, account_id, action, subject)
+    else:
+        await audit.add_entry_once(connection, account_id, action, subject)
 
 
 def _is_known(header: str | None, etag: str) -> bool:

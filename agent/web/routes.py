@@ -23,6 +23,7 @@ from agent.web.cardlists import (
 )
 from agent.web.cardmerging import keep_apart, list_duplicates, merge_cards, split_card, undo_merge
 from agent.web.cards import list_cards, show_card
+from agent.web.comments import add_comment, correct_utterance, remove_comment
 from agent.web.corrections import credit_call, separate_call, unite_calls
 from agent.web.crm import map_employee, retry_deliveries, show_crms
 from agent.web.decisions import list_decisions, make_rule, relink_entry, remove_policy, revoke_rule, save_policy
@@ -54,6 +55,7 @@ from agent.web.mail_rules import (
     try_mail_rule,
 )
 from agent.web.meetings import say_of_meeting
+from agent.web.outlines import send_peaks, send_words
 from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
 from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
@@ -114,6 +116,11 @@ TABLE = (
     Route("GET", f"/interactions/{_ID}/html", show_mail_html, EVERYBODY),
     Route("GET", f"/recordings/{_ID}", send_recording, EVERYBODY),
     Route("HEAD", f"/recordings/{_ID}", send_recording, EVERYBODY),
+    Route("GET", f"/recordings/{_ID}/peaks", send_peaks, EVERYBODY),
+    Route("GET", f"/recordings/{_ID}/words", send_words, EVERYBODY),
+    Route("POST", f"/interactions/{_ID}/comments", add_comment, EVERYBODY),
+    Route("POST", f"/comments/{_ID}/remove", remove_comment, EVERYBODY),  # one's own, or by an administrator
+    Route("POST", f"/utterances/{_ID}", correct_utterance, EVERYBODY),
     Route("GET", f"/attachments/{_ID}", download_attachment, EVERYBODY),
     Route("GET", f"/evidence/{_ID}/original", download_original, EVERYBODY),
     Route("GET", "/unsorted", show_unsorted, EVERYBODY),

@@ -30,6 +30,7 @@ class Line:
     start: float
     end: float
     text: str
+    channel: int = 0
     id: int = 0
     machine: str = ""
     corrected_by: str = ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from agent.web.reasons import in_russian
+from agent.web.texts_calls import CALL_TEXTS
 from agent.web.texts_cards import CARD_TEXTS
 from agent.web.texts_crm import CRM_TEXTS
 from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
 from agent.web.texts_people import PEOPLE_TEXTS
 
-_OTHER_TEXTS = PEOPLE_TEXTS | CARD_TEXTS | MAIL_TEXTS | CRM_TEXTS
+_OTHER_TEXTS = PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS
 LANGUAGES = ("ru", "en")
 LANGUAGE_COOKIE = "cardline_language"
 

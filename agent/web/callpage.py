@@ -1,0 +1,244 @@
+"""The page of a call, made for listening: players with what happened in them, what was said, and what people noted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.model import UserRole
+from agent.store import cards, comments, evidence, history, interactions, live, rights, transcripts
+from agent.store.cards import ClientCard
+from agent.store.comments import Comment
+from agent.store.interactions import Party
+from agent.web.calls import LiveView, live_views
+from agent.web.corrections import list_correctable
+from agent.web.decisions import load_relinking
+from agent.web.moments import Moment, Presence, list_moments, transfers
+from agent.web.pages import formats_of, page
+from agent.web.recordings import may_download
+from agent.web.services import login_of, services
+from agent.web.shown import CallView, Sound
+
+_LATEST = 24 * 3600.0  # seconds within a recording
+_SIDES = {None: "both", True: "ours", False: "theirs"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """One utterance, ready to be shown. ``speaker`` only where it changes; ``machine`` where it was corrected."""
+
+    id: int
+    side: str
+    speaker: str
+    start: float
+    end: float
+    clock: str
+    text: str
+    machine: str
+    by: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A comment; ``at`` is its second within the recording."""
+
+    id: int
+    recording_id: int | None
+    at: float | None
+    text: str
+    author: str
+    created: datetime
+    is_removable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deck:
+    """A recording with its player. ``at`` is the second at which it stands when the page opens.
+
+    ``asides`` are what is worth a look; ``interruptions`` are by themselves, since there may be many.
+    """
+
+    sound: Sound
+    said: tuple[Said, ...]
+    asides: tuple[Moment, ...]
+    interruptions: tuple[Moment, ...]
+    at: float
+    is_folded: bool
+
+
+async def show_call(request: web.Request, connection: AsyncConnection, entry: CallView) -> web.Response:
+    """A call that the viewer may see; whoever calls has checked that."""
+    viewer, number = login_of(request).viewer, entry.id
+    proofs = await evidence.list_evidence_of(connection, number)
+    chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
+    parties = (await interactions.list_parties(connection, [number]))[number]
+    return page(
+        request,
+        "call.html",
+        entry=entry,
+        call_id=number,
+        recording_id=entry.sounds[0].id if entry.sounds else "",
+        decks=_decks(request, entry, parties),
+        notes=await load_notes(request, connection, number),
+        problem="comment_wrong" if request.query.get("problem") == "comment_wrong" else "",
+        editing=_number(request.query.get("edit", "")),
+        may_download=may_download(request),
+        lives=await _lives(request, connection, entry),
+        proofs=proofs,
+        chain=chain,
+        cards=await _cards(connection, viewer, entry),
+        relink=await load_relinking(request, connection, number),
+        correct=await list_correctable(connection, viewer, number) if viewer.supervises else None,
+    )
+
+
+async def show_part(request: web.Request, number: int) -> web.Response | None:
+    """One line of the text alone, to read or to correct, for a page that replaces just that; None for all else."""
+    if "HX-Request" not in request.headers:
+        return None
+    editing, reading = (_number(request.query.get(name, "")) for name in ("edit", "line"))
+    if editing or reading:
+        return await show_said(request, number, editing or reading, editing=editing)
+    return None
+
+
+async def show_said(request: web.Request, number: int, utterance_id: int, *, editing: int = 0) -> web.Response:
+    """One line of the text of this call.
+
+    Raises:
+        HTTPNotFound: it is not the viewer's, or not of this call.
+    """
+    async with services(request).store.begin() as connection:
+        found = await transcripts.find_spoken(connection, utterance_id)
+        seen = await rights.may_see_interaction(connection, login_of(request).viewer, number)
+    if found is None or found[0] != number or not seen:
+        raise web.HTTPNotFound
+    spoken = found[2]
+    _, formats = formats_of(request)
+    said = Said(
+        id=spoken.id,
+        side="",
+        speaker="",
+        start=spoken.start,
+        end=spoken.end,
+        clock=formats.length(spoken.start),
+        text=spoken.text,
+        machine=spoken.machine,
+        by=spoken.corrected_by,
+        at=spoken.corrected_at,
+    )
+    return page(request, "_said.html", call_id=number, line=said, editing=editing)
+
+
+async def load_notes(request: web.Request, connection: AsyncConnection, number: int) -> list[Note]:
+    """The comments on a call as whoever asks sees them."""
+    viewer = login_of(request).viewer
+
+    def removable(one: Comment) -> bool:
+        return one.account_id == viewer.account_id or viewer.role is UserRole.ADMINISTRATOR
+
+    return [
+        Note(
+            id=one.id,
+            recording_id=one.recording_id,
+            at=None if one.at_ms is None else one.at_ms / 1000,
+            text=one.text,
+            author=one.author,
+            created=one.created,
+            is_removable=removable(one),
+        )
+        for one in await comments.list_comments(connection, number)
+    ]
+
+
+async def _cards(connection: AsyncConnection, viewer: rights.Viewer, entry: CallView) -> list[ClientCard]:
+    linked = [one.card_id for one in entry.reasons if one.card_id is not None]
+    seen = await rights.list_seen_cards(connection, viewer, linked) if linked else set()
+    found = [await cards.find_card(connection, one) for one in linked if one in seen]
+    return [one for one in found if one is not None]
+
+
+async def _lives(request: web.Request, connection: AsyncConnection, entry: CallView) -> dict[int, LiveView]:
+    """The call itself while it goes on, with what may be done with it."""
+    if entry.outcome != "in_progress":
+        return {}
+    found = await live.find_live(connection, login_of(request).viewer, entry.id)
+    return live_views(found, host=services(request).settings.host, now=datetime.now(UTC))
+
+
+def _decks(request: web.Request, entry: CallView, parties: Sequence[Party]) -> list[Deck]:
+    """The fuller recording first and open, the others folded; the one that the address names opens at its second."""
+    at = _second(request.query.get("at", ""))
+    wanted = _number(request.query.get("recording", ""))
+    if wanted not in [one.id for one in entry.sounds]:
+        wanted = entry.sounds[0].id if entry.sounds else 0
+    names: dict[int | None, str] = {one.channel: one.name for sound in entry.sounds[:1] for one in sound.voices}
+    present = [
+        Presence(
+            name=names.get(one.channel) or one.name or one.value, channel=one.channel, joined=one.joined, left=one.left
+        )
+        for one in parties
+    ]
+    return [
+        _deck(
+            request, sound, present, at=at if sound.id == wanted else 0.0, is_folded=bool(place) and sound.id != wanted
+        )
+        for place, sound in enumerate(entry.sounds)
+    ]
+
+
+def _deck(request: web.Request, sound: Sound, present: Sequence[Presence], *, at: float, is_folded: bool) -> Deck:
+    moments = list_moments(sound.marks, sound.gaps, () if sound.mixed else sound.lines)
+    moments += transfers(present, sound.started, sound.seconds)
+    moments.sort(key=lambda one: (one.start, one.end))
+    return Deck(
+        sound=sound,
+        said=_said(request, sound),
+        asides=tuple(one for one in moments if one.kind != "interruption"),
+        interruptions=tuple(one for one in moments if one.kind == "interruption"),
+        at=min(at, sound.seconds),
+        is_folded=is_folded,
+    )
+
+
+def _said(request: web.Request, sound: Sound) -> tuple[Said, ...]:
+    texts, formats = formats_of(request)
+    strangers = {None: texts("who_mixed"), True: texts("who_employee"), False: texts("who_client")}
+    said, before = [], ("", "")
+    for line in sound.lines:
+        side = _SIDES[line.is_employee]
+        speaker = line.who or strangers[line.is_employee]
+        said.append(
+            Said(
+                id=line.id,
+                side=side,
+                speaker=speaker if (side, speaker) != before else "",
+                start=line.start,
+                end=line.end,
+                clock=formats.length(line.start),
+                text=line.text,
+                machine=line.machine,
+                by=line.corrected_by,
+                at=line.corrected_at,
+            )
+        )
+        before = (side, speaker)
+    return tuple(said)
+
+
+def _second(text: str) -> float:
+    """A second of the address, never more than a day; 0 for nonsense."""
+    try:
+        value = float(text[:12])
+    except ValueError:
+        return 0.0
+    return min(value, _LATEST) if value > 0 else 0.0
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
