@@ -31,6 +31,7 @@ ASSEMBLE = "assemble"  # packet logs of a closed call -> a sealed recording; on 
 TRANSCRIBE = "transcribe"  # a recording -> its transcript
 PARSE = "parse"  # sealed mails -> messages
 EXTRACT_WORDS = "extract_words"  # attached files of messages -> their words
+INDEX = "index"  # whatever has changed -> the index of words
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
 READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
@@ -38,6 +39,7 @@ IMPORT_CARDS = "import_cards"  # an uploaded list -> cards
 RESORT = "resort"  # all mails, by rules that were changed
 CARRY_SEAL = "carry_seal"  # a seal of the chain -> a place outside
 DELIVER = "deliver"  # whatever is due for a CRM -> that CRM
+RETAIN = "retain"  # what is older than the policy of retention -> tombstones
 READ_CRM = "read_crm"  # cards, users and deals of a CRM -> its mirror
 
 SPEECH_QUEUE = "speech"
@@ -45,12 +47,14 @@ _QUEUES = {
     TRANSCRIBE: SPEECH_QUEUE,
     PARSE: "parse",
     EXTRACT_WORDS: "words",
+    INDEX: "words",
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
     FETCH_RECORDINGS: "parse",
     IMPORT_CARDS: "link",
     RESORT: "link",
     CARRY_SEAL: "link",
+    RETAIN: "link",
 }
 
 _LONGEST_QUEUE = 63 - len("procrastinate_queue_v1#")  # bytes: the queue becomes a channel of NOTIFY
@@ -142,6 +146,11 @@ async def defer_unless_waiting(connection: AsyncConnection, job: Job) -> None:
     held = await connection.execute(_WAITS, {"task": job.task, "queue": job.queue_name})
     if held.first() is None:
         await defer(connection, [job])
+
+
+async def retain(connection: AsyncConnection) -> None:
+    """Have a batch of what is older than the policy erased."""
+    await defer(connection, [Job(task=RETAIN, lock="retention")])
 
 
 async def carry_seal(connection: AsyncConnection, number: int, targets: Sequence[str]) -> None:

@@ -81,10 +81,12 @@ class _AtFirst:
 
 async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.archive.outposts import Outposts
+    from agent.archive.retention import Retention
     from agent.mail.attachments.extractor import Extractor
     from agent.mail.attachments.reading import AttachmentReader
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
+    from agent.store.searchindex import Indexer
     from linker.importing import CardImporter
     from linker.link import Linker
     from linker.resort import Resorter
@@ -93,11 +95,13 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.PARSE, Parser(parts.store, parts.archive, parts.intake, Sandbox()).parse)
     words = Extractor(parts.store, parts.archive, AttachmentReader())
     jobs.register(app, jobs.EXTRACT_WORDS, words.extract)
+    jobs.register(app, jobs.INDEX, Indexer(parts.store).index)
     linker = Linker(parts.store, settings)
     jobs.register(app, jobs.LINK, linker.link)
     jobs.register(app, jobs.IMPORT_CARDS, CardImporter(parts.store, linker).take_in)
     jobs.register(app, jobs.RESORT, Resorter(parts.store, linker).resort)
     jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
+    jobs.register(app, jobs.RETAIN, Retention(parts.store, jobs.retain).retain)
     jobs.register(app, jobs.ASSEMBLE, _AtFirst(lambda: _assembling(parts)))
     jobs.register(app, jobs.READ_NOTIFICATIONS, _AtFirst(lambda: _reading_notifications(parts)))
     jobs.register(app, jobs.FETCH_RECORDINGS, _AtFirst(lambda: _fetching(parts)))

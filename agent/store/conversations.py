@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import DatabaseUnavailable
 from agent.model import CapturedCall
-from agent.store import evidence, interactions, joining, outbox, sameness, views
+from agent.store import evidence, interactions, joining, outbox, sameness, search, views
 from agent.store.interactions import CallOutline
 from agent.store.sameness import Judgement
 from agent.store.told import DERIVED_FLAGS, Told, View, combine, overlay
@@ -90,8 +90,11 @@ async def save(connection: AsyncConnection, interaction_id: int, *, near: Sequen
     after = _interaction_of(told, _flags(before.flags, told, near))
     if after != before:
         await interactions.save_interaction(connection, interaction_id, after)
+    has_moved = after.started != before.started
     if await interactions.list_captured(connection, interaction_id) == told.parties:
+        await search.changed(connection, [interaction_id] if has_moved else ())
         return False
+    await search.changed(connection, [interaction_id])
     return await interactions.save_parties(connection, interaction_id, told.parties)
 
 

@@ -48,6 +48,7 @@ from agent.store.schema import (
     recording,
     recording_mark,
     recording_outline,
+    search_entry,
     task,
     thread,
     thread_subject,
@@ -64,6 +65,7 @@ DELETED: tuple[Table, ...] = (
     recording_mark,
     recording_outline,
     comment,
+    search_entry,
     attachment,
     call_view,
     call_number,
@@ -233,7 +235,7 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     proofs = select(evidence.c.id).where(evidence.c.interaction_id.in_(interaction_ids))
     for table in (call_view, call_number):
         await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))
-    for table in (transcript, attachment, contact_proposal, comment, task):
+    for table in (transcript, attachment, contact_proposal, comment, task, search_entry):
         await connection.execute(delete(table).where(table.c.interaction_id.in_(interaction_ids)))
     about = or_(invitation.c.message_id.in_(interaction_ids), invitation.c.meeting_id.in_(interaction_ids))
     await connection.execute(delete(invitation).where(about))

@@ -24,9 +24,10 @@ from agent.store.schema import (
     metadata,
     party,
     recording,
+    search_entry,
 )
 
-_MADE_ANEW = (party, call, link)  # of the views that stay, or by the linker
+_MADE_ANEW = (party, call, link, search_entry)  # of the views that stay, by the linker, or by the index
 _FOLLOWERS: tuple[Column[int], ...] = tuple(
     column
     for table in metadata.sorted_tables

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Direction, Disposition, Identity, IdentityKind, InteractionKind, Role
@@ -23,7 +24,9 @@ _KNOWLEDGE_LOCK = 0x4C494E4B
 _IDS = bindparam("ids", type_=ARRAY(BigInteger))
 _LOCK = text(
     """
-    WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:key))
+    WITH held AS MATERIALIZED (
+        SELECT pg_advisory_xact_lock_shared(:key),
+               CASE WHEN :redoable THEN set_config('synchronous_commit', 'off', true) END)
     SELECT interaction.id FROM interaction, held
     WHERE interaction.id = ANY(ARRAY(
         SELECT unnest(:ids) UNION
@@ -34,11 +37,20 @@ _LOCK = text(
 
 
 async def lock_for_decision(
-    connection: AsyncConnection, interaction_ids: Sequence[int], *, with_meetings: bool = False
+    connection: AsyncConnection,
+    interaction_ids: Sequence[int],
+    *,
+    with_meetings: bool = False,
+    redoable: bool = False,
 ) -> list[int]:
     """Hold what is known as it is, and these interactions for ourselves; ``with_meetings``: also those that these mails
-    tell of. Returns the ids of all that exist."""
-    values = {"key": _KNOWLEDGE_LOCK, "ids": list(interaction_ids), "with_meetings": with_meetings}
+    tell of. Returns the ids of all that exist. ``redoable``: as in `Store.begin`, without a statement more."""
+    values = {
+        "key": _KNOWLEDGE_LOCK,
+        "ids": list(interaction_ids),
+        "with_meetings": with_meetings,
+        "redoable": redoable,
+    }
     return list((await connection.execute(_LOCK, values)).scalars())
 
 
@@ -145,25 +157,9 @@ class Resolved:
     flags: tuple[str, ...]
 
 
-_SAVE = text(
-    """
-    WITH sides AS (
-        UPDATE party SET identity_kind = r.kind, identity_value = r.value, role = r.role, employee_id = r.employee
-        FROM jsonb_to_recordset(:parties) AS r(id bigint, kind text, value text, role text, employee bigint)
-        WHERE party.id = r.id
-    )
-    UPDATE interaction SET direction = r.direction, flags = ARRAY(SELECT jsonb_array_elements_text(r.flags))
-    FROM jsonb_to_recordset(:interactions) AS r(id bigint, direction text, flags jsonb)
-    WHERE interaction.id = r.id
-    """
-).bindparams(bindparam("parties", type_=JSONB), bindparam("interactions", type_=JSONB))
-
-
-async def save(connection: AsyncConnection, parties: Sequence[Party], interactions: Sequence[Resolved]) -> None:
-    """Note what has changed of parties and interactions; the caller holds them (`lock_for_decision`)."""
-    if not parties and not interactions:
-        return
-    sides = [
+def rows_of_parties(parties: Sequence[Party]) -> list[dict[str, Any]]:
+    """What was decided of parties, for a statement (`agent.store.links`)."""
+    return [
         {
             "id": one.id,
             "kind": one.identity.kind if one.identity else None,
@@ -173,8 +169,6 @@ async def save(connection: AsyncConnection, parties: Sequence[Party], interactio
         }
         for one in parties
     ]
-    outlines = [{"id": one.interaction_id, "direction": one.direction, "flags": one.flags} for one in interactions]
-    await connection.execute(_SAVE, {"parties": sides, "interactions": outlines})
 
 
 async def drop_flags(connection: AsyncConnection, interaction_ids: Sequence[int], pattern: str) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Text
 
 from agent.model import InteractionKind, MeetingState, ParsedInvitation
+from agent.store import search
 from agent.store.engine import AnyRow, is_any
 from agent.store.interactions import insert_interaction
 from agent.store.schema import interaction, invitation, meeting
@@ -255,6 +256,7 @@ async def save_meeting(connection: AsyncConnection, one: Meeting, *, started: da
     await connection.execute(update(meeting).where(meeting.c.interaction_id == one.interaction_id).values(**values))
     own = update(interaction).where(interaction.c.id == one.interaction_id, interaction.c.erasure_id.is_(None))
     await connection.execute(own.values(started_at=started))
+    await search.changed(connection, [one.interaction_id])
 
 
 async def say(connection: AsyncConnection, meeting_id: int, said: str, by: str) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.schema import card_note, card_stage, client_card
+from agent.store.searchindex import index_notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,9 @@ class CardStage:
 async def add_note(connection: AsyncConnection, card_id: int, words: str, *, by: str) -> int:
     """A new note; returns its id."""
     statement = insert(card_note).values(client_card_id=card_id, text=words, by=by).returning(card_note.c.id)
-    return int((await connection.execute(statement)).scalar_one())
+    note_id = int((await connection.execute(statement)).scalar_one())
+    await index_notes(connection, [note_id])
+    return note_id
 
 
 async def remove_note(connection: AsyncConnection, card_id: int, note_id: int, *, by: str | None) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
-from agent.store import notices, outbox
+from agent.store import notices, outbox, search
 from agent.store.engine import AnyRow
 from agent.store.schema import blob, recording, transcript, utterance, utterance_correction
 
@@ -83,6 +83,7 @@ async def save_transcript(
         interaction_id = (await connection.execute(select(owner))).scalar_one()
         await notices.notify(connection, notices.INTERACTIONS, interaction_id)
         await outbox.stir(connection, [interaction_id])
+        await search.changed(connection, [interaction_id])
     return transcript_id
 
 
@@ -154,6 +155,7 @@ async def correct(connection: AsyncConnection, utterance_id: int, words: str, *,
         await connection.execute(insert(utterance_correction).values(utterance_id=utterance_id, text=words, by=by))
     await notices.notify(connection, notices.INTERACTIONS, interaction_id)
     await outbox.stir(connection, [interaction_id])
+    await search.changed(connection, [interaction_id])
     return True
 
 

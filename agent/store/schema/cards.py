@@ -36,6 +36,11 @@ client_card = Table(
     Index("ix_client_card_merged_into_id", "merged_into_id", postgresql_where=text("merged_into_id IS NOT NULL")),
     Index(None, "responsible_id"),
     Index(None, "name"),
+    Index(  # beginnings of the words of a name
+        "ix_client_card_words",
+        text("to_tsvector('simple', translate(lower(name), 'ё', 'е'))"),
+        postgresql_using="gin",
+    ),
 )
 
 contact_point = Table(
@@ -49,6 +54,12 @@ contact_point = Table(
     now("created_at"),
     UniqueConstraint("client_card_id", "kind", "value"),
     Index(None, "kind", "value"),
+    Index(  # any part of a number
+        "ix_contact_point_parts",
+        text("number_parts(value)"),
+        postgresql_using="gin",
+        postgresql_where=text("kind = 'phone'"),
+    ),
 )
 
 link = Table(

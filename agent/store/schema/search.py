@@ -12,7 +12,9 @@ search_entry = Table(  # made anew from what it is about whenever that changes; 
     metadata,
     identity(),
     Column("interaction_id", BigInteger, ForeignKey("interaction.id", ondelete="CASCADE")),
-    Column("part", SmallInteger, nullable=False, server_default=text("0")),  # 0, or the number of an attached file
+    Column(
+        "part", SmallInteger, nullable=False, server_default=text("0")
+    ),  # 0, or 1 and the number of an attached file
     Column("card_note_id", BigInteger, ForeignKey("card_note.id", ondelete="CASCADE")),  # of a card, not of an entry
     moment("started_at", nullable=False),
     Column("words", TSVECTOR, nullable=False),  # word forms, ends of numbers, and the week

@@ -40,7 +40,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['card_note_id'], ['card_note.id'], name=op.f('fk_search_entry_card_note_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['interaction_id'], ['interaction.id'], name=op.f('fk_search_entry_interaction_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_search_entry')),
-    sa.UniqueConstraint('interaction_id', 'part', name=op.f('uq_search_entry_interaction_id'))
+    sa.UniqueConstraint('interaction_id', 'part', name=op.f('uq_search_entry_interaction_id_part'))
     )
     op.create_index('ix_search_entry_card_note_id', 'search_entry', ['card_note_id'], unique=True, postgresql_where=sa.text('card_note_id IS NOT NULL'))
     op.create_index('ix_search_entry_words', 'search_entry', ['words'], unique=False, postgresql_using='gin', postgresql_with={'gin_pending_list_limit': '1024'})
@@ -57,8 +57,9 @@ def upgrade() -> None:
     sa.Column('at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_saved_search_account_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_saved_search')),
-    sa.UniqueConstraint('account_id', 'name', name=op.f('uq_saved_search_account_id'))
+    sa.UniqueConstraint('account_id', 'name', name=op.f('uq_saved_search_account_id_name'))
     )
+    op.execute('ALTER TABLE search_entry ALTER COLUMN words SET STATISTICS 300')  # weeks take their room among them
     op.execute(_PARTS)
     op.execute("CREATE INDEX ix_contact_point_parts ON contact_point USING gin (number_parts(value)) WHERE kind = 'phone'")
     op.execute("CREATE INDEX ix_client_card_words ON client_card USING gin (to_tsvector('simple', translate(lower(name), 'ё', 'е')))")
