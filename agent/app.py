@@ -20,6 +20,7 @@ import structlog
 
 from agent import jobs
 from agent.archive.chain import Chainer
+from agent.archive.retention import Retention
 from agent.errors import Unavailable
 from agent.mail.imap import Mailbox
 from agent.mail.imap.oauth import Logins
@@ -151,6 +152,7 @@ class Service:
         await self._start_workers(url)
         self._background(CrmPacer(parts.store, self._settings).run())
         self._background(Chainer(parts.store).run())
+        self._background(Retention(parts.store, jobs.retain).run())
         if self._settings.seal.enabled:
             self._background(parts.notary().run())
         self._background(parts.rereader().run())

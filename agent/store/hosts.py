@@ -7,6 +7,7 @@ the last word. All times are the database's: the clocks of hosts need not agree.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, case, func, select, update
@@ -18,6 +19,7 @@ from agent.store.recordings import LOST, OPEN
 from agent.store.schema import capture, host, interaction
 
 SILENT = timedelta(minutes=2)  # without a sign, after which pages say so
+FORGOTTEN = timedelta(days=60)  # without a sign, after which the list of machines leaves it out
 GIVEN_UP = timedelta(days=1)  # without a sign, after which its calls have ended
 LOST_FLAG = told.LOST_FLAG
 
@@ -32,6 +34,26 @@ def last_heard() -> ColumnElement[datetime]:
 def silent_since() -> ColumnElement[datetime | None]:
     """When the host of a capture was last heard, where that is too long ago; else NULL."""
     return case((last_heard() < func.now() - SILENT, last_heard()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine that records; ``is_silent``: too long without a sign."""
+
+    name: str
+    heard: datetime
+    is_silent: bool
+
+
+async def list_hosts(connection: AsyncConnection) -> list[Host]:
+    """All that ever gave a sign, by name; those given up long ago are left out."""
+    query = select(host, (host.c.heard_at < func.now() - SILENT).label("is_silent")).where(
+        host.c.heard_at > func.now() - FORGOTTEN
+    )
+    return [
+        Host(name=row.name, heard=row.heard_at, is_silent=row.is_silent)
+        for row in await connection.execute(query.order_by(host.c.name))
+    ]
 
 
 async def beat(connection: AsyncConnection, name: str) -> None:

@@ -104,6 +104,13 @@ async def find_token(connection: AsyncConnection, token: str, *, managers_see_te
     return ApiToken(id=row.id, name=row.name, scopes=frozenset(row.scopes), account_id=row.account_id, viewer=viewer)
 
 
+async def find_name(connection: AsyncConnection, token_id: int) -> str | None:
+    """The name of a token, revoked or not."""
+    query = select(api_token.c.name).where(api_token.c.id == token_id)
+    found: str | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
 async def revoke_token(connection: AsyncConnection, name: str) -> bool:
     """Shut a token out at once and for good; False when there is no such token."""
     statement = update(api_token).where(api_token.c.name == name, api_token.c.revoked_at.is_(None))

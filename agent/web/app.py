@@ -9,12 +9,15 @@ import structlog
 from aiohttp import web
 
 from agent.errors import Misconfigured
+from agent.store.attempts import CODE_LIMITS, Attempts
 from agent.store.notices import INTERACTIONS
-from agent.web.attempts import Attempts
+from agent.web.entering import ATTEMPTS, CODE_ATTEMPTS
 from agent.web.events import HUB, LiveHub
 from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
 from agent.web.listening import LISTENERS
-from agent.web.login import ATTEMPTS, HASHES_AT_ONCE, HASHING
+from agent.web.login import HASHES_AT_ONCE, HASHING
+from agent.web.oidc import PROVIDER
+from agent.web.openid import Provider
 from agent.web.outlines import MEASURING, Measuring
 from agent.web.pages import PAGES, PATHS, Pages
 from agent.web.routes import TABLE
@@ -32,7 +35,10 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(middlewares=[answer_errors, check_rights], client_max_size=_LARGEST_FORM)
     app[SERVICES] = services
     app[PAGES] = Pages()
-    app[ATTEMPTS] = Attempts()
+    secret = services.archive.keys.derive(b"login attempts")
+    app[ATTEMPTS] = Attempts(secret)
+    app[PROVIDER] = Provider(services.settings.web.oidc)
+    app[CODE_ATTEMPTS] = Attempts(secret, subject="code", limits=CODE_LIMITS)
     app[HASHING] = asyncio.Semaphore(HASHES_AT_ONCE)
     table = {}
     for route in TABLE:

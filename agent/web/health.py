@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agent.model import UserRole
-from agent.web.login import is_loopback
+from agent.web.entering import is_loopback
 from agent.web.pages import PAGES
 from agent.web.services import LOGIN
 

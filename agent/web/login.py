@@ -1,16 +1,25 @@
-"""Logging in and out, and choosing the language."""
+"""Logging in and out, and choosing language and theme."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from ipaddress import ip_address
 
 import structlog
 from aiohttp import web
 
-from agent.store import accounts, audit, logins, passwords
-from agent.web.attempts import Attempts
+from agent.model import UserRole
+from agent.store import accounts, audit, guide, logins, passwords
+from agent.web.entering import (
+    ATTEMPTS,
+    FORM_COOKIE,
+    client_address,
+    enter,
+    forget_tries,
+    local_target,
+    may_try,
+    next_step,
+)
 from agent.web.frame import THEME_COOKIE, THEMES
 from agent.web.guard import cookie_name, is_secure
 from agent.web.pages import page
@@ -19,18 +28,23 @@ from agent.web.texts import LANGUAGE_COOKIE, LANGUAGES
 
 log = structlog.get_logger()
 
-ATTEMPTS: web.AppKey[Attempts] = web.AppKey("attempts", Attempts)
 HASHING: web.AppKey[asyncio.Semaphore] = web.AppKey("hashing", asyncio.Semaphore)
 HASHES_AT_ONCE = 4  # 64 MiB each
 
-_FORM_COOKIE = "cardline_form"
 _YEAR_SECONDS = 365 * 24 * 3600
 _LONGEST_NAME = 200
-_LONGEST_PASSWORD = 1000
+LONGEST_PASSWORD = 1000
+_PROBLEMS = ("login_other_failed", "login_other_unknown")
 
 
 async def home(request: web.Request) -> web.StreamResponse:
-    """The list of clients is where everybody begins."""
+    """The list of clients is where everybody begins; an administrator of an installation into which nothing has come
+    yet begins with the guide."""
+    viewer = login_of(request).viewer
+    if viewer.role is UserRole.ADMINISTRATOR:
+        async with services(request).store.begin() as connection:
+            if not await guide.has_anything_come(connection):
+                raise web.HTTPSeeOther("/settings")
     raise web.HTTPSeeOther("/cards")
 
 
@@ -39,60 +53,55 @@ async def show_login(request: web.Request) -> web.StreamResponse:
     target = local_target(request.query.get("next", "/"))
     if LOGIN in request:
         raise web.HTTPSeeOther(target)
-    return _form(request, target)
+    problem = request.query.get("problem", "")
+    return _form(request, target, problem=problem if problem in _PROBLEMS else "")
 
 
 async def log_in(request: web.Request) -> web.StreamResponse:
     """Check name and password; a wrong name costs and says the same as a wrong password."""
     form = await request.post()
     target = local_target(str(form.get("next", "/")))
-    token, expected = str(form.get("csrf", "")), request.cookies.get(_FORM_COOKIE, "")
-    if not expected or not secrets.compare_digest(token.encode(), expected.encode()):
+    if not is_own_form(request, str(form.get("csrf", ""))):
         return _form(request, target, problem="login_stale", status=400)
     name = accounts.normalise_login(str(form.get("login", ""))[:_LONGEST_NAME])
-    attempts, address = request.app[ATTEMPTS], client_address(request)
-    if not attempts.is_allowed(address, name):
-        log.warning("login_refused", login=name, address=address, reason="too many attempts")
+    if not await may_try(request, ATTEMPTS, name):
         return _form(request, target, name=name, problem="login_too_often", status=429)
-    attempts.failed(address, name)
-    session = await _open(request, name, str(form.get("password", ""))[:_LONGEST_PASSWORD])
-    if session is None:
-        log.warning("login_refused", login=name, address=address, reason="wrong name or password")
+    account_id = await _check(request, name, str(form.get("password", ""))[:LONGEST_PASSWORD])
+    if account_id is None:
+        log.warning("login_refused", login=name, address=client_address(request), reason="wrong name or password")
         return _form(request, target, name=name, problem="login_wrong", status=403)
-    attempts.succeeded(address, name)
+    await forget_tries(request, ATTEMPTS, name)
     answer = web.HTTPSeeOther(target)
-    answer.set_cookie(
-        cookie_name(request),
-        session,
-        max_age=int(logins.LONGEST.total_seconds()),
-        httponly=True,
-        samesite="Lax",
-        secure=is_secure(request),
-        path="/",
-    )
-    answer.del_cookie(_FORM_COOKIE, path="/login")
+    waits = await enter(request, answer, account_id)
+    answer.headers["Location"] = next_step(waits, target)
     raise answer
 
 
-async def _open(request: web.Request, name: str, password: str) -> str | None:
-    """The token of a new login, None when name or password is wrong. No connection is held while hashing."""
+def is_own_form(request: web.Request, token: str) -> bool:
+    """Whether the form is one of ours that this browser was given, where nobody is logged in yet."""
+    expected = request.cookies.get(FORM_COOKIE, "")
+    return bool(expected) and secrets.compare_digest(token.encode(), expected.encode())
+
+
+async def _check(request: web.Request, name: str, password: str) -> int | None:
+    """Whose name and password these are, None when one is wrong. No connection is held while hashing."""
     store = services(request).store
     async with store.begin() as connection:
         known = await accounts.find_password_hash(connection, name)
-    async with request.app[HASHING]:
-        is_right = await passwords.matches(known[1] if known else None, password)
-        renewed = await passwords.hash_password(password) if is_right and known and _is_old(known[1]) else None
-    if known is None or not is_right:
+    if not await is_password(request, known[1] if known else None, password) or known is None:
         return None
-    async with store.begin() as connection:
-        if renewed is not None:
+    if passwords.is_outdated(known[1]):
+        async with request.app[HASHING]:
+            renewed = await passwords.hash_password(password)
+        async with store.begin() as connection:
             await accounts.save_password_hash(connection, known[0], renewed)
-        await audit.add_entry(connection, known[0], audit.LOGGED_IN, {"address": client_address(request)})
-        return await logins.open_login(connection, known[0])
+    return known[0]
 
 
-def _is_old(encoded: str) -> bool:
-    return passwords.is_outdated(encoded)
+async def is_password(request: web.Request, encoded: str | None, password: str) -> bool:
+    """Whether it is the right one; costs the same where there is none to compare with."""
+    async with request.app[HASHING]:
+        return await passwords.matches(encoded, password)
 
 
 async def log_out(request: web.Request) -> web.StreamResponse:
@@ -130,30 +139,19 @@ def _form(
     request: web.Request, target: str, *, name: str = "", problem: str = "", status: int = 200
 ) -> web.StreamResponse:
     token = secrets.token_urlsafe(32)
-    answer = page(request, "login.html", status=status, target=target, name=name, problem=problem, form_token=token)
+    oidc = services(request).settings.web.oidc
+    answer = page(
+        request,
+        "login.html",
+        status=status,
+        target=target,
+        name=name,
+        problem=problem,
+        form_token=token,
+        other=bool(oidc.issuer),
+        other_label=oidc.label,
+    )
     answer.set_cookie(
-        _FORM_COOKIE, token, httponly=True, samesite="Strict", secure=is_secure(request), path="/login", max_age=3600
+        FORM_COOKIE, token, httponly=True, samesite="Strict", secure=is_secure(request), path="/login", max_age=3600
     )
     return answer
-
-
-def local_target(wanted: str) -> str:
-    """Where to go on: a path of ours, never another site (``//host``, ``/\\host`` and control characters included)."""
-    is_local = wanted.startswith("/") and not wanted.startswith("//") and wanted.isprintable() and "\\" not in wanted
-    return wanted if is_local and not wanted.startswith(("/login", "/language", "/theme")) else "/"
-
-
-def client_address(request: web.Request) -> str:
-    """Who asks: the peer, or whom the reverse proxy on this machine saw last."""
-    peer = request.remote or ""
-    if is_loopback(peer) and (seen := request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()):
-        return seen[:64]
-    return peer
-
-
-def is_loopback(address: str) -> bool:
-    """Whether this is our own machine."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False

@@ -19,7 +19,7 @@ from agent.model import Identity, IdentityKind
 from agent.store import audit, commands, live
 from agent.store.commands import CallCommand, CommandKind
 from agent.store.live import LiveCall
-from agent.web.login import local_target
+from agent.web.entering import local_target
 from agent.web.services import Caller, caller_of, number_in, services
 
 log = structlog.get_logger()

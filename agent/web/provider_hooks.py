@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from agent.web.login import client_address
+from agent.web.entering import client_address
 from agent.web.services import HookRequest, services
 
 _BODY_SECONDS = 5.0

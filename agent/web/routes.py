@@ -59,6 +59,7 @@ from agent.web.outlines import send_peaks, send_words
 from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
 from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
+from agent.web.routes_admin import ADMIN_ROUTES
 from agent.web.shared import send_shared
 from agent.web.sources import list_sources
 from agent.web.unsorted import add_contact_point, decide, make_card, set_aside, show_unsorted
@@ -84,6 +85,7 @@ TABLE = (
         Route(method, r"/shared/{token:[A-Za-z0-9_-]{20,64}}.mp3", send_shared, PUBLIC, recognises=False)
         for method in ("GET", "HEAD")
     ),
+    *ADMIN_ROUTES,
     Route("POST", "/logout", log_out, EVERYBODY),
     Route("GET", "/", home, EVERYBODY),
     Route("GET", "/cards", list_cards, EVERYBODY),

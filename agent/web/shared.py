@@ -19,7 +19,7 @@ from agent.sound.mp3 import encode_mp3
 from agent.store import audit, recordings, shares
 from agent.store.recordings import Recording
 from agent.store.shares import Share
-from agent.web.login import client_address
+from agent.web.entering import client_address
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
 from agent.web.services import services
 

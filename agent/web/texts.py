@@ -5,13 +5,15 @@ from __future__ import annotations
 from aiohttp import web
 
 from agent.web.reasons import in_russian
+from agent.web.texts_acts import ACTS
+from agent.web.texts_admin import ADMIN_TEXTS
 from agent.web.texts_calls import CALL_TEXTS
 from agent.web.texts_cards import CARD_TEXTS
 from agent.web.texts_crm import CRM_TEXTS
 from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
 from agent.web.texts_people import PEOPLE_TEXTS
 
-_OTHER_TEXTS = PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS
+_OTHER_TEXTS = PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS | ADMIN_TEXTS
 LANGUAGES = ("ru", "en")
 LANGUAGE_COOKIE = "cardline_language"
 
@@ -340,6 +342,11 @@ class Texts:
     def reason(self, text: str) -> str:
         """A reason of the linker, which speaks English, in the language of the page where we know it."""
         return in_russian(text) if self.language == "ru" else text
+
+    def act(self, name: str) -> str:
+        """What was done, in the words of the audit log."""
+        found = ACTS.get(name)
+        return found[LANGUAGES.index(self.language)] if found else name.replace("_", " ")
 
     def rule(self, name: str) -> str:
         """The name of a rule; those that come with the program have it in both languages."""

@@ -19,11 +19,10 @@ from agent.mail.quotes import find_spans
 from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole, WrappingKind
 from agent.store.clients import Position
 from agent.store.linkrules import RuleDecision, UnknownPolicy
-from agent.web.attempts import Attempts
 from agent.web.cards import parse_position, write_position
 from agent.web.entries import SHOWN_MARKS, by_day
 from agent.web.formats import Formats, phone, zone_of
-from agent.web.login import local_target
+from agent.web.entering import local_target
 from agent.web.mail_rules import CHOICES, TAGS
 from agent.web.quotes import pieces_of
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
@@ -94,38 +93,6 @@ def test_no_word_of_a_mail_is_lost_between_own_and_quoted(text: str) -> None:
     text = "\n".join(text.splitlines())
     pieces = pieces_of(text, find_spans(plain_lines(text)))
     assert "".join("".join(words for _, words in pieces).split()) == "".join(text.split())
-
-
-# --- Attempts ---------------------------------------------------------------------------------------------------------
-
-
-def test_attempts_are_counted_by_pair_address_and_name_and_forgotten_in_time() -> None:
-    now = [0.0]
-    attempts = Attempts(lambda: now[0])
-    for _ in range(8):
-        assert attempts.is_allowed("192.0.2.1", "anna")
-        attempts.failed("192.0.2.1", "anna")
-    assert not attempts.is_allowed("192.0.2.1", "anna")
-    assert attempts.is_allowed("192.0.2.1", "ivan")
-    assert attempts.is_allowed("192.0.2.2", "anna")
-    for number in range(42):
-        attempts.failed("192.0.2.1", f"guess {number}")
-    assert not attempts.is_allowed("192.0.2.1", "ivan")
-    now[0] = 601.0
-    assert attempts.is_allowed("192.0.2.1", "anna")
-
-
-def test_a_success_forgives_the_person_and_not_the_address() -> None:
-    attempts = Attempts(lambda: 0.0)
-    for _ in range(60):
-        attempts.failed("192.0.2.1", "anna")
-        attempts.succeeded("192.0.2.1", "anna")
-    assert attempts.is_allowed("192.0.2.1", "anna")
-    for number in range(50):
-        attempts.failed("192.0.2.1", f"guess {number}")
-    attempts.failed("192.0.2.1", "anna")
-    attempts.succeeded("192.0.2.1", "anna")
-    assert not attempts.is_allowed("192.0.2.1", "anna")
 
 
 # --- Texts ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,126 @@
+"""Who looked at, took or changed what: an administrator's page, and the same as a table for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from agent.store import accounts, audit, auditlog
+from agent.store.auditlog import AuditEntry, AuditFilter
+from agent.web.employees import account_of, day_in
+from agent.web.pages import formats_of, page
+from agent.web.services import services
+
+PAGE_SIZE = 100
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LONGEST_VALUE = 300
+
+
+async def show_audit(request: web.Request) -> web.StreamResponse:
+    """The newest acts first, by filter."""
+    wanted, before = _filter(request), request.query.get("before", "")
+    if before and not (before.isascii() and before.isdigit() and len(before) <= 18):
+        raise web.HTTPBadRequest
+    async with services(request).store.begin() as connection:
+        after = int(before) if before else None
+        found = await auditlog.list_entries(connection, wanted, before=after, limit=PAGE_SIZE + 1)
+        people = await accounts.list_accounts(connection)
+        actions = await auditlog.list_actions(connection)
+    shown = found[:PAGE_SIZE]
+    query = {name: request.query[name] for name in ("who", "what", "since", "until") if request.query.get(name)}
+    texts, _ = formats_of(request)
+    more = len(found) > PAGE_SIZE
+    return page(
+        request,
+        "audit.html",
+        entries=[(one, texts.act(one.action), in_words(one.subject)) for one in shown],
+        accounts=people,
+        actions=sorted((texts.act(one), one) for one in actions),
+        query=query,
+        next_url=f"/audit?{urlencode({**query, 'before': shown[-1].id})}" if more else "",
+        csv_url=f"/audit.csv?{urlencode(query)}" if query else "/audit.csv",
+        is_first=not before,
+    )
+
+
+def _filter(request: web.Request) -> AuditFilter:
+    who, what = request.query.get("who", ""), request.query.get("what", "").replace("\0", "")[:100]
+    if who and not (who.isascii() and who.isdigit() and len(who) <= 18):
+        raise web.HTTPBadRequest
+    return AuditFilter(
+        account_id=int(who) if who else None,
+        action=what,
+        since=_day(request, "since"),
+        until=_day(request, "until", days=1),
+    )
+
+
+def _day(request: web.Request, name: str, *, days: int = 0) -> datetime | None:
+    try:
+        found = day_in(request, request.query.get(name, ""))
+        return found + timedelta(days=days) if found is not None else None
+    except (ValueError, OverflowError):
+        raise web.HTTPBadRequest from None
+
+
+def in_words(subject: Mapping[str, Any]) -> str:
+    """What an act was about, as short as it can be said."""
+    return ", ".join(f"{name}: {_value(value)}" for name, value in subject.items() if value not in (None, "", [], {}))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_value(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return " ".join(_value(one) for one in value)
+    return str(value)[:_LONGEST_VALUE]
+
+
+async def export_audit(request: web.Request) -> web.StreamResponse:
+    """All that the filter leaves, as it comes from the database; itself an act."""
+    wanted = _filter(request)
+    texts, _ = formats_of(request)
+    async with services(request).store.begin() as connection:
+        await audit.add_entry(connection, account_of(request), audit.AUDIT_EXPORTED, dict(request.query))
+    answer = web.StreamResponse(
+        headers={
+            "Content-Disposition": f'attachment; filename="cardline-audit-{datetime.now(UTC):%Y-%m-%d}.csv"',
+            "Cache-Control": "private, no-store",
+        }
+    )
+    answer.content_type, answer.charset = "text/csv", "utf-8"
+    await answer.prepare(request)
+    head = [texts(f"audit_{one}") for one in ("at", "who", "what", "about")]
+    await answer.write(b"\xef\xbb\xbf" + _rows([["id", head[0], head[1], "login", head[2], "action", head[3]]]))
+    async with services(request).store.begin() as connection:
+        async for piece in auditlog.stream_entries(connection, wanted):
+            await answer.write(_rows([_row(one, texts.act(one.action)) for one in piece]))
+    await answer.write_eof()
+    return answer
+
+
+def _row(entry: AuditEntry, what: str) -> list[str]:
+    return [
+        str(entry.id),
+        entry.at.astimezone(UTC).isoformat(timespec="seconds"),
+        entry.name,
+        entry.login,
+        what,
+        entry.action,
+        in_words(entry.subject),
+    ]
+
+
+def _rows(rows: list[list[str]]) -> bytes:
+    """What a spreadsheet would take for a formula is led by an apostrophe (CWE-1236)."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    for row in rows:
+        writer.writerow([f"'{one}" if one.startswith(_FORMULA) else one for one in row])
+    return text.getvalue().encode()
