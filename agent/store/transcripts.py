@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
 from agent.store import notices, outbox, search
-from agent.store.engine import AnyRow
 from agent.store.schema import blob, recording, transcript, utterance, utterance_correction
 
 
@@ -101,7 +100,7 @@ async def list_transcripts(
     lines = _lines(words=words).where(utterance.c.transcript_id.in_([head.id for head in heads]))
     spoken: dict[int, list[Spoken]] = {head.id: [] for head in heads}
     for row in await connection.execute(lines.order_by(utterance.c.start_ms, utterance.c.id)):
-        spoken[row.transcript_id].append(_utterance(row))
+        spoken[row[0]].append(_utterance(row))
     return [
         Transcript(
             id=head.id,
@@ -119,13 +118,20 @@ _CURRENT = and_(utterance_correction.c.utterance_id == utterance.c.id, utterance
 
 
 def _lines(*, words: bool) -> Select[Any]:
-    columns = [one for one in utterance.c if words or one is not utterance.c.words]
-    corrected = utterance_correction.c
+    """Columns in the order in which `_utterance` reads them."""
+    said, corrected = utterance.c, utterance_correction.c
     return select(
-        *columns,
+        said.transcript_id,
+        said.id,
+        said.channel,
+        said.start_ms,
+        said.end_ms,
+        said.text,
+        said.confidence,
         corrected.text.label("corrected"),
         corrected.by.label("corrected_by"),
         corrected.at.label("corrected_at"),
+        *((said.words,) if words else ()),
     ).outerjoin_from(utterance, utterance_correction, _CURRENT)
 
 
@@ -133,12 +139,12 @@ async def find_spoken(
     connection: AsyncConnection, utterance_id: int, *, hold: bool = False
 ) -> tuple[int, int, Spoken] | None:
     """Interaction, recording and utterance; ``hold`` keeps others from correcting it until the transaction ends."""
-    query = _lines(words=False).add_columns(transcript.c.interaction_id, transcript.c.recording_id)
-    query = query.join(transcript, transcript.c.id == utterance.c.transcript_id).where(utterance.c.id == utterance_id)
+    where = select(transcript.c.interaction_id, transcript.c.recording_id).join(utterance)
     if hold:
         await connection.execute(select(utterance.c.id).where(utterance.c.id == utterance_id).with_for_update())
-    row = (await connection.execute(query)).first()
-    return (row.interaction_id, row.recording_id, _utterance(row)) if row else None
+    owner = (await connection.execute(where.where(utterance.c.id == utterance_id))).first()
+    row = (await connection.execute(_lines(words=False).where(utterance.c.id == utterance_id))).first()
+    return (owner.interaction_id, owner.recording_id, _utterance(row)) if owner and row else None
 
 
 async def correct(connection: AsyncConnection, utterance_id: int, words: str, *, by: str) -> bool:
@@ -184,17 +190,17 @@ def _utterance_values(transcript_id: int, one: Utterance) -> dict[str, Any]:
     }
 
 
-def _utterance(row: AnyRow) -> Spoken:
-    is_corrected = row.corrected is not None
+def _utterance(row: Sequence[Any]) -> Spoken:
+    _, number, channel, start_ms, end_ms, text, confidence, corrected, by, at, *words = row
     return Spoken(
-        id=row.id,
-        channel=row.channel,
-        start=row.start_ms / 1000,
-        end=row.end_ms / 1000,
-        text=row.corrected if is_corrected else row.text,
-        confidence=row.confidence / 100,
-        words=tuple(Word(**word) for word in getattr(row, "words", ())),
-        machine=row.text if is_corrected else "",
-        corrected_by=row.corrected_by or "",
-        corrected_at=row.corrected_at,
+        id=number,
+        channel=channel,
+        start=start_ms / 1000,
+        end=end_ms / 1000,
+        text=text if corrected is None else corrected,
+        confidence=confidence / 100,
+        words=tuple(Word(**word) for word in words[0]) if words else (),
+        machine="" if corrected is None else text,
+        corrected_by=by or "",
+        corrected_at=at,
     )

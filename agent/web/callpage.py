@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiohttp import web
+from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import UserRole
-from agent.store import cards, comments, evidence, history, interactions, live, rights, transcripts
+from agent.store import cards, comments, evidence, history, interactions, links, live, rights, transcripts
 from agent.store.cards import ClientCard
 from agent.store.comments import Comment
 from agent.store.interactions import Party
@@ -18,29 +19,14 @@ from agent.web.calls import LiveView, live_views
 from agent.web.corrections import list_correctable
 from agent.web.decisions import load_relinking
 from agent.web.moments import Moment, Presence, list_moments, transfers
-from agent.web.pages import formats_of, page
+from agent.web.pages import PAGES, formats_of, page
 from agent.web.recordings import may_download
 from agent.web.services import login_of, services
 from agent.web.shown import CallView, Sound
+from agent.web.spoken import Wordings
 
+_FEW = 6  # interruptions that stand among the other marks
 _LATEST = 24 * 3600.0  # seconds within a recording
-_SIDES = {None: "both", True: "ours", False: "theirs"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """One utterance, ready to be shown. ``speaker`` only where it changes; ``machine`` where it was corrected."""
-
-    id: int
-    side: str
-    speaker: str
-    start: float
-    end: float
-    clock: str
-    text: str
-    machine: str
-    by: str
-    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,19 +46,21 @@ class Note:
 class Deck:
     """A recording with its player. ``at`` is the second at which it stands when the page opens.
 
-    ``asides`` are what is worth a look; ``interruptions`` are by themselves, since there may be many.
+    ``asides`` are what is worth a look; ``interruptions`` are by themselves where there are many.
     """
 
     sound: Sound
-    said: tuple[Said, ...]
+    text: Markup
     asides: tuple[Moment, ...]
     interruptions: tuple[Moment, ...]
     at: float
     is_folded: bool
 
 
-async def show_call(request: web.Request, connection: AsyncConnection, entry: CallView) -> web.Response:
-    """A call that the viewer may see; whoever calls has checked that."""
+async def show_call(
+    request: web.Request, connection: AsyncConnection, entry: CallView, seen: Sequence[ClientCard]
+) -> web.Response:
+    """A call that the viewer may see, with the cards he sees it on; whoever calls has checked that."""
     viewer, number = login_of(request).viewer, entry.id
     proofs = await evidence.list_evidence_of(connection, number)
     chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
@@ -86,12 +74,11 @@ async def show_call(request: web.Request, connection: AsyncConnection, entry: Ca
         decks=_decks(request, entry, parties),
         notes=await load_notes(request, connection, number),
         problem="comment_wrong" if request.query.get("problem") == "comment_wrong" else "",
-        editing=_number(request.query.get("edit", "")),
         may_download=may_download(request),
         lives=await _lives(request, connection, entry),
         proofs=proofs,
         chain=chain,
-        cards=await _cards(connection, viewer, entry),
+        cards=seen,
         relink=await load_relinking(request, connection, number),
         correct=await list_correctable(connection, viewer, number) if viewer.supervises else None,
     )
@@ -118,21 +105,11 @@ async def show_said(request: web.Request, number: int, utterance_id: int, *, edi
         seen = await rights.may_see_interaction(connection, login_of(request).viewer, number)
     if found is None or found[0] != number or not seen:
         raise web.HTTPNotFound
-    spoken = found[2]
-    _, formats = formats_of(request)
-    said = Said(
-        id=spoken.id,
-        side="",
-        speaker="",
-        start=spoken.start,
-        end=spoken.end,
-        clock=formats.length(spoken.start),
-        text=spoken.text,
-        machine=spoken.machine,
-        by=spoken.corrected_by,
-        at=spoken.corrected_at,
-    )
-    return page(request, "_said.html", call_id=number, line=said, editing=editing)
+    if editing:
+        return page(request, "_mending.html", call_id=number, line=found[2])
+    answer = web.Response(text=Wordings(*formats_of(request), number).line(found[2]), content_type="text/html")
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 async def load_notes(request: web.Request, connection: AsyncConnection, number: int) -> list[Note]:
@@ -156,9 +133,10 @@ async def load_notes(request: web.Request, connection: AsyncConnection, number: 
     ]
 
 
-async def _cards(connection: AsyncConnection, viewer: rights.Viewer, entry: CallView) -> list[ClientCard]:
-    linked = [one.card_id for one in entry.reasons if one.card_id is not None]
-    seen = await rights.list_seen_cards(connection, viewer, linked) if linked else set()
+async def load_cards(request: web.Request, connection: AsyncConnection, number: int) -> list[ClientCard]:
+    """The cards on which an entry stands, as far as the viewer sees them."""
+    linked = [one.card_id for one in await links.list_links(connection, [number]) if one.card_id is not None]
+    seen = await rights.list_seen_cards(connection, login_of(request).viewer, linked) if linked else set()
     found = [await cards.find_card(connection, one) for one in linked if one in seen]
     return [one for one in found if one is not None]
 
@@ -184,51 +162,40 @@ def _decks(request: web.Request, entry: CallView, parties: Sequence[Party]) -> l
         )
         for one in parties
     ]
-    return [
-        _deck(
-            request, sound, present, at=at if sound.id == wanted else 0.0, is_folded=bool(place) and sound.id != wanted
-        )
-        for place, sound in enumerate(entry.sounds)
-    ]
+    decks = []
+    for place, sound in enumerate(entry.sounds):
+        is_wanted = sound.id == wanted
+        folded = place > 0 and not is_wanted
+        decks.append(_deck(request, entry, sound, present, at=at if is_wanted else 0.0, is_folded=folded))
+    return decks
 
 
-def _deck(request: web.Request, sound: Sound, present: Sequence[Presence], *, at: float, is_folded: bool) -> Deck:
+def _deck(
+    request: web.Request, entry: CallView, sound: Sound, present: Sequence[Presence], *, at: float, is_folded: bool
+) -> Deck:
     moments = list_moments(sound.marks, sound.gaps, () if sound.mixed else sound.lines)
     moments += transfers(present, sound.started, sound.seconds)
     moments.sort(key=lambda one: (one.start, one.end))
+    many = sum(one.kind == "interruption" for one in moments) > _FEW
     return Deck(
         sound=sound,
-        said=_said(request, sound),
-        asides=tuple(one for one in moments if one.kind != "interruption"),
-        interruptions=tuple(one for one in moments if one.kind == "interruption"),
+        text=_text(request, entry, sound),
+        asides=tuple(one for one in moments if not many or one.kind != "interruption"),
+        interruptions=tuple(one for one in moments if many and one.kind == "interruption"),
         at=min(at, sound.seconds),
         is_folded=is_folded,
     )
 
 
-def _said(request: web.Request, sound: Sound) -> tuple[Said, ...]:
-    texts, formats = formats_of(request)
-    strangers = {None: texts("who_mixed"), True: texts("who_employee"), False: texts("who_client")}
-    said, before = [], ("", "")
-    for line in sound.lines:
-        side = _SIDES[line.is_employee]
-        speaker = line.who or strangers[line.is_employee]
-        said.append(
-            Said(
-                id=line.id,
-                side=side,
-                speaker=speaker if (side, speaker) != before else "",
-                start=line.start,
-                end=line.end,
-                clock=formats.length(line.start),
-                text=line.text,
-                machine=line.machine,
-                by=line.corrected_by,
-                at=line.corrected_at,
-            )
-        )
-        before = (side, speaker)
-    return tuple(said)
+def _text(request: web.Request, entry: CallView, sound: Sound) -> Markup:
+    """What was said in it; the line that is being corrected as a form."""
+    editing = _number(request.query.get("edit", ""))
+    forms = {
+        one.id: Markup(request.app[PAGES].html(request, "_mending.html", call_id=entry.id, line=one))  # noqa: S704
+        for one in sound.lines
+        if one.id == editing
+    }
+    return Wordings(*formats_of(request), entry.id).lines(sound.lines, instead=forms)
 
 
 def _second(text: str) -> float:

@@ -16,14 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.errors import CardlineError, Unreadable
 from agent.mail.safe_html import list_parts, resolve_parts
 from agent.model import SealedBlob
-from agent.store import audit, cards, evidence, history, meetings, messages, rights
+from agent.store import audit, evidence, history, meetings, messages, rights
 from agent.store.messages import Attachment
-from agent.web.callpage import show_call, show_part
+from agent.web.callpage import load_cards, show_call, show_part
 from agent.web.cards import views
 from agent.web.decisions import load_relinking
 from agent.web.pages import page
 from agent.web.recordings import may_download
 from agent.web.services import login_of, number_in, services
+from agent.web.shown import CallView
 
 log = structlog.get_logger()
 
@@ -54,14 +55,13 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         return part
     async with services(request).store.begin() as connection:
         await _check(request, number, connection)
-        (entry,) = await views(request, connection, [number])
-        if entry.kind == "call":
-            return await show_call(request, connection, entry)
+        seen = await load_cards(request, connection, number)
+        known = {point.identity: card.name for card in seen for point in card.contact_points}
+        (entry,) = await views(request, connection, [number], clients=known)
+        if isinstance(entry, CallView):
+            return await show_call(request, connection, entry, seen)
         proofs = await evidence.list_evidence_of(connection, number)
         chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
-        linked = [one.card_id for one in entry.reasons if one.card_id is not None]
-        found = [await cards.find_card(connection, one) for one in linked]
-        visible = [one for one in found if one and await rights.may_see_card(connection, viewer, one.id)]
         about = await meetings.list_mails_about(connection, number) if entry.kind == "meeting" else []
         mails = [one for one in about if await rights.may_see_interaction(connection, viewer, one)]
         relinking = await load_relinking(request, connection, number)
@@ -71,7 +71,7 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         entry=entry,
         proofs=proofs,
         chain=chain,
-        cards=visible,
+        cards=seen,
         correct=None,
         mails=mails,
         relink=relinking,

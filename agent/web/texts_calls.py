@@ -38,6 +38,7 @@ CALL_TEXTS: dict[str, tuple[str, str]] = {
     "comments": ("Комментарии", "Comments"),
     "comment_text": ("Комментарий", "Comment"),
     "comment_at": ("Время", "Time"),
+    "comment_send": ("Добавить", "Add"),
     "comment_add": ("Добавить комментарий", "Add a comment"),
     "comment_remove": ("Удалить", "Remove"),
     "comment_wrong": (

@@ -20,7 +20,10 @@ class Transcript {
       document.addEventListener(name, () => (this.left = performance.now()), { passive: true });
     }
     new MutationObserver((changes) => {
-      if (changes.some((one) => one.target.matches("li"))) this.read();
+      if (!changes.some((one) => one.target.matches("li"))) return;
+      this.read();
+      const made = changes.flatMap((one) => [...one.addedNodes]).find((one) => one.matches?.("[data-line]"));
+      made?.querySelector("textarea, .say")?.focus({ preventScroll: true });
     }).observe(section, { childList: true, subtree: true });
     player.addEventListener("moved", () => this.follow());
     player.addEventListener("playing", () => {
@@ -194,8 +197,7 @@ for (const box of document.querySelectorAll("[data-player]")) {
 function placeAll() {
   for (const player of players.values()) place(player);
 }
-const asides = document.querySelector(".asides, .call-page");
-if (asides) new MutationObserver(placeAll).observe(asides, { childList: true });
+for (const asides of document.querySelectorAll(".asides, .call-page")) new MutationObserver(placeAll).observe(asides, { childList: true });
 
 // Links to a moment of this very page play it instead of loading the page again.
 document.addEventListener("click", (event) => {

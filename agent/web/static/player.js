@@ -128,7 +128,8 @@ export class Player extends EventTarget {
       const told = await answer.json();
       this.silences = told.silences;
       this.lanes = [...this.deck.querySelectorAll("[data-lane]")].map(
-        (lane, place) => new Lane(lane, unpack(told.channels[Number(lane.dataset.lane)] ?? told.channels[place] ?? "")),
+        (lane) =>
+          new Lane(lane, unpack(told.channels[Number(lane.dataset.lane)] ?? ""), (this.seconds * 1000) / told.bucket_ms),
       );
       this.draw();
       this.box.dataset.drawn = "";

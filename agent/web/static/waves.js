@@ -5,9 +5,9 @@ export function unpack(text) {
 }
 
 // The loudest value of each bar; louder lanes do not dwarf the quiet side of a telephone.
-export function bars(peaks, count) {
+export function bars(peaks, count, whole = peaks.length) {
   const made = new Float32Array(count);
-  const step = peaks.length / count;
+  const step = whole / count; // of the recording's own length, however much sound there is
   for (let bar = 0; bar < count; bar++) {
     const end = Math.max(Math.floor((bar + 1) * step), Math.floor(bar * step) + 1);
     for (let at = Math.floor(bar * step); at < end && at < peaks.length; at++) {
@@ -23,9 +23,10 @@ const BAR = 2; // px
 const SPACE = 1;
 
 export class Lane {
-  constructor(element, peaks) {
+  constructor(element, peaks, whole) {
     this.element = element;
     this.peaks = peaks;
+    this.whole = whole; // buckets of the whole recording
     [this.wave, this.played] = element.querySelectorAll("canvas");
   }
 
@@ -33,7 +34,7 @@ export class Lane {
     const { width, height } = this.element.getBoundingClientRect();
     if (!width || !height) return;
     const count = Math.max(1, Math.floor(width / (BAR + SPACE)));
-    const values = bars(this.peaks, count);
+    const values = bars(this.peaks, count, this.whole);
     for (const canvas of [this.wave, this.played]) {
       const scale = window.devicePixelRatio || 1;
       canvas.width = Math.round(width * scale);
