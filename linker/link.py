@@ -91,19 +91,24 @@ class Linker(Reader):
         return set((await self._link(interaction_ids, follow=True)).sorted_anew)
 
     async def _link(self, interaction_ids: Sequence[int], *, follow: bool) -> _Outcome:
-        async with self._store.begin(redoable=True) as connection:
-            outcome = await self.link_within(connection, interaction_ids, follow=follow)
+        async with self._store.begin() as connection:
+            outcome = await self.link_within(connection, interaction_ids, follow=follow, redoable=True)
         for one in outcome.new_cards:
             await self._create_by_policy(one)
         _tell(outcome.states)
         return outcome
 
     async def link_within(
-        self, connection: AsyncConnection, interaction_ids: Sequence[int], *, follow: bool = True
+        self,
+        connection: AsyncConnection,
+        interaction_ids: Sequence[int],
+        *,
+        follow: bool = True,
+        redoable: bool = False,
     ) -> _Outcome:
         """Decide in the caller's transaction, for a page that shows the outcome at once; a few hundred at most. Cards
-        that a policy wants made are left to the job."""
-        ids = await linking.lock_for_decision(connection, interaction_ids, with_meetings=True)
+        that a policy wants made are left to the job. ``redoable``: as in `Store.begin`."""
+        ids = await linking.lock_for_decision(connection, interaction_ids, with_meetings=True, redoable=redoable)
         found = await linking.load(connection, ids)
         arranged = [one for one in found if one.interaction.kind is InteractionKind.MEETING]
         outcome = await self._decide(connection, [one for one in found if one not in arranged], follow=follow)
@@ -311,11 +316,12 @@ async def _save(
                                      *decision.flags)))  # fmt: skip
         if (decision.direction, flags) != (one.interaction.direction, one.interaction.flags):
             outlines.append(Resolved(interaction_id=number, direction=decision.direction, flags=flags))
-    await linking.save(connection, parties, outlines)
     changed = await links.replace_links(
         connection,
         [one.interaction.id for one in found],
         [link for each in made.values() for link in each],
+        parties=parties,
+        outlines=outlines,
         has_crm=any(one.has_crm for one in found),
     )
     going_on = [one.interaction.id for one in found if one.disposition is Disposition.IN_PROGRESS]

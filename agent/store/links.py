@@ -12,9 +12,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
-from agent.store import changes, outbox
+from agent.store import changes, outbox, search
 from agent.store.engine import AnyRow
-from agent.store.linking import lock_for_decision
+from agent.store.interactions import Party
+from agent.store.linking import Resolved, lock_for_decision, rows_of_parties
 from agent.store.schema import link
 
 BY_RULE = "rule"
@@ -62,10 +63,20 @@ async def list_links(connection: AsyncConnection, interaction_ids: Sequence[int]
     return [_link(row) for row in rows]
 
 
-# What stays as it is is not written again; rows that go and rows that come or change are never the same.
-_REPLACE = text(
-    """
-    WITH new AS (
+# One statement for all that a decision writes. What stays as it is is not written again; rows of links that go and rows
+# that come or change are never the same.
+_SAVE = text(
+    f"""
+    WITH sides AS (
+        UPDATE party SET identity_kind = r.kind, identity_value = r.value, role = r.role, employee_id = r.employee
+        FROM jsonb_to_recordset(:parties) AS r(id bigint, kind text, value text, role text, employee bigint)
+        WHERE party.id = r.id RETURNING party.interaction_id
+    ), outlines AS (
+        UPDATE interaction
+        SET direction = r.direction, flags = ARRAY(SELECT jsonb_array_elements_text(r.flags))
+        FROM jsonb_to_recordset(:outlines) AS r(id bigint, direction text, flags jsonb)
+        WHERE interaction.id = r.id RETURNING interaction.id
+    ), new AS (
         SELECT r.* FROM jsonb_to_recordset(:rows) AS r(interaction_id bigint, client_card_id bigint,
             started_at timestamptz, state text, reason text, decided_by text, confidence smallint, candidates jsonb,
             link_rule_id bigint)
@@ -89,22 +100,39 @@ _REPLACE = text(
             IS DISTINCT FROM (excluded.started_at, excluded.state, excluded.reason, excluded.confidence,
                               excluded.candidates, excluded.link_rule_id)
         RETURNING interaction_id
-    )
-    SELECT interaction_id FROM gone UNION SELECT interaction_id FROM kept
-    """
-).bindparams(bindparam("rows", type_=JSONB))
+    ), changed AS (
+        SELECT interaction_id FROM gone UNION SELECT interaction_id FROM kept
+    ), touched AS ({changes.TOUCH.format(ids="changed")}
+    ), due AS (
+        INSERT INTO search_due (interaction_id)
+        SELECT interaction_id FROM sides UNION SELECT id FROM outlines RETURNING id
+    ), {search.BEHIND}
+    SELECT ARRAY(SELECT interaction_id FROM changed), (SELECT count(*) FROM deferred)
+    """  # noqa: S608 - our own constants
+).bindparams(*(bindparam(one, type_=JSONB) for one in ("parties", "outlines", "rows")))
 
 
 async def replace_links(
-    connection: AsyncConnection, interaction_ids: Sequence[int], links: Sequence[Link], *, has_crm: bool = True
+    connection: AsyncConnection,
+    interaction_ids: Sequence[int],
+    links: Sequence[Link],
+    *,
+    parties: Sequence[Party] = (),
+    outlines: Sequence[Resolved] = (),
+    has_crm: bool = True,
 ) -> set[int]:
     """Lay down what the rules decide now; an interaction about which a person has decided keeps that decision, and what
-    is as it was is not touched. Returns the interactions of which something has changed. ``has_crm`` False: nobody is
-    to be told."""
+    is as it was is not touched. With it what has changed of parties and interactions. The caller holds them
+    (`lock_for_decision`). Returns the interactions whose links have changed. ``has_crm`` False: nobody is to be told.
+    """
     once = {(one.interaction_id, one.card_id): one for one in reversed(links)}
-    values = {"rows": [_values(one) for one in once.values()], "ids": list(interaction_ids)}
-    changed = set((await connection.execute(_REPLACE, values)).scalars())
-    await changes.touch(connection, list(changed))
+    values = {
+        "ids": list(interaction_ids),
+        "rows": [_values(one) for one in once.values()],
+        "parties": rows_of_parties(parties),
+        "outlines": [{"id": one.interaction_id, "direction": one.direction, "flags": one.flags} for one in outlines],
+    }
+    changed = set((await connection.execute(_SAVE, values)).scalar_one())
     if has_crm:
         await outbox.want(connection, interaction_ids)
     return changed
