@@ -65,6 +65,20 @@ PLACES = (
 )  # fmt: skip
 
 
+STEPS = ("account", "source", "call", "extensions", "cards", "keys", "seals", "crm")
+_OPTIONAL = ("seals", "crm")
+_PATHS = {
+    "account": "/accounts",
+    "source": "/sources",
+    "call": "/sources",
+    "extensions": "/employees",
+    "cards": "/cards",
+    "keys": "/keys",
+    "seals": "/keys",
+    "crm": "/crm",
+}
+
+
 async def show_settings(request: web.Request) -> web.StreamResponse:
     """The index, with the guide on top until everything is done."""
     viewer = login_of(request).viewer
@@ -92,31 +106,28 @@ def _steps(found: Services, first: FirstSteps) -> list[Step]:
     has_own = bool(
         settings.mailbox or settings.asterisk or settings.provider or settings.recordings or settings.sip.line
     )
-    return [
-        Step(name="account", path="/accounts", is_done=True),
-        Step(name="source", path="/sources", is_done=has_own or first.has_source),
-        Step(name="call", path="/sources", is_done=first.has_call),
-        Step(name="extensions", path="/employees", is_done=first.has_extensions),
-        Step(name="cards", path="/cards", is_done=first.has_cards),
-        Step(name="keys", path="/keys", is_done=found.archive.keys.is_confirmed),
-        Step(name="seals", path="/keys", is_done=bool(settings.seal.targets), is_optional=True),
-        Step(name="crm", path="/crm", is_done=bool(settings.crm), is_optional=True),
-    ]
+    done = {
+        "account": True,
+        "source": has_own or first.has_source,
+        "call": first.has_call,
+        "extensions": first.has_extensions,
+        "cards": first.has_cards,
+        "keys": found.archive.keys.is_confirmed,
+        "seals": bool(settings.seal.targets),
+        "crm": bool(settings.crm),
+    }
+    return [Step(name=one, path=_PATHS[one], is_done=done[one], is_optional=one in _OPTIONAL) for one in STEPS]
 
 
 async def skip_step(request: web.Request) -> web.StreamResponse:
     """This installation goes without."""
     name = await text_of(request, "step")
-    optional = {one.name for one in _steps(services(request), _NOTHING) if one.is_optional}
-    if name not in optional:
+    if name not in _OPTIONAL:
         raise web.HTTPBadRequest
     async with services(request).store.begin() as connection:
         skipped = (await companysettings.find_value(connection, _GUIDE)).get("skipped", [])
         await companysettings.save_value(connection, _GUIDE, {"skipped": sorted({*skipped, name})})
     raise web.HTTPSeeOther("/settings")
-
-
-_NOTHING = FirstSteps(has_source=False, has_call=False, has_extensions=False, has_cards=False, has_seal_outside=False)
 
 
 async def show_keys(request: web.Request) -> web.StreamResponse:

@@ -96,7 +96,7 @@ async def export_audit(request: web.Request) -> web.StreamResponse:
     )
     answer.content_type, answer.charset = "text/csv", "utf-8"
     await answer.prepare(request)
-    head = [texts(f"audit_{one}") for one in ("at", "who", "what", "about")]
+    head = [texts(one) for one in ("audit_at", "audit_who", "audit_what", "audit_about")]
     await answer.write(b"\xef\xbb\xbf" + _rows([["id", head[0], head[1], "login", head[2], "action", head[3]]]))
     async with services(request).store.begin() as connection:
         async for piece in auditlog.stream_entries(connection, wanted):

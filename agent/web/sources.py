@@ -25,8 +25,8 @@ _KINDS = (
     ("asterisk:", "telephony"),
     ("provider:", "telephony"),
 )
-_ORDER = ("telephony", "mailboxes", "mail_door", "folders", "others")
-_REMEDIES = (
+PARTS = ("telephony", "mailboxes", "mail_door", "folders", "others")
+REMEDIES = (
     SourceState.LOGIN_FAILED,
     SourceState.UNREACHABLE,
     SourceState.FOLDER_MISSING,
@@ -63,14 +63,14 @@ def group(found: Sequence[SourceStatus], settings: Settings) -> list[tuple[str, 
         for name in _configured(settings)
         if name not in seen
     ]
-    parts: dict[str, list[SourceView]] = {name: [] for name in _ORDER}
+    parts: dict[str, list[SourceView]] = {name: [] for name in PARTS}
     for name, line in sorted(lines, key=lambda each: each[0]):
         parts[next((part for start, part in _KINDS if name.startswith(start)), "others")].append(line)
-    return [(name, parts[name]) for name in _ORDER if parts[name]]
+    return [(name, parts[name]) for name in PARTS if parts[name]]
 
 
 def _view(one: SourceStatus) -> SourceView:
-    remedy = f"remedy_{one.state.value}" if one.state in _REMEDIES else ""
+    remedy = f"remedy_{one.state.value}" if one.state in REMEDIES else ""
     return SourceView(name=one.source, state=one.state.value, detail=one.detail, changed=one.changed, remedy=remedy)
 
 

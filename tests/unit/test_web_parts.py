@@ -19,14 +19,17 @@ from agent.mail.quotes import find_spans
 from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole, WrappingKind
 from agent.store.clients import Position
 from agent.store.linkrules import RuleDecision, UnknownPolicy
+from agent.store.tokens import SCOPES
+from agent.web.administration import PLACES, STEPS
 from agent.web.cards import parse_position, write_position
+from agent.web.entering import local_target
 from agent.web.entries import SHOWN_MARKS, by_day
 from agent.web.formats import Formats, phone, zone_of
-from agent.web.entering import local_target
 from agent.web.mail_rules import CHOICES, TAGS
 from agent.web.quotes import pieces_of
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
 from agent.web.shown import MailView, ThreadView
+from agent.web.sources import PARTS, REMEDIES
 from agent.web.texts import COUNTS, LANGUAGES, MONTHS, TEXTS, Texts, language_of
 from linker.csvcards import COLUMNS
 from linker.meetings import ANSWERS
@@ -137,6 +140,14 @@ def test_templates_ask_only_for_texts_that_exist() -> None:
         ("policy", UnknownPolicy),
         ("column", COLUMNS),
         ("outcome_of", ["new", "filled", "left_out"]),
+        ("scope", SCOPES),
+        ("remedy", [*REMEDIES, "unseen"]),
+        ("source_kind", PARTS),
+        ("group", [name.removeprefix("group_") for name, _ in PLACES]),
+        ("place", [text for _, places in PLACES for one in places for text in (one.name, f"{one.name}_lead")]),
+        ("guide", [text for one in STEPS for text in (one, f"{one}_lead")]),
+        ("retention", ["calls", "mails", "would_calls", "would_mails"]),
+        ("teams", ["managers_own", "managers_team"]),
     ],
 )
 def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]) -> None:
@@ -147,7 +158,8 @@ def test_every_value_that_can_be_shown_has_a_text(prefix: str, values: list[str]
 def test_no_text_is_left_over() -> None:
     built = (
         *("role_", "state_", "source_", "outcome_", "call_", "mail_", "kind_", "error_", "nav_", "done_", "mark_"),
-        *("policy_", "column_"),
+        *("policy_", "column_", "scope_", "remedy_", "place_", "guide_", "group_", "teams_managers_"),
+        *("retention_calls", "retention_mails", "retention_would_"),
         *("category_", "field_", "value_", "tag_", "meeting_", "within_"),  # held to their nouns by the next test
     )
     unused = [key for key in TEXTS if not key.startswith(built) and f"'{key}'" not in _CODE and f'"{key}"' not in _CODE]
