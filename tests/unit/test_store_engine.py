@@ -68,7 +68,7 @@ async def test_idle_sessions_that_were_ended_are_replaced_unseen(store: Store) -
     await asyncio.gather(*(_execute(store, "SELECT pg_sleep(0.05)") for _ in range(5)))
     await _execute(
         store,
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     assert await asyncio.gather(*(_execute(store, "SELECT 1") for _ in range(5))) == [1] * 5
