@@ -29,8 +29,8 @@ _IDS = bindparam("ids", type_=ARRAY(BigInteger))
 
 
 def folded(expression: str) -> str:
-    """SQL: ё is е, a slash parts words, soft hyphens and stress marks are nothing."""
-    return f"translate({expression}, 'ёЁ/\u00ad\u0301', 'ее ')"
+    """SQL: ё is е, a slash parts words, markup is words too, soft hyphens and stress marks are nothing."""
+    return f"translate({expression}, 'ёЁ/<>\u00ad\u0301', 'ее   ')"
 
 
 def _vector(expression: str, weight: str) -> str:

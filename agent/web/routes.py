@@ -37,6 +37,7 @@ from agent.web.employees import (
 )
 from agent.web.events import stream_events
 from agent.web.extensions import decide_extension, paste_extensions
+from agent.web.find import remove_search, save_search, show_find
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.health import healthz, metrics, static_file
 from agent.web.interactions import download_attachment, download_original, show_interaction, show_mail_html
@@ -88,6 +89,9 @@ TABLE = (
     *ADMIN_ROUTES,
     Route("POST", "/logout", log_out, EVERYBODY),
     Route("GET", "/", home, EVERYBODY),
+    Route("GET", "/find", show_find, EVERYBODY),
+    Route("POST", "/find/saved", save_search, EVERYBODY),
+    Route("POST", f"/find/saved/{_ID}/remove", remove_search, EVERYBODY),  # of his own, as below
     Route("GET", "/cards", list_cards, EVERYBODY),
     Route("GET", f"/cards/{_ID}", show_card, EVERYBODY),
     Route("POST", "/cards", add_card, EVERYBODY),

@@ -10,10 +10,11 @@ from agent.web.texts_admin import ADMIN_TEXTS
 from agent.web.texts_calls import CALL_TEXTS
 from agent.web.texts_cards import CARD_TEXTS
 from agent.web.texts_crm import CRM_TEXTS
+from agent.web.texts_find import FIND_TEXTS
 from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
 from agent.web.texts_people import PEOPLE_TEXTS
 
-_OTHER_TEXTS = PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS | ADMIN_TEXTS
+_OTHER_TEXTS = FIND_TEXTS | PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS | ADMIN_TEXTS
 LANGUAGES = ("ru", "en")
 LANGUAGE_COOKIE = "cardline_language"
 
