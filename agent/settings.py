@@ -234,6 +234,9 @@ class WebSettings(Section):
         False, description="Managers may save recordings as files; they hear what is theirs in any case."
     )
     max_listeners: int = Field(10, ge=1, description="People who may listen in to calls in progress at the same time.")
+    api_per_minute: int = Field(
+        600, ge=1, description="Requests a minute that one API token, or one person's browser, may send to /api/v1."
+    )
     max_event_streams: int = Field(
         500, ge=1, description="Open pages that are told of news at the same time; others show it when reloaded."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import delete, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -36,6 +37,7 @@ class ClientCard:
     stage: str = ""
     origin: str = ""
     merged_into_id: int | None = None
+    created: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,7 @@ async def find_card(connection: AsyncConnection, card_id: int) -> ClientCard | N
         stage=row.stage,
         origin=row.origin,
         merged_into_id=row.merged_into_id,
+        created=row.created_at,
     )
 
 
@@ -110,6 +113,11 @@ async def find_or_insert_company(connection: AsyncConnection, name: str) -> int:
     query = select(client_card.c.id).where(named).order_by(client_card.c.id).limit(1)
     found = (await connection.execute(query)).scalar_one_or_none()
     return int(found) if found is not None else await insert_card(connection, name, kind="company")
+
+
+async def lock_card(connection: AsyncConnection, card_id: int) -> None:
+    """Nobody else changes it until the transaction ends."""
+    await connection.execute(select(client_card.c.id).where(client_card.c.id == card_id).with_for_update())
 
 
 async def change_card(

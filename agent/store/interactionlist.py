@@ -220,6 +220,12 @@ async def list_card_names(connection: AsyncConnection, viewer: Viewer, ids: Sequ
     return {row.id: row.name for row in await connection.execute(query)}
 
 
+async def is_merged(connection: AsyncConnection, card_id: int) -> bool:
+    """Whether a card became another one."""
+    query = select(client_card.c.id).where(client_card.c.id == card_id, client_card.c.merged_into_id.is_not(None))
+    return (await connection.execute(query)).first() is not None
+
+
 async def list_changes(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, datetime]:
     """When each of these last changed."""
     query = select(interaction_change).where(is_any(interaction_change.c.interaction_id, ids))

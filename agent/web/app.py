@@ -11,6 +11,7 @@ from aiohttp import web
 from agent.errors import Misconfigured
 from agent.store.attempts import CODE_LIMITS, Attempts
 from agent.store.notices import INTERACTIONS
+from agent.web.api.limits import make_buckets, serve_api
 from agent.web.entering import ATTEMPTS, CODE_ATTEMPTS
 from agent.web.events import HUB, LiveHub
 from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
@@ -32,7 +33,7 @@ _STOP_SECONDS = 5.0
 
 def make_app(services: Services) -> web.Application:
     """Everything the table of routes names, behind the guard."""
-    app = web.Application(middlewares=[answer_errors, check_rights], client_max_size=_LARGEST_FORM)
+    app = web.Application(middlewares=[answer_errors, check_rights, serve_api], client_max_size=_LARGEST_FORM)
     app[SERVICES] = services
     app[PAGES] = Pages()
     secret = services.archive.keys.derive(b"login attempts")
@@ -48,6 +49,7 @@ def make_app(services: Services) -> web.Application:
     app[ROUTES] = table
     app[PATHS] = frozenset(table)
     app[LISTENERS] = set()
+    make_buckets(app, services.settings.web.api_per_minute)
     app[SHARED] = SharedSounds()
     app[MEASURING] = Measuring()
     app[HUB] = LiveHub(services.store, most=services.settings.web.max_event_streams)

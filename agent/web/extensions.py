@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,20 +35,42 @@ async def decide_extension(request: web.Request) -> web.StreamResponse:
     if holder == "new" and not await name_in(request):
         return await employees_page(request, problem="name_missing", where=identity.value)
     async with services(request).store.begin() as connection:
-        held = await employees.find_holders(connection, [identity])
-        is_held = valid_from is None and any(one.valid_to is None for one in held)
-        if not is_held:
-            since = valid_from or max((one.valid_to for one in held if one.valid_to), default=None)
-            employee_id = await _holder(request, connection, holder)
-            label = "" if employee_id else await name_in(request)  # what a source calls it: fax
-            linker = services(request).linker
-            await linker.add_employee_identity(connection, employee_id, identity, valid_from=since, label=label)
-            action = audit.EMPLOYEE_IDENTITY_ADDED if employee_id else audit.EXTENSION_SHARED
-            subject = {"employee_id": employee_id, "identity": identity.value}
-            await audit.add_entry(connection, account_of(request), action, subject)
-    if is_held:
+        is_given = await give_extension(
+            request,
+            connection,
+            identity,
+            valid_from=valid_from,
+            holder=lambda: _holder(request, connection, holder),
+            label=await name_in(request),
+        )
+    if not is_given:
         return await employees_page(request, problem="day_needed", where=identity.value)
     raise web.HTTPSeeOther(_BACK.get(str((await request.post()).get("back", "")), _BACK["employees"]))
+
+
+async def give_extension(
+    request: web.Request,
+    connection: AsyncConnection,
+    identity: Identity,
+    *,
+    valid_from: datetime | None,
+    holder: Callable[[], Awaitable[int | None]],
+    label: str,
+) -> bool:
+    """The same for the API; ``holder`` says whose it is, or None, and ``label`` what it is if it is nobody's. False:
+    somebody has it, and no day is given."""
+    held = await employees.find_holders(connection, [identity])
+    if valid_from is None and any(one.valid_to is None for one in held):
+        return False
+    since = valid_from or max((one.valid_to for one in held if one.valid_to), default=None)
+    employee_id = await holder()
+    label = "" if employee_id else label  # what a source calls it: fax
+    linker = services(request).linker
+    await linker.add_employee_identity(connection, employee_id, identity, valid_from=since, label=label)
+    action = audit.EMPLOYEE_IDENTITY_ADDED if employee_id else audit.EXTENSION_SHARED
+    subject = {"employee_id": employee_id, "identity": identity.value}
+    await audit.add_entry(connection, account_of(request), action, subject)
+    return True
 
 
 async def _extension(request: web.Request) -> Identity:

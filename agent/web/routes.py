@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.store.tokens import CALLS_PAUSE
+from agent.web.api.routes import API_TABLE
 from agent.web.cardforms import (
     add_card,
     add_contact,
@@ -57,7 +57,6 @@ from agent.web.mail_rules import (
 )
 from agent.web.meetings import say_of_meeting
 from agent.web.outlines import send_peaks, send_words
-from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
 from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
 from agent.web.routes_admin import ADMIN_ROUTES
@@ -137,10 +136,6 @@ TABLE = (
     Route("GET", "/live", show_live, EVERYBODY),
     Route("GET", "/events", stream_events, EVERYBODY),
     Route("GET", f"/calls/{_ID}/listen", listen_in, EVERYBODY),  # a manager in calls of his own only, as below
-    Route("POST", f"/api/v1/calls/{_ID}/pause", pause_call, EVERYBODY, scope=CALLS_PAUSE),
-    Route("POST", f"/api/v1/calls/{_ID}/resume", resume_call, EVERYBODY, scope=CALLS_PAUSE),
-    Route("POST", "/api/v1/pause", pause_by_number, EVERYBODY, scope=CALLS_PAUSE),
-    Route("POST", "/api/v1/resume", resume_by_number, EVERYBODY, scope=CALLS_PAUSE),
     Route("GET", "/sources", list_sources, SUPERVISORS, whole=True),
     Route("GET", "/crm", show_crms, SUPERVISORS, whole=True),
     Route("POST", "/crm/retry", retry_deliveries, SUPERVISORS, whole=True),
@@ -166,4 +161,5 @@ TABLE = (
     Route("POST", f"/evidence/{_ID}/separate", separate_call, SUPERVISORS),
     Route("POST", f"/interactions/{_ID}/unite", unite_calls, SUPERVISORS),
     Route("POST", f"/interactions/{_ID}/credit", credit_call, SUPERVISORS),
+    *API_TABLE,
 )

@@ -1,0 +1,154 @@
+"""What the service itself tells: who asks, its sources, its CRMs, its audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent import __version__
+from agent.store import audit, auditlog, connectors, outbox, sources
+from agent.store.auditlog import AuditFilter
+from agent.store.clients import Position
+from agent.store.connectors import Connector
+from agent.store.outbox import FailedDelivery
+from agent.web.api import shapes
+from agent.web.api.answers import Json, Made, answer, answer_page, begin, perform
+from agent.web.api.cursors import read_cursor
+from agent.web.api.reading import Asked, Cursor, Id, Limit, Moment, QueryId, read_body, read_query
+from agent.web.employees import account_of
+from agent.web.services import TOKEN, login_of
+
+
+class AuditQuery(Asked):
+    """Narrowed to an act, an account, a time."""
+
+    action: Annotated[str, Field(max_length=100)] = ""
+    account: QueryId | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    cursor: Cursor = ""
+    limit: Limit = 50
+
+
+class Retry(Asked):
+    """Which deliveries; none named means all that were given up."""
+
+    ids: Annotated[list[Id], Field(min_length=1, max_length=200)] | None = None
+
+
+async def show_me(request: web.Request) -> web.StreamResponse:
+    """Who asks, and what he may do."""
+    read_query(request, Asked)
+    login, token = login_of(request), request.get(TOKEN)
+    viewer = login.viewer
+    content = {
+        "name": login.name,
+        "role": viewer.role.value,
+        "sees_all": viewer.sees_all,
+        "employee_id": viewer.employee_id,
+        "account_id": viewer.account_id or None,
+        "token": {"name": token.name, "scopes": sorted(token.scopes)} if token is not None else None,
+        "version": __version__,
+    }
+    return await answer(request, content)
+
+
+async def list_sources(request: web.Request) -> web.StreamResponse:
+    """Every source with its state, since when, and why."""
+    read_query(request, Asked)
+    async with begin(request) as connection:
+        found = await sources.list_statuses(connection)
+    items = [
+        {"source": one.source, "state": one.state.value, "detail": one.detail, "since": shapes.time(one.changed)}
+        for one in found
+    ]
+    return await answer(request, {"items": items, "next": None})
+
+
+async def list_crms(request: web.Request) -> web.StreamResponse:
+    """Every CRM: how it goes, and how many deliveries are in which state."""
+    read_query(request, Asked)
+    async with begin(request) as connection:
+        found = await connectors.list_connectors(connection)
+        items = [_crm(one, await outbox.count_states(connection, one.id)) for one in found]
+    return await answer(request, {"items": items, "next": None})
+
+
+def _crm(one: Connector, counts: dict[str, int]) -> Json:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "kind": one.kind,
+        "delivers": one.delivers,
+        "since": shapes.time(one.since),
+        "state": one.state,
+        "problem": one.problem,
+        "paused_until": shapes.time(one.paused_until),
+        "succeeded": shapes.time(one.succeeded),
+        "read": shapes.time(one.read),
+        "read_problem": one.read_problem,
+        "deliveries": {name: counts.get(name, 0) for name in ("waiting", "unready", "done", "failed")},
+    }
+
+
+async def list_failed(request: web.Request) -> web.StreamResponse:
+    """Deliveries that were given up, the newest first, each with its remedy."""
+    read_query(request, Asked)
+    async with begin(request) as connection:
+        found = await outbox.list_failed(connection)
+        total = await outbox.count_failed(connection)
+    return await answer(request, {"items": [_delivery(one) for one in found], "next": None, "total": total})
+
+
+def _delivery(one: FailedDelivery) -> Json:
+    return {
+        "id": one.id,
+        "crm": one.connector,
+        "interaction_id": one.interaction_id,
+        "card_id": one.card_id,
+        "started": shapes.time(one.started),
+        "failure": one.failure,
+        "problem": one.problem,
+        "remedy": one.remedy,
+        "tried": shapes.time(one.tried),
+    }
+
+
+async def retry_deliveries(request: web.Request) -> web.StreamResponse:
+    """Try again what was given up."""
+    asked = await read_body(request, Retry)
+
+    async def act(connection: AsyncConnection) -> Made:
+        count = await outbox.retry(connection, ids=asked.ids)
+        subject = {"delivery_ids": asked.ids} if asked.ids else {"count": count}
+        await audit.add_entry(connection, account_of(request), audit.DELIVERIES_RETRIED, subject)
+        return Made(content={"retried": count}, status=200)
+
+    return await perform(request, act)
+
+
+async def list_audit(request: web.Request) -> web.StreamResponse:
+    """Who looked at, took or changed what; the newest first."""
+    asked = read_query(request, AuditQuery)
+    after = read_cursor(request.path, asked, asked.cursor)
+    wanted = AuditFilter(account_id=asked.account, action=asked.action, since=asked.since, until=asked.until)
+    async with begin(request) as connection:
+        before = after.id if after is not None else None
+        found = await auditlog.list_entries(connection, wanted, before=before, limit=asked.limit + 1)
+    rows = found[: asked.limit]
+    items = [
+        {
+            "id": one.id,
+            "at": shapes.time(one.at),
+            "login": one.login,
+            "name": one.name,
+            "action": one.action,
+            "subject": dict(one.subject),
+        }
+        for one in rows
+    ]
+    last = Position(moment=rows[-1].at, id=rows[-1].id) if len(found) > asked.limit else None
+    return await answer_page(request, asked, items, last)
