@@ -111,5 +111,3 @@ async def an_hour(builder: Builder, *, lines: int = 800) -> Heard:
             connection, recording_id=recording, model="small", language="ru", utterances=said
         )
     return Heard(call=call, recording=recording, copy=0)
-
-
