@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from agent.settings_base import Section
+from agent.settings_base import NAME, Section
 
 
 class AsteriskSettings(Section):
     """One Asterisk or FreePBX whose calls are followed and recorded through ARI."""
 
-    name: str = Field(pattern=r"^[\w .-]{1,64}$", description="Name of this PBX in pages and logs.")
+    name: str = Field(pattern=NAME, max_length=64, description="Name of this PBX in pages and logs.")
     url: str = Field(description="Its REST interface, for example http://192.0.2.10:8088/ari.")
     user: str = Field(pattern=r"^[^:\s]{1,64}$", description="User of ari.conf.")
     secret: SecretStr = Field(description="Its password.")

@@ -15,6 +15,9 @@ def _known_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+NAME = r"^[\w .-]+$"
+"""A name in pages and logs. Its length is a limit of its own: repeated in the pattern, each would cost megabytes."""
+
 Networks = Annotated[tuple[str, ...], AfterValidator(_known_networks)]
 
 

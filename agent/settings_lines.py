@@ -7,17 +7,17 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from agent.settings_base import Networks, Port, Section
+from agent.settings_base import NAME, Networks, Port, Section
 
 # What goes into SIP URIs is narrow, so that no value can add a parameter or a header to a message
-_SIP_HOST = r"(?:\[[0-9A-Fa-f:]+\]|[\w.-]+)(?::\d{1,5})?"
-_SIP_USER = r"[\w.+*#~-]{1,64}"
+_SIP_HOST = r"(?:\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{1,5})?"
+_SIP_USER = r"[A-Za-z0-9_.+*#~-]{1,64}"
 
 
 class LineSettings(Section):
     """One SIP account that calls are routed to, and the manager behind it."""
 
-    name: str = Field(pattern=r"^[\w .-]{1,64}$", description="Name of this line in pages and logs.")
+    name: str = Field(pattern=NAME, max_length=64, description="Name of this line in pages and logs.")
     registrar: str = Field(
         pattern=f"^{_SIP_HOST}$", description="The PBX or provider to register at, host or host:port."
     )

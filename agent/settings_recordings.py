@@ -7,13 +7,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
-from agent.settings_base import Section
+from agent.settings_base import NAME, Section
 
 
 class RecordingsSettings(Section):
     """A folder into which a PBX records by itself; what comes into it is taken in."""
 
-    name: str = Field(pattern=r"^[\w .-]{1,64}$", description="Name of this PBX in pages and logs.")
+    name: str = Field(pattern=NAME, max_length=64, description="Name of this PBX in pages and logs.")
     folder: Path = Field(description="Folder of recordings, for example /var/spool/asterisk/monitor.")
     cdr: Path | None = Field(
         None, description="Its call records, for example /var/log/asterisk/cdr-csv/Master.csv; empty: names must do."
