@@ -68,13 +68,36 @@ async def test_a_token_opens_the_mailbox_and_is_renewed(
     assert [one["token"] for one in server.fields("/introspect")][:2] == ["a0", "a1"]
 
 
+async def test_a_token_taken_back_before_its_end_is_replaced_at_once(
+    dovecot: Dovecot, watch: Callable[..., Watched], server: OAuthServer
+) -> None:
+    await _ask_for_tokens(dovecot, server)
+    received = messages(1)
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    server.answers["/introspect"] = [(200, {"active": "false"}), (200, {"active": "true", "email": USER})]
+    watched = watch(auth="google", client_id="client", password="")
+    asked = []
+
+    def token(*, refused: str = "") -> str:
+        asked.append(refused)
+        return "renewed" if refused else "taken back"
+
+    watched.token = token
+    await watched.restart()
+    try:
+        await watched.until_archived(received)
+    finally:
+        await watched.mailbox.stop()
+    assert asked[:2] == ["", "taken back"]
+
+
 async def test_a_token_that_the_server_refuses_is_a_refused_login(
     dovecot: Dovecot, watch: Callable[..., Watched], server: OAuthServer
 ) -> None:
     await _ask_for_tokens(dovecot, server)
     server.answers["/introspect"] = [(200, {"active": "false"})]
     watched = watch(auth="google", client_id="client", password="")
-    watched.token = lambda: "stale"
+    watched.token = lambda refused="": "stale"
     await watched.restart()
     try:
         detail = await until_state(watched, SourceState.LOGIN_FAILED)

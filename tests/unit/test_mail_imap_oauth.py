@@ -208,6 +208,24 @@ def test_a_refresh_token_that_microsoft_replaces_is_kept(
     assert "r2" in str(tokens.load("anna"))
 
 
+def test_a_token_that_was_refused_is_not_given_again(logins: Logins, server: OAuthServer, tokens: TokenStore) -> None:
+    tokens.save("anna", {"refresh_token": SECRET})
+    server.answers["/token"] = [(200, {"access_token": name, "expires_in": 3600}) for name in ("g1", "g2", "g3")]
+    source = logins.source(mailbox("google"))
+    assert source is not None
+    assert (source(), source(refused="g1"), source(refused="g1"), source()) == ("g1", "g2", "g2", "g2")
+
+
+def test_microsoft_is_asked_for_another_token_than_the_refused(
+    logins: Logins, server: OAuthServer, tokens: TokenStore
+) -> None:
+    base = _microsoft(server)
+    server.answers[f"{base}/token"] = [_granted("m1", "r1"), _granted("m2", "r2")]
+    logins.microsoft_login(mailbox("microsoft"), lambda _: None)
+    assert logins.access_token(mailbox("microsoft")) == "m1"
+    assert logins.access_token(mailbox("microsoft"), refused="m1") == "m2"
+
+
 def test_an_application_logs_in_by_its_own_secret(logins: Logins, server: OAuthServer) -> None:
     base = _microsoft(server, "example.com")
     server.answers[f"{base}/token"] = [(200, {"access_token": "app", "token_type": "Bearer", "expires_in": 3600})]

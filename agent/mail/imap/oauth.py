@@ -19,6 +19,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -62,15 +63,15 @@ class Logins:
 
     def source(self, settings: MailboxSettings) -> Token | None:
         """What a session asks for a token; None for a mailbox with a password."""
-        return None if settings.auth == "password" else lambda: self.access_token(settings)
+        return None if settings.auth == "password" else partial(self.access_token, settings)
 
     def forget(self, mailbox: str) -> None:
-        """A token was refused before its end: get another one next time."""
+        """There is a new login: get a token by that next time."""
         with self._lock:
             self._valid.pop(mailbox, None)
 
-    def access_token(self, settings: MailboxSettings) -> str:
-        """A token that is valid now.
+    def access_token(self, settings: MailboxSettings, *, refused: str = "") -> str:
+        """A token that is valid now, and another than ``refused``.
 
         Raises:
             MailboxAuthFailed: nobody has logged in, or the login was withdrawn.
@@ -78,13 +79,13 @@ class Logins:
         """
         with self._lock:
             token, end = self._valid.get(settings.name, ("", 0.0))
-            if time.monotonic() < end - _EARLY:
+            if time.monotonic() < end - _EARLY and token != refused:
                 return token
-            token, seconds = self._renew(settings)
+            token, seconds = self._renew(settings, is_refused=bool(refused))
             self._valid[settings.name] = (token, time.monotonic() + seconds)
             return token
 
-    def _renew(self, settings: MailboxSettings) -> tuple[str, float]:
+    def _renew(self, settings: MailboxSettings, *, is_refused: bool) -> tuple[str, float]:
         if settings.auth == "google":
             kept = self._tokens.load(settings.name)
             return _token(settings, self._ask_google(settings, _refreshing(settings, kept)))
@@ -97,7 +98,7 @@ class Logins:
                     )
                 ),
             )
-        return self._renew_microsoft(settings)
+        return self._renew_microsoft(settings, is_refused=is_refused)
 
     # --- Google -----------------------------------------------------------------------------------------------------
 
@@ -167,12 +168,15 @@ class Logins:
         self._tokens.save(settings.name, {"cache": cache.serialize()})
         self.forget(settings.name)
 
-    def _renew_microsoft(self, settings: MailboxSettings) -> tuple[str, float]:
+    def _renew_microsoft(self, settings: MailboxSettings, *, is_refused: bool) -> tuple[str, float]:
+        """msal keeps tokens itself, and would give the refused one again."""
         cache = _cache(str(self._tokens.load(settings.name).get("cache", "")))
         app = _public(settings, self._endpoints, cache)
         accounts = app.get_accounts()
         answer = _say(
-            lambda: app.acquire_token_silent_with_error([_MICROSOFT_SCOPE], accounts[0] if accounts else None)
+            lambda: app.acquire_token_silent_with_error(
+                [_MICROSOFT_SCOPE], accounts[0] if accounts else None, force_refresh=is_refused
+            )
         )
         if cache.has_state_changed:
             self._tokens.save(settings.name, {"cache": cache.serialize()})

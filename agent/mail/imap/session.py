@@ -12,10 +12,10 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from imapclient.exceptions import LoginError
@@ -37,8 +37,18 @@ UIDS_AN_ANSWER = 50_000  # keeps a line of SEARCH below what imaplib takes (1,00
 _LIKELY_BYTES = 100_000  # size of a message whose size the server does not tell
 _NEWS = (b"EXISTS", b"EXPUNGE", b"FETCH")
 
-Token = Callable[[], str]
-"""Gives an access token that is valid now; raises `MailboxAuthFailed` or `MailboxUnreachable`."""
+
+class Token(Protocol):
+    """Gives access tokens."""
+
+    def __call__(self, *, refused: str = "") -> str:
+        """One that is valid now, and another than ``refused``, which the server did not take.
+
+        Raises:
+            MailboxAuthFailed: nobody has logged in, or the login was withdrawn.
+            MailboxUnreachable: the provider's login service does not answer.
+        """
+        ...
 
 
 class MessageRefused(MailboxUnreachable):
@@ -76,7 +86,7 @@ class ImapSession:
         self._settings = settings
         self._where = f"{settings.host} port {settings.port}"
         self.folder = ""
-        access = token() if token is not None else None
+        access = token() if token is not None else ""
         with self._translated("connecting"):
             self._client = IMAPClient(
                 settings.host,
@@ -90,7 +100,7 @@ class ImapSession:
             if settings.starttls:
                 with self._translated("STARTTLS"):
                     self._client.starttls(ssl.create_default_context())
-            self._login(access)
+            self._login(token, access)
             if self.has_modseq and self._has("ENABLE"):
                 with self._translated("enable"):  # Dovecot counts changes only for who has said so
                     self._client.enable("CONDSTORE")
@@ -98,22 +108,31 @@ class ImapSession:
             self.close()
             raise
 
-    def _login(self, access: str | None) -> None:
+    def _login(self, token: Token | None, access: str) -> None:
         user = self._settings.user
         with self._translated("login"):
             try:
-                if access is not None:
-                    self._client.oauth2_login(user, access)
-                else:
+                if token is None:
                     self._client.login(user, self._settings.password.get_secret_value())
+                elif not self._takes(access):  # a token may be taken back before its end; a second refusal is meant
+                    self._client.oauth2_login(user, token(refused=access))
             except imaplib.IMAP4.abort:
                 raise
             except LoginError as error:
                 raise refusals.refused_login(self._where, user, _words(error)) from error
             except imaplib.IMAP4.error as error:
-                if access is None:
+                if token is None:
                     raise
                 raise refusals.refused_login(self._where, user, _words(error)) from error
+
+    def _takes(self, access: str) -> bool:
+        try:
+            self._client.oauth2_login(self._settings.user, access)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error:
+            return False
+        return True
 
     @contextlib.contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
