@@ -197,10 +197,10 @@ def managers_see_team(request: web.Request) -> bool:
 
 def _ask_to_log_in(request: web.Request) -> web.Response:
     """A person is sent to the login and back; a player or a script is told plainly."""
-    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
-        raise web.HTTPSeeOther(f"/login?next={quote(request.path_qs, safe='')}")
     if is_api(request):
         return problem(request, 401, "Send a token: Authorization: Bearer …")
+    if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        raise web.HTTPSeeOther(f"/login?next={quote(request.path_qs, safe='')}")
     return web.Response(status=401, text="log in first\n")
 
 
@@ -209,4 +209,4 @@ async def _check_token(request: web.Request, expected: str) -> None:
     if not given:
         given = (await request.post()).get("csrf", "")
     if not isinstance(given, str) or not secrets.compare_digest(given.encode(), expected.encode()):
-        raise web.HTTPForbidden
+        raise web.HTTPForbidden(text="Send the page's token in the header X-CSRF-Token.")

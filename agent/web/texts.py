@@ -7,6 +7,7 @@ from aiohttp import web
 from agent.web.reasons import in_russian
 from agent.web.texts_acts import ACTS
 from agent.web.texts_admin import ADMIN_TEXTS
+from agent.web.texts_api import API_TEXTS
 from agent.web.texts_calls import CALL_TEXTS
 from agent.web.texts_cards import CARD_TEXTS
 from agent.web.texts_crm import CRM_TEXTS
@@ -14,7 +15,7 @@ from agent.web.texts_find import FIND_TEXTS
 from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
 from agent.web.texts_people import PEOPLE_TEXTS
 
-_OTHER_TEXTS = FIND_TEXTS | PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS | ADMIN_TEXTS
+_OTHER_TEXTS = API_TEXTS | FIND_TEXTS | PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS | ADMIN_TEXTS
 LANGUAGES = ("ru", "en")
 LANGUAGE_COOKIE = "cardline_language"
 
