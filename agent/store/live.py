@@ -10,6 +10,7 @@ from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, Identity, IdentityKind
+from agent.store.engine import is_any
 from agent.store.hosts import silent_since
 from agent.store.recordings import OPEN
 from agent.store.rights import Viewer, handles, is_visible_card, is_visible_interaction
@@ -88,6 +89,14 @@ async def list_live_of_card(connection: AsyncConnection, viewer: Viewer, card_id
     """Those linked with a card."""
     linked = exists(
         select(link.c.id).where(link.c.interaction_id == interaction.c.id, link.c.client_card_id == card_id)
+    )
+    return await _load(connection, _live(viewer).where(linked))
+
+
+async def list_live_of_cards(connection: AsyncConnection, viewer: Viewer, card_ids: Sequence[int]) -> list[LiveCall]:
+    """Those linked with any of the cards."""
+    linked = exists(
+        select(link.c.id).where(link.c.interaction_id == interaction.c.id, is_any(link.c.client_card_id, card_ids))
     )
     return await _load(connection, _live(viewer).where(linked))
 

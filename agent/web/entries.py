@@ -17,6 +17,7 @@ from agent.store.transcripts import Transcript
 from agent.web.formats import phone
 from agent.web.quotes import pieces_of
 from agent.web.shown import (
+    CallsView,
     CallView,
     Day,
     Item,
@@ -24,6 +25,7 @@ from agent.web.shown import (
     MailView,
     MeetingView,
     Names,
+    NoteView,
     Person,
     Reason,
     Sound,
@@ -44,28 +46,41 @@ def view(entry: Entry, names: Names, *, transcribes: bool) -> View:
     return _mail(entry, names) if entry.message is not None else _call(entry, names, transcribes=transcribes)
 
 
-def by_day(entries: Sequence[View], local_day: Callable[[datetime], date]) -> list[Day]:
-    """Mails of a thread that follow each other together, then everything under its day."""
+def by_day(entries: Sequence[View], local_day: Callable[[datetime], date], notes: Sequence[NoteView] = ()) -> list[Day]:
+    """Entries newest first, what belongs together folded at the place of its newest, everything under its day."""
+    items: list[Item] = [*_folded(entries), *notes]
+    items.sort(key=lambda one: one.started, reverse=True)
     days: list[Day] = []
-    for _, items in groupby(_threads(entries), key=lambda item: local_day(item.started)):
-        found = tuple(items)
+    for _, group in groupby(items, key=lambda item: local_day(item.started)):
+        found = tuple(group)
         days.append(Day(moment=found[0].started, items=found))
     return days
 
 
-def _threads(entries: Sequence[View]) -> Iterator[Item]:
-    def thread(one: View) -> int | None:
-        return one.thread_id if isinstance(one, MailView) else None
-
-    for thread_id, group in groupby(entries, key=thread):
-        found = list(group)
-        mails = [one for one in found if isinstance(one, MailView)]
-        if thread_id is None or len(mails) < 2:
-            yield from found
-        else:
+def _folded(entries: Sequence[View]) -> Iterator[Item]:
+    """Mails of a thread, and calls of one conversation (passed on, dialled anew), as one item each."""
+    groups: dict[tuple[str, object], list[View]] = {}
+    for one in entries:
+        groups.setdefault(_group_of(one), []).append(one)
+    for found in groups.values():
+        mails = tuple(one for one in found if isinstance(one, MailView))
+        calls = tuple(one for one in found if isinstance(one, CallView))
+        if len(mails) > 1:
             yield ThreadView(
-                subject=mails[0].thread_subject or mails[-1].subject, started=mails[0].started, mails=tuple(mails)
+                subject=mails[0].thread_subject or mails[-1].subject, started=mails[0].started, mails=mails
             )
+        elif len(calls) > 1:
+            yield CallsView(started=calls[0].started, calls=calls)
+        else:
+            yield from found
+
+
+def _group_of(one: View) -> tuple[str, object]:
+    if isinstance(one, MailView):
+        return "thread", one.thread_id
+    if isinstance(one, CallView) and one.conversation:
+        return "conversation", one.conversation
+    return "entry", one.id
 
 
 # --- Calls ------------------------------------------------------------------------------------------------------------
@@ -99,6 +114,7 @@ def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
         flags=entry.interaction.flags,
         reasons=_reasons(entry),
         copies=entry.evidence_count,
+        conversation=entry.interaction.conversation_key or "",
     )
 
 

@@ -12,6 +12,7 @@ from agent.model import Identity, IdentityKind
 from agent.web.texts import MONTHS, Texts
 
 ZONE_COOKIE = "cardline_zone"
+Day = date  # within the class that name is its method
 _SIZE_UNITS = {"ru": ("Б", "КБ", "МБ", "ГБ"), "en": ("B", "KB", "MB", "GB")}
 
 
@@ -53,6 +54,16 @@ class Formats:
         """12 November 2026."""
         month = MONTHS[self._texts.language][day.month - 1]
         return f"{day.day}\u00a0{month}" + (f" {day.year}" if with_year else "")
+
+    @property
+    def today(self) -> Day:
+        """By the reader's calendar."""
+        return self.local(self._now).date()
+
+    def calendar(self, day: Day) -> str:
+        """A day near today by its word, else in words; the year only when it is another one."""
+        near = {0: "today", 1: "tomorrow", -1: "yesterday"}.get((day - self.today).days)
+        return self._texts(near) if near else self.date(day, with_year=day.year != self.today.year)
 
     def time(self, moment: datetime) -> str:
         """Hours and minutes."""

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.frame import THEMES, frame_for, theme_of
+from agent.web.quotes import shortened
 from agent.web.recordings import may_download
 from agent.web.services import LOGIN
 from agent.web.texts import Texts, language_of
@@ -71,17 +72,19 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters["phone"] = phone
+        self._environment.filters["shortened"] = shortened
 
     def html(self, request: web.Request, template: str, **values: Any) -> str:
         """A page for whoever asks."""
         texts = Texts(language_of(request))
         login = request.get(LOGIN)
+        paths = request.app[PATHS]
         frame: dict[str, Any] = {
             "t": texts,
             "f": Formats(texts, zone_of(request.cookies)),
             "login": login,
             "csrf": login.csrf_token if login else "",
-            "frame": frame_for(login.viewer.role, request.path, request.app[PATHS]) if login else None,
+            "frame": frame_for(login.viewer.role, request.path, paths) if login else None,
             "theme": theme_of(request.cookies),
             "themes": THEMES,
             "static": self.static.url,

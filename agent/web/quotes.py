@@ -27,6 +27,16 @@ def pieces_of(text: str, spans: Sequence[TextSpan]) -> tuple[tuple[str, str], ..
     return tuple(_joined(full))
 
 
+def shortened(words: str, most: int = 700) -> tuple[str, str]:
+    """What is shown of a long text at first, and the rest; cut at an empty line, else at a space."""
+    if len(words) <= most + most // 4:
+        return words, ""
+    place = words.rfind("\n\n", most // 2, most)
+    place = place if place > 0 else words.rfind(" ", most // 2, most)
+    place = place if place > 0 else most
+    return words[:place], words[place:].lstrip("\n")
+
+
 def _joined(full: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     pieces: list[tuple[str, str]] = []
     for place, (kind, words) in enumerate(full):

@@ -22,7 +22,8 @@ from agent.web.cardlists import (
     upload,
 )
 from agent.web.cardmerging import keep_apart, list_duplicates, merge_cards, split_card, undo_merge
-from agent.web.cards import list_cards, show_card
+from agent.web.cardpage import show_card
+from agent.web.cards import list_cards
 from agent.web.comments import add_comment, correct_utterance, remove_comment
 from agent.web.corrections import credit_call, separate_call, unite_calls
 from agent.web.crm import map_employee, retry_deliveries, show_crms
@@ -57,11 +58,13 @@ from agent.web.mail_rules import (
 )
 from agent.web.meetings import say_of_meeting
 from agent.web.outlines import send_peaks, send_words
+from agent.web.ownentries import list_private, make_private, make_public, take_off
 from agent.web.provider_hooks import take_hook
 from agent.web.recordings import send_recording
 from agent.web.routes_admin import ADMIN_ROUTES
 from agent.web.shared import send_shared
 from agent.web.sources import list_sources
+from agent.web.tasks import add_task, change_task, finish_task, list_tasks, reopen_task
 from agent.web.unsorted import add_contact_point, decide, make_card, set_aside, show_unsorted
 
 PUBLIC = None
@@ -100,6 +103,15 @@ TABLE = (
     Route("POST", f"/cards/{_ID}/proposals", answer_proposal, EVERYBODY),
     Route("POST", f"/cards/{_ID}/notes", add_note, EVERYBODY),
     Route("POST", f"/cards/{_ID}/notes/remove", remove_note, EVERYBODY),
+    Route("POST", f"/cards/{_ID}/tasks", add_task, EVERYBODY),
+    Route("GET", "/tasks", list_tasks, EVERYBODY),
+    Route("POST", f"/tasks/{_ID}", change_task, EVERYBODY),  # one's own, or of a card he sees
+    Route("POST", f"/tasks/{_ID}/done", finish_task, EVERYBODY),
+    Route("POST", f"/tasks/{_ID}/open", reopen_task, EVERYBODY),
+    Route("GET", "/private", list_private, EVERYBODY),
+    Route("POST", f"/interactions/{_ID}/private", make_private, EVERYBODY),  # one he himself took part in
+    Route("POST", f"/interactions/{_ID}/public", make_public, EVERYBODY),  # one he himself has made private
+    Route("POST", f"/interactions/{_ID}/not-client", take_off, EVERYBODY),  # of one he sees, from a card he sees
     Route("POST", f"/cards/{_ID}/merge", merge_cards, SUPERVISORS),
     Route("POST", f"/cards/{_ID}/split", split_card, SUPERVISORS),
     Route("POST", f"/cards/{_ID}/distinct", keep_apart, SUPERVISORS),

@@ -102,6 +102,7 @@ class CallView:
     flags: tuple[str, ...]
     reasons: tuple[Reason, ...]
     copies: int
+    conversation: str = ""
 
     kind = "call"
 
@@ -160,8 +161,31 @@ class MeetingView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoteView:
+    """What somebody wrote on a card, at its time in the history. ``card_id`` is the card it was written on."""
+
+    id: int
+    card_id: int
+    started: datetime
+    text: str
+    by: str
+
+    kind = "note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsView:
+    """Calls of one conversation, newest first: passed on, or dialled anew within it."""
+
+    started: datetime
+    calls: tuple[CallView, ...]
+
+    kind = "calls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadView:
-    """Consecutive mails of one conversation, newest first."""
+    """Mails of one conversation, newest first, at the time of the newest."""
 
     subject: str
     started: datetime
@@ -171,7 +195,7 @@ class ThreadView:
 
 
 View = CallView | MailView | MeetingView
-Item = View | ThreadView
+Item = View | ThreadView | CallsView | NoteView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

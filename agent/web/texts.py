@@ -9,13 +9,24 @@ from agent.web.texts_acts import ACTS
 from agent.web.texts_admin import ADMIN_TEXTS
 from agent.web.texts_api import API_TEXTS
 from agent.web.texts_calls import CALL_TEXTS
+from agent.web.texts_cardpage import CARD_PAGE_TEXTS
 from agent.web.texts_cards import CARD_TEXTS
 from agent.web.texts_crm import CRM_TEXTS
 from agent.web.texts_find import FIND_TEXTS
 from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
 from agent.web.texts_people import PEOPLE_TEXTS
 
-_OTHER_TEXTS = API_TEXTS | FIND_TEXTS | PEOPLE_TEXTS | CARD_TEXTS | CALL_TEXTS | MAIL_TEXTS | CRM_TEXTS | ADMIN_TEXTS
+_OTHER_TEXTS = (
+    FIND_TEXTS
+    | PEOPLE_TEXTS
+    | CARD_TEXTS
+    | CARD_PAGE_TEXTS
+    | CALL_TEXTS
+    | MAIL_TEXTS
+    | CRM_TEXTS
+    | ADMIN_TEXTS
+    | API_TEXTS
+)
 LANGUAGES = ("ru", "en")
 LANGUAGE_COOKIE = "cardline_language"
 
@@ -287,6 +298,7 @@ COUNTS: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
     "entries": (("запись", "записи", "записей"), ("entry", "entries")),
     "mails": (("письмо", "письма", "писем"), ("mail", "mails")),
     "calls": (("звонок", "звонка", "звонков"), ("call", "calls")),
+    "meetings": (("встреча", "встречи", "встреч"), ("meeting", "meetings")),
     "copies": (("копия", "копии", "копий"), ("copy", "copies")),
 }
 
