@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import any_, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.schema import account
@@ -66,7 +66,7 @@ async def use_step(connection: AsyncConnection, account_id: int, step: int) -> b
 async def use_recovery_code(connection: AsyncConnection, account_id: int, code: str) -> bool:
     """Take a recovery code, which opens once."""
     digest = _digest(code)
-    mine = (account.c.id == account_id) & account.c.totp_since.is_not(None) & account.c.recovery_codes.any(digest)
+    mine = (account.c.id == account_id) & account.c.totp_since.is_not(None) & (literal(digest) == any_(account.c.recovery_codes))
     left = func.array_remove(account.c.recovery_codes, digest)
     return bool((await connection.execute(update(account).where(mine).values(recovery_codes=left))).rowcount)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -68,11 +68,12 @@ async def add_member(
     connection: AsyncConnection, team_id: int, employee_id: int, valid_from: datetime | None = None
 ) -> bool:
     """An employee joins; False where he is a member already, or one of the two is not there."""
-    known = select(team.c.id, employee.c.id).where(team.c.id == team_id, employee.c.id == employee_id)
+    there = select(exists(select(team.c.id).where(team.c.id == team_id)))
+    there = there.where(exists(select(employee.c.id).where(employee.c.id == employee_id)))
     still = select(team_member.c.id).where(
         team_member.c.team_id == team_id, team_member.c.employee_id == employee_id, team_member.c.valid_to.is_(None)
     )
-    if (await connection.execute(known)).first() is None or (await connection.execute(still)).first() is not None:
+    if not (await connection.execute(there)).scalar_one_or_none() or (await connection.execute(still)).first() is not None:
         return False
     values = {"team_id": team_id, "employee_id": employee_id, "valid_from": valid_from}
     await connection.execute(insert(team_member).values(**values))

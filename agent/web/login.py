@@ -148,8 +148,8 @@ def _form(
         name=name,
         problem=problem,
         form_token=token,
-        other=bool(oidc.issuer),
-        other_label=oidc.label,
+        oidc=bool(oidc.issuer),
+        oidc_label=oidc.label,
     )
     answer.set_cookie(
         FORM_COOKIE, token, httponly=True, samesite="Strict", secure=is_secure(request), path="/login", max_age=3600

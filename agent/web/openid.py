@@ -133,10 +133,11 @@ class Provider:
         """
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": back}
         form |= {"client_id": self._settings.client_id, "code_verifier": asked.verifier}
-        secret, auth = self._settings.client_secret.get_secret_value(), None
+        secret, headers = self._settings.client_secret.get_secret_value(), {}
         if secret:  # RFC 6749 section 2.3.1: both are form-encoded first
-            auth = aiohttp.BasicAuth(quote(self._settings.client_id, safe=""), quote(secret, safe=""))
-        answer = await self._fetch("POST", (await self._discover())["token_endpoint"], data=form, auth=auth)
+            name = quote(self._settings.client_id, safe="")
+            headers["Authorization"] = aiohttp.encode_basic_auth(name, quote(secret, safe=""))
+        answer = await self._fetch("POST", (await self._discover())["token_endpoint"], data=form, headers=headers)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise ProviderRefused("The provider gave no id token.")

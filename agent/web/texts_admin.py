@@ -47,8 +47,6 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "recovery_saved": ("Записано, дальше", "Noted, go on"),
     # Own account
     "me_title": ("Мой вход", "My login"),
-    "me_lead": ("Пароль, второй шаг входа и открытые входы.", "Password, second step and open logins."),
-    "me_role": ("Роль", "Role"),
     "me_teams": ("Команды", "Teams"),
     "password_title": ("Пароль", "Password"),
     "password_now": ("Нынешний пароль", "Present password"),
@@ -345,7 +343,6 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "retention_mails": ("Письма, месяцев", "Mails, months"),
     "retention_empty": ("пусто: хранить всегда", "empty: for ever"),
     "retention_forever": ("хранятся всегда", "kept for ever"),
-    "retention_months": ("хранятся {count} мес.", "kept for {count} months"),
     "retention_preview": ("Посчитать", "Count first"),
     "retention_would_calls": ("Звонков старше срока: {count}", "Calls older than that: {count}"),
     "retention_would_mails": ("Писем старше срока: {count}", "Mails older than that: {count}"),
@@ -353,7 +350,6 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
         "Стёртое не вернуть. Первое стирание начнётся не раньше чем через сутки.",
         "What is erased never comes back. The first erasure begins after a day at the earliest.",
     ),
-    "retention_nothing": ("Ничего не стирается.", "Nothing is erased."),
     "retention_save": ("Сохранить сроки", "Save"),
     "holds_title": ("Карточки, которые нельзя стирать", "Cards on hold"),
     "holds_lead": (
