@@ -18,17 +18,16 @@ from agent.commandline.imports import imports
 from agent.commandline.mailbox import mailbox
 from agent.commandline.seal import chain, seal
 from agent.commandline.smtp import smtp
+from agent.commandline.user import user
 from agent.commandline.verify import verify
 from agent.errors import CardlineError, Misconfigured
 from agent.logs import configure_logging
-from agent.model import UserRole
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 keys = typer.Typer(no_args_is_help=True, help="The master keys of the archive.")
-user = typer.Typer(no_args_is_help=True, help="Who may log in.")
 token = typer.Typer(no_args_is_help=True, help="What CRMs and other programs may do.")
 database = typer.Typer(no_args_is_help=True, help="The database itself.")
 app.add_typer(keys, name="keys")
@@ -111,37 +110,10 @@ def keys_confirm(code: str) -> None:
     console.print("Confirmed.")
 
 
-@user.command("add")
-def user_add(
-    login: str,
-    role: Annotated[UserRole, typer.Option(help="What this person may do.")] = UserRole.MANAGER,
-    name: str = "",
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
-    employee: Annotated[str, typer.Option(help="Name of the employee this person is; made where it is new.")] = "",
-) -> None:
-    """Let somebody log in."""
-    from agent.parts import Parts, reach_database
-    from agent.store import accounts, employees
-    from agent.store.migrate import migrate
-
-    async def add() -> None:
-        settings = read_settings()
-        async with reach_database(settings) as url:
-            await migrate(url)
-            parts = Parts(settings, url)
-            async with parts.store.begin() as connection:
-                employee_id = await employees.find_or_insert_employee(connection, employee) if employee else None
-                await accounts.insert_account(connection, login, name, password, role, employee_id)
-            await parts.close()
-
-    run(add())
-    console.print(f"{escape(login)} may log in as {role}.")
-
-
 @token.command("add")
 def token_add(
     name: str,
-    scope: Annotated[list[str], typer.Option(help="What it may do: calls:pause.")],
+    scope: Annotated[list[str], typer.Option(help="What it may do: read, write, listen, calls:pause.")],
     account: Annotated[str, typer.Option(help="Login whose rights it has; without one it sees every call.")] = "",
 ) -> None:
     """Let a program in. The token is shown once and kept nowhere."""

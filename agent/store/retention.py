@@ -73,13 +73,12 @@ def _due(kind: InteractionKind, before: datetime) -> Select[int]:
     unfinished = select(capture.c.id).where(
         capture.c.interaction_id == interaction.c.id, capture.c.state != "assembled"
     )
-    gone = client_card.alias()
-    became = select(gone.c.id).where(
-        gone.c.id == card_hold.c.client_card_id, gone.c.merged_into_id == link.c.client_card_id
-    )
+    card = client_card.alias()
     held = (
         select(link.c.id)
-        .join(card_hold, or_(card_hold.c.client_card_id == link.c.client_card_id, exists(became)))
+        .select_from(link)
+        .join(card, or_(card.c.id == link.c.client_card_id, card.c.merged_into_id == link.c.client_card_id))
+        .join(card_hold, card_hold.c.client_card_id == card.c.id)
         .where(link.c.interaction_id == interaction.c.id)
     )
     return select(interaction.c.id).where(

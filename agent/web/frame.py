@@ -6,6 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from agent.model import UserRole
+from agent.store.rights import Viewer
 
 THEME_COOKIE = "cardline_theme"
 THEMES = ("auto", "light", "dark")
@@ -19,7 +20,8 @@ _ADMINISTRATORS = frozenset({UserRole.ADMINISTRATOR})
 class Section:
     """A place of the navigation: its address, the key of its name, its picture, and who has it.
 
-    ``also`` are beginnings of addresses that belong to it besides its own.
+    ``also`` are beginnings of addresses that belong to it besides its own. ``whole``: it is the whole company's, and not
+    for a supervisor of some teams.
     """
 
     path: str
@@ -27,6 +29,11 @@ class Section:
     icon: str = ""
     roles: frozenset[UserRole] = _ALL
     also: tuple[str, ...] = ()
+    whole: bool = False
+
+    def is_for(self, viewer: Viewer) -> bool:
+        """Whether he has it."""
+        return viewer.role in self.roles and (viewer.sees_all or not self.whole)
 
     def is_here(self, here: str) -> bool:
         """Whether a page belongs to this section."""
@@ -44,12 +51,18 @@ SECTIONS = (
 
 # What is set once in a while: one place in the navigation, and a bar of its own within.
 SETTINGS = (
-    Section("/settings", "nav_settings", "settings"),
+    Section("/settings", "nav_settings", "settings", roles=_SUPERVISORS),
+    Section("/accounts", "place_accounts", roles=_ADMINISTRATORS),
+    Section("/teams", "place_teams", roles=_ADMINISTRATORS),
     Section("/employees", "nav_employees", roles=_ADMINISTRATORS),
-    Section("/decisions", "nav_decisions", roles=_SUPERVISORS),
+    Section("/sources", "nav_sources", roles=_SUPERVISORS, whole=True),
     Section("/mail-rules", "nav_mail_rules", roles=_ADMINISTRATORS),
-    Section("/sources", "nav_sources", roles=_SUPERVISORS),
-    Section("/crm", "crm_title", roles=_SUPERVISORS),
+    Section("/decisions", "nav_decisions", roles=_SUPERVISORS, whole=True),
+    Section("/crm", "crm_title", roles=_SUPERVISORS, whole=True),
+    Section("/keys", "place_keys", roles=_ADMINISTRATORS),
+    Section("/retention", "place_retention", roles=_ADMINISTRATORS),
+    Section("/audit", "place_audit", roles=_ADMINISTRATORS),
+    Section("/tokens", "place_tokens", roles=_ADMINISTRATORS),
 )
 
 
@@ -67,12 +80,12 @@ class Frame:
     search: str
 
 
-def frame_for(role: UserRole, here: str, paths: Container[tuple[str, str]]) -> Frame:
+def frame_for(viewer: Viewer, here: str, paths: Container[tuple[str, str]]) -> Frame:
     """``paths`` are the routes there are, as (method, path): what is not there is not offered."""
-    mine = tuple(one for one in SETTINGS if role in one.roles and ("GET", one.path) in paths)
+    mine = tuple(one for one in SETTINGS if one.is_for(viewer) and ("GET", one.path) in paths)
     is_settings = any(one.is_here(here) for one in mine)
     return Frame(
-        sections=tuple(one for one in SECTIONS if role in one.roles and ("GET", one.path) in paths),
+        sections=tuple(one for one in SECTIONS if one.is_for(viewer) and ("GET", one.path) in paths),
         settings=Section(mine[0].path, "nav_settings", "settings") if mine else None,
         bar=mine if is_settings and len(mine) > 1 else (),
         is_settings=is_settings,

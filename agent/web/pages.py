@@ -84,7 +84,7 @@ class Pages:
             "f": Formats(texts, zone_of(request.cookies)),
             "login": login,
             "csrf": login.csrf_token if login else "",
-            "frame": frame_for(login.viewer.role, request.path, paths) if login else None,
+            "frame": frame_for(login.viewer, request.path, paths) if login else None,
             "theme": theme_of(request.cookies),
             "themes": THEMES,
             "static": self.static.url,
