@@ -81,7 +81,7 @@ async def test_the_place_follows_words_waves_and_keys(chromium: Chromium, server
         await page.wait_for_selector("[data-line][aria-current] .word.is-now")
         await page.keyboard.press(" ")
         await page.wait_for_function("() => document.querySelector('audio').paused")
-        box = await page.locator("[data-waves]").bounding_box()
+        box = await page.locator("[data-waves]").first.bounding_box()
         assert box is not None
         await page.mouse.click(box["x"] + box["width"] * 0.375, box["y"] + box["height"] * 0.3)
         await stands_at(page, 22.5)
