@@ -1,0 +1,237 @@
+"""``BENCH=pages``: cards, calls and searches on a million interactions, as eight people look at them at once.
+
+The pages run in a process of their own over the embedded database as it ships; eight clients (administrators,
+supervisors and managers) ask for one page after the other without a pause over HTTP: 200 random cards, the largest
+among them, calls of these cards, and searches for common and rare words, phrases and numbers. Managers look at cards of
+their own. The same card pages are asked for in a company a tenth the size with cards as long; its times are the peer.
+PAGES_BENCH_INTERACTIONS makes it smaller; PAGES_BENCH_FOLDER keeps the databases in a folder for another run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import ClientSession, CookieJar
+from sqlalchemy import text
+from yarl import URL
+
+from agent.model import UserRole
+from agent.store import accounts
+from agent.store.engine import Store
+from agent.store.migrate import migrate
+from agent.store.postgres import EmbeddedPostgres
+from tests.bench._pages_world import EMPLOYEES, RARE, PagesWorld, Size
+from tests.bench.result import Result
+
+INTERACTIONS = int(os.environ.get("PAGES_BENCH_INTERACTIONS", "1000000"))
+CLIENTS, CARDS, WARM, ROUNDS = 8, 200, 40, 400
+CARD_MS, CALL_MS, SEARCH_MS, GROWTH = 80.0, 80.0, 200.0, 1.5
+PASSWORD = "correct horse battery"
+ROLES = (
+    UserRole.ADMINISTRATOR,
+    UserRole.SUPERVISOR,
+    UserRole.MANAGER,
+    UserRole.ADMINISTRATOR,
+    UserRole.SUPERVISOR,
+    UserRole.MANAGER,
+    UserRole.MANAGER,
+    UserRole.SUPERVISOR,
+)
+
+
+def run() -> Result:
+    """Make the two companies, look at them, compare."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    kept = os.environ.get("PAGES_BENCH_FOLDER")
+    with tempfile.TemporaryDirectory(prefix="cardline-bench-") as folder:
+        return asyncio.run(_run(Path(kept or folder)))
+
+
+async def _run(folder: Path) -> Result:
+    small = await _company(folder / "small", max(INTERACTIONS // 10, 1000), cards_only=True)
+    large = await _company(folder / "large", INTERACTIONS)
+    details = {f"small_{name}": value for name, value in small.items()} | large
+    ratio = large["card_p50"] / small["card_p50"]
+    details["growth"] = round(ratio, 2)
+    holds = (
+        large["card_p95"] < CARD_MS
+        and large["call_p95"] < CALL_MS
+        and large["search_p95"] < SEARCH_MS
+        and ratio <= GROWTH
+    )
+    return Result(
+        bench="pages",
+        work=f"{INTERACTIONS} interactions, {CLIENTS} clients at once without a pause",
+        unit="ms p95 of a card page",
+        ours=large["card_p95"],
+        peer=small["card_p95"],
+        ratio=round(small["card_p50"] / large["card_p50"], 2),
+        goal=f"p95 of a card under {CARD_MS:g} ms, a call {CALL_MS:g}, a search {SEARCH_MS:g}; ten times the data at "
+        f"most {GROWTH:g} times the time of a card",
+        holds=holds,
+        details=details,
+    )
+
+
+async def _company(folder: Path, interactions: int, *, cards_only: bool = False) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    server = EmbeddedPostgres(folder)
+    await server.start()
+    store = Store(server.url)
+    try:
+        await migrate(server.url)
+        world = PagesWorld(Size(interactions=interactions, cards=max(interactions // 50, 100)))
+        await _make(world, store, server.url)
+        return await _look(world, store, server.url, cards_only=cards_only)
+    finally:
+        await store.close()
+        await server.stop()
+
+
+async def _make(world: PagesWorld, store: Store, url: str) -> None:
+    async with store.begin() as connection:
+        if (await connection.execute(text("SELECT EXISTS (SELECT FROM search_entry)"))).scalar_one():
+            return
+    times = await asyncio.to_thread(world.make, url)
+    times["words"] = await world.index(store)
+    print(f"{world.size}: {', '.join(f'{name} {seconds:.0f} s' for name, seconds in times.items())}", flush=True)
+
+
+async def _look(world: PagesWorld, store: Store, url: str, *, cards_only: bool) -> dict[str, Any]:
+    logins = await _accounts(store)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench._pages_server", url),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        base = URL(f"http://{(await process.stdout.readline()).decode().strip()}")
+        clients = [await Client.enter(base, role, *logins[role, place]) for place, role in enumerate(ROLES)]
+        found = await _measure(world, store, clients, cards_only=cards_only)
+        for one in clients:
+            await one.http.close()
+        return found
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+
+
+async def _accounts(store: Store) -> dict[tuple[UserRole, int], tuple[str, int]]:
+    """An account a client: login and, of a manager, his employee."""
+    made = {}
+    for place, role in enumerate(ROLES):
+        login, employee = f"bench{place}", place % EMPLOYEES + 1
+        async with store.begin() as connection:
+            known = text("SELECT EXISTS (SELECT FROM account WHERE login = :login)")
+            if not (await connection.execute(known, {"login": login})).scalar_one():
+                of = employee if role is UserRole.MANAGER else None
+                await accounts.insert_account(connection, login, login, PASSWORD, role, of)
+        made[role, place] = (login, employee)
+    return made
+
+
+class Client:
+    """Somebody who is logged in and waits for each page before asking for the next."""
+
+    def __init__(self, http: ClientSession, role: UserRole, employee: int) -> None:
+        self.http, self.role, self.employee = http, role, employee
+
+    @classmethod
+    async def enter(cls, base: URL, role: UserRole, login: str, employee: int) -> Client:
+        http = ClientSession(base_url=base, cookie_jar=CookieJar(unsafe=True), headers={"Accept": "text/html"})
+        async with http.get("/login") as answer:
+            token = (await answer.text()).partition('name="csrf" value="')[2].partition('"')[0]
+        form = {"login": login, "password": PASSWORD, "csrf": token, "next": "/"}
+        async with http.post("/login", data=form, allow_redirects=False) as answer:
+            assert answer.status == 303, answer.status
+        return cls(http, role, employee)
+
+    async def time(self, path: str) -> float:
+        """Milliseconds until the whole page was there."""
+        began = time.perf_counter()
+        async with self.http.get(path, allow_redirects=False) as answer:
+            body = await answer.read()
+        assert answer.status == 200, (self.role, path, answer.status)
+        assert body.endswith(b"</html>") or b"</html>" in body[-20:], path
+        return (time.perf_counter() - began) * 1000
+
+
+async def _measure(world: PagesWorld, store: Store, clients: Sequence[Client], *, cards_only: bool) -> dict[str, Any]:
+    chosen = random.Random(8)
+    cards = [1, *(chosen.randint(2, world.size.cards) for _ in range(CARDS - 1))]
+    calls = await _calls(store, cards)
+    paths: dict[str, dict[int, list[str]]] = {"card": {}, "call": {}, "search": {}}
+    asked = [f"/find?q={word}" for word in (*world.common_words(), *RARE, *_questions(world))]
+    for client in clients:
+        own = cards
+        if client.role is UserRole.MANAGER:
+            own = [one for one in range(1, world.size.cards + 1) if one % EMPLOYEES + 1 == client.employee][:CARDS]
+        paths["card"][id(client)] = [f"/cards/{one}" for one in own]
+        mine = [number for number, card, employee in calls if client.role is not UserRole.MANAGER]
+        mine = mine or await _calls_of(store, own)
+        paths["call"][id(client)] = [f"/interactions/{one}" for one in mine]
+        paths["search"][id(client)] = asked
+    found: dict[str, Any] = {}
+    for kind in ("card",) if cards_only else ("card", "call", "search"):
+        await _round(clients[:2], paths[kind], WARM)
+        alone = await _round(clients[:1], paths[kind], ROUNDS // 8)
+        times = await _round(clients, paths[kind], ROUNDS)
+        found |= _figures(kind, times)
+        found[f"{kind}_alone_p50"] = round(_quantile([one[1] for one in alone], 0.5), 1)
+        print({name: value for name, value in found.items() if name.startswith(kind)}, flush=True)
+    found["load"] = round(os.getloadavg()[0], 1)
+    return found
+
+
+def _questions(world: PagesWorld) -> list[str]:
+    return ['"добрый день"', "договор -скидка", "доставка завтра", "мебель гарантия склад", "90000", "смир*", "Ольга"]
+
+
+async def _calls(store: Store, cards: Sequence[int]) -> list[tuple[int, int, int]]:
+    query = text(
+        "SELECT max(l.interaction_id) AS id, l.client_card_id FROM link l JOIN recording r USING (interaction_id)"
+        " WHERE l.client_card_id = ANY(:cards) GROUP BY l.client_card_id, l.interaction_id % 3"
+    )
+    async with store.begin() as connection:
+        return [(row.id, row.client_card_id, 0) for row in await connection.execute(query, {"cards": list(cards)})]
+
+
+async def _calls_of(store: Store, cards: Sequence[int]) -> list[int]:
+    return [one[0] for one in await _calls(store, cards[:40])]
+
+
+async def _round(clients: Sequence[Client], paths: dict[int, list[str]], count: int) -> list[tuple[UserRole, float]]:
+    """``count`` pages by all clients together, at once."""
+    times: list[tuple[UserRole, float]] = []
+
+    async def work(client: Client, seed: int) -> None:
+        own = random.Random(seed)
+        for _ in range(max(count // len(clients), 1)):
+            times.append((client.role, await client.time(own.choice(paths[id(client)]))))
+
+    await asyncio.gather(*(work(client, seed) for seed, client in enumerate(clients)))
+    return times
+
+
+def _figures(kind: str, times: Sequence[tuple[UserRole, float]]) -> dict[str, Any]:
+    every = [one[1] for one in times]
+    found: dict[str, Any] = {f"{kind}_p50": round(_quantile(every, 0.5), 1)}
+    found[f"{kind}_p95"] = round(_quantile(every, 0.95), 1)
+    for role in dict.fromkeys(ROLES):
+        found[f"{kind}_{role.value}_p95"] = round(_quantile([one[1] for one in times if one[0] is role], 0.95), 1)
+    return found
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
