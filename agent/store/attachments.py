@@ -63,6 +63,20 @@ async def list_unread(connection: AsyncConnection, interaction_id: int) -> list[
     return [Unread(id=row.id, part=row.part, sha256=row.sha256) for row in rows]
 
 
+async def list_readable(connection: AsyncConnection, attachment_ids: Sequence[int]) -> set[int]:
+    """Those among the files whose words were read."""
+    query = select(attachment.c.id).where(
+        attachment.c.id.in_(attachment_ids), attachment.c.text_state == WordsState.READ
+    )
+    return set((await connection.execute(query)).scalars())
+
+
+async def find_words(connection: AsyncConnection, attachment_id: int) -> str:
+    """What was read of a file, empty where nothing was."""
+    query = select(attachment.c.text).where(attachment.c.id == attachment_id)
+    return (await connection.execute(query)).scalar_one_or_none() or ""
+
+
 async def save_words(connection: AsyncConnection, found: Sequence[Words]) -> None:
     """Note what was read; a file that was erased meanwhile stays erased."""
     rows = [{"of": one.attachment_id, "state": one.state, "words": one.text, "trouble": one.problem} for one in found]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +12,7 @@ from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.errors import CardlineError, Unreadable
+from agent.errors import CardlineError
 from agent.mail.safe_html import list_parts, resolve_parts
 from agent.model import SealedBlob
 from agent.store import audit, evidence, history, meetings, messages, rights
@@ -21,10 +20,12 @@ from agent.store.messages import Attachment
 from agent.web.callpage import load_cards, show_call, show_part
 from agent.web.cards import views
 from agent.web.decisions import load_relinking
+from agent.web.files import PICTURES, cut_out
+from agent.web.mailpage import show_mail
 from agent.web.pages import page
 from agent.web.recordings import may_download
 from agent.web.services import login_of, number_in, services
-from agent.web.shown import CallView
+from agent.web.shown import CallView, MailView
 
 log = structlog.get_logger()
 
@@ -33,7 +34,6 @@ MAIL_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
-_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _MOST_PICTURES = 20
 _LARGEST_PICTURES = 8 * 1024 * 1024  # bytes, all of a mail together
 _DOWNLOAD_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
@@ -60,6 +60,8 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         (entry,) = await views(request, connection, [number], clients=known)
         if isinstance(entry, CallView):
             return await show_call(request, connection, entry, seen)
+        if isinstance(entry, MailView):
+            return await show_mail(request, connection, entry, seen)
         proofs = await evidence.list_evidence_of(connection, number)
         chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
         about = await meetings.list_mails_about(connection, number) if entry.kind == "meeting" else []
@@ -79,7 +81,8 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
 
 
 async def show_mail_html(request: web.Request) -> web.StreamResponse:
-    """The cleaned HTML of a mail as a document of its own, for the sandboxed frame."""
+    """The cleaned HTML of a mail as a document of its own, for the sandboxed frame. Pictures that came within the mail
+    are shown where one has asked for them; what lies elsewhere is never loaded."""
     number = number_in(request)
     async with services(request).store.begin() as connection:
         await _check(request, number, connection)
@@ -89,7 +92,8 @@ async def show_mail_html(request: web.Request) -> web.StreamResponse:
     if not found or not found[0].html:
         raise web.HTTPNotFound
     pictures = _pictures(found[0].html, attached)
-    shown = await _inline(request, pictures, [one.blob for one in proofs if one.blob is not None])
+    blobs = [one.blob for one in proofs if one.blob is not None]
+    shown = await _inline(request, pictures, blobs) if request.query.get("pictures") == "1" else {}
     body = resolve_parts(found[0].html, shown.get)
     answer = web.Response(text=_MAIL_DOCUMENT.format(body=body), content_type="text/html", charset="utf-8")
     answer.headers["Content-Security-Policy"] = MAIL_POLICY
@@ -99,7 +103,7 @@ async def show_mail_html(request: web.Request) -> web.StreamResponse:
 
 def _pictures(html: str, attached: Sequence[Attachment]) -> dict[str, Attachment]:
     """Content-ID → picture, for those that the mail shows: by their bytes pictures, and not too many or too large."""
-    by_id = {one.content_id: one for one in attached if one.content_id and one.sniffed_type in _PICTURES}
+    by_id = {one.content_id: one for one in attached if one.content_id and one.sniffed_type in PICTURES}
     pictures = {name: by_id[name] for name in list_parts(html)[:_MOST_PICTURES] if name in by_id}
     room = _LARGEST_PICTURES
     for name, one in list(pictures.items()):
@@ -114,7 +118,7 @@ async def _inline(request: web.Request, pictures: Mapping[str, Attachment], blob
     shown = {}
     for name, one in pictures.items():
         try:
-            content = await _cut_out(request, one, blobs)
+            content = await cut_out(request, one, blobs)
         except CardlineError as error:
             log.warning("picture_not_shown", attachment_id=one.id, reason=error.what)
             continue
@@ -132,7 +136,7 @@ async def download_attachment(request: web.Request) -> web.StreamResponse:
         proofs = await evidence.list_evidence_of(connection, found.interaction_id)
         subject = {"attachment_id": found.id, "interaction_id": found.interaction_id}
         await audit.add_entry(connection, login_of(request).viewer.account_id, audit.ATTACHMENT_DOWNLOADED, subject)
-    content = await _cut_out(request, found, [one.blob for one in proofs if one.blob is not None])
+    content = await cut_out(request, found, [one.blob for one in proofs if one.blob is not None])
     return _download(content, found.name, found.media_type)
 
 
@@ -161,27 +165,6 @@ async def _check(request: web.Request, interaction_id: int, connection: AsyncCon
     """What is not his does not exist for the viewer."""
     if not await rights.may_see_interaction(connection, login_of(request).viewer, interaction_id):
         raise web.HTTPNotFound
-
-
-async def _cut_out(request: web.Request, wanted: Attachment, blobs: list[SealedBlob]) -> bytes:
-    """Copies of a mail may number their parts differently: the digest says which part it is."""
-    found = services(request)
-    for blob in blobs:
-        plain = await asyncio.to_thread(found.archive.read, blob)
-        try:
-            content, _, _ = await found.extract_part(plain, wanted.part)
-        except Unreadable:  # this copy came within a journal report or a forward, and numbers its parts otherwise
-            continue
-        if await asyncio.to_thread(_sha256, content) == wanted.sha256:
-            return content
-    raise CardlineError(
-        f"Attachment {wanted.id} is not in the mail any more as it was read.",
-        remedy="Download the original mail from the page of this entry, and run `cardline verify`.",
-    )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _download(content: bytes, name: str, media_type: str) -> web.Response:

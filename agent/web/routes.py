@@ -40,6 +40,7 @@ from agent.web.events import stream_events
 from agent.web.extensions import decide_extension, paste_extensions
 from agent.web.find import remove_search, save_search, show_find
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
+from agent.web.files import show_file, show_picture, show_source
 from agent.web.health import healthz, metrics, static_file
 from agent.web.interactions import download_attachment, download_original, show_interaction, show_mail_html
 from agent.web.listening import listen_in
@@ -139,6 +140,9 @@ TABLE = (
     Route("POST", f"/comments/{_ID}/remove", remove_comment, EVERYBODY),  # one's own, or by an administrator
     Route("POST", f"/utterances/{_ID}", correct_utterance, EVERYBODY),
     Route("GET", f"/attachments/{_ID}", download_attachment, EVERYBODY),
+    Route("GET", f"/attachments/{_ID}/view", show_file, EVERYBODY),
+    Route("GET", f"/attachments/{_ID}/picture", show_picture, EVERYBODY),
+    Route("GET", f"/evidence/{_ID}/source", show_source, EVERYBODY),
     Route("GET", f"/evidence/{_ID}/original", download_original, EVERYBODY),
     Route("GET", "/unsorted", show_unsorted, EVERYBODY),
     Route("POST", "/unsorted/card", make_card, EVERYBODY),

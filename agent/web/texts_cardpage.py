@@ -23,7 +23,6 @@ CARD_PAGE_TEXTS: dict[str, tuple[str, str]] = {
     "about_card": ("О карточке", "About the card"),
     # Filter
     "filter": ("Отбор", "Filter"),
-    "show_only": ("Показать", "Show"),
     "kind_all": ("Всё", "All"),
     "kind_call": ("Звонки", "Calls"),
     "kind_missed": ("Пропущенные", "Missed"),
@@ -124,4 +123,29 @@ CARD_PAGE_TEXTS: dict[str, tuple[str, str]] = {
     "task_where": ("откуда", "from where"),
     "tasks_recent": ("Недавно сделано", "Done lately"),
     "tomorrow": ("Завтра", "Tomorrow"),
+    # A mail's page
+    "mail_thread": ("Переписка", "Conversation"),
+    "pictures_show": ("Показать картинки из письма", "Show the pictures of the mail"),
+    "pictures_remote": (
+        "Картинки с чужих серверов не загружаются никогда: отправитель узнал бы, что письмо открыли.",
+        "Pictures from elsewhere are never loaded: the sender would learn that the mail was opened.",
+    ),
+    "not_this_category": ("Вид определён неверно? Добавить правило", "The wrong category? Add a rule"),
+    "file_look": ("Посмотреть", "Look at it"),
+    "file_back": ("К письму", "To the mail"),
+    "file_says": ("в письме назван {kind}", "the mail calls it {kind}"),
+    "file_words": ("Текст, прочитанный из файла", "The words that were read of the file"),
+    "file_no_words": (
+        "Этот файл здесь не показать. Его можно скачать.",
+        "This file cannot be shown here. It can be downloaded.",
+    ),
+    "file_cut": ("Показано начало; целиком — в скачанном файле.", "The beginning; download it to see all."),
+    "source_of_mail": ("Письмо, как оно пришло", "The mail as it came"),
+    "source_lead": ("Исходный текст с заголовками.", "The source with its header."),
+    "source_show": ("Посмотреть исходный текст", "Look at the source"),
+    "evidence_seal": ("Печать", "Seal"),
+    "seal_of": ("№ {number} от {when}", "No. {number} of {when}"),
+    "seal_waits": ("войдёт в ближайшую печать", "goes into the next seal"),
+    "evidence_copy": ("Где лежит", "Where it lies"),
+    "copy_gone": ("удалено {when}", "deleted {when}"),
 }
