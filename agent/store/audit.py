@@ -71,6 +71,7 @@ ATTACHMENT_VIEWED = "attachment_viewed"
 ORIGINAL_VIEWED = "original_viewed"
 EVIDENCE_READ_AGAIN = "evidence_read_again"
 JOB_RETRIED = "job_retried"
+CALLS_KEPT_APART = "calls_kept_apart"
 PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
 PASSWORD_CHOSEN = "password_chosen"  # noqa: S105 - the name of an act
 SECOND_FACTOR_ADDED = "second_factor_added"

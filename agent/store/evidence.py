@@ -32,7 +32,8 @@ class Evidence:
     interaction_id: int | None
 
 
-def _evidence(row: AnyRow) -> Evidence:
+def evidence_of(row: AnyRow) -> Evidence:
+    """A row of `_SELECT` as it is known outside."""
     return Evidence(
         id=row.id,
         source=row.source,
@@ -62,19 +63,19 @@ _SELECT = select(
 async def find_evidence(connection: AsyncConnection, ids: Sequence[int]) -> list[Evidence]:
     """These pieces of evidence, in the order of their ids."""
     rows = await connection.execute(_SELECT.where(is_any(evidence.c.id, ids)).order_by(evidence.c.id))
-    return [_evidence(row) for row in rows]
+    return [evidence_of(row) for row in rows]
 
 
 async def list_evidence_of(connection: AsyncConnection, interaction_id: int) -> list[Evidence]:
     """Everything that vouches for an interaction, oldest first."""
     rows = await connection.execute(_SELECT.where(evidence.c.interaction_id == interaction_id).order_by(evidence.c.id))
-    return [_evidence(row) for row in rows]
+    return [evidence_of(row) for row in rows]
 
 
 async def list_unreadable(connection: AsyncConnection, limit: int) -> list[Evidence]:
     """Evidence that could not be read, newest first, for a person to look at."""
     query = _SELECT.where(evidence.c.state == EvidenceState.UNREADABLE).order_by(evidence.c.id.desc()).limit(limit)
-    return [_evidence(row) for row in await connection.execute(query)]
+    return [evidence_of(row) for row in await connection.execute(query)]
 
 
 async def insert_evidence(connection: AsyncConnection, **values: Any) -> int | None:

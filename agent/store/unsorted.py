@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, Subquery, and_, exists, func, or_, select, true, union_all
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity, IdentityKind, LinkState, Role
+from agent.store.links import BY_RULE
 from agent.store.rights import Viewer, took_part
 from agent.store.schema import employee_identity, evidence, interaction, link, party
 
 _SHOWN_OF_A_GROUP = 5
+_WINDOW = 1000  # waiting entries, the newest, that are looked at for groups: what is older comes up as they are sorted
+_OWN_WINDOW = 20_000  # of everybody's, among which a manager's own are looked for
+MOST_COUNTED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,39 +47,56 @@ class NobodysExtension:
 
 
 def _waiting(viewer: Viewer) -> ColumnElement[bool]:
+    """What rules could not place; what people took off a card is listed by itself (`agent.store.waiting`)."""
     waiting = and_(
-        link.c.client_card_id.is_(None), link.c.state.in_((LinkState.UNKNOWN.value, LinkState.AMBIGUOUS.value))
+        link.c.client_card_id.is_(None),
+        link.c.state.in_((LinkState.UNKNOWN.value, LinkState.AMBIGUOUS.value)),
+        link.c.decided_by == BY_RULE,
     )
     return waiting if viewer.sees_all else and_(waiting, took_part(viewer, link.c.interaction_id))
 
 
-def _with_client(viewer: Viewer) -> Select[*tuple[object, ...]]:
-    """Each waiting link with the first party that is not ours."""
+def newest_waiting(viewer: Viewer, state: LinkState, limit: int) -> Subquery:
+    """The newest waiting entries of one state that are the viewer's, by an index however many wait."""
+    newest = (
+        select(link.c.interaction_id, link.c.state, link.c.reason, link.c.started_at)
+        .where(link.c.client_card_id.is_(None), link.c.state == state, link.c.decided_by == BY_RULE)
+        .order_by(link.c.started_at.desc())
+    )
+    if viewer.sees_all:
+        return newest.limit(limit).subquery("newest")
+    bounded = newest.limit(_OWN_WINDOW).subquery("bounded")
+    own = select(bounded).where(took_part(viewer, bounded.c.interaction_id))
+    return own.order_by(bounded.c.started_at.desc()).limit(limit).subquery("newest")
+
+
+def _with_client(viewer: Viewer, state: LinkState) -> Select[*tuple[object, ...]]:
+    """Each of the newest waiting entries with the first party that is not ours."""
+    newest = newest_waiting(viewer, state, _WINDOW)
     client = (
         select(party.c.identity_kind, party.c.identity_value, party.c.name)
-        .where(party.c.interaction_id == link.c.interaction_id, party.c.role == Role.CLIENT)
+        .where(party.c.interaction_id == newest.c.interaction_id, party.c.role == Role.CLIENT)
         .order_by(party.c.identity_value.is_(None), party.c.ordinal)
         .limit(1)
         .lateral("client")
     )
-    return (
-        select(
-            link.c.interaction_id,
-            link.c.state,
-            link.c.reason,
-            link.c.started_at,
-            client.c.identity_kind,
-            client.c.identity_value,
-            client.c.name,
-        )
-        .select_from(link.outerjoin(client, true()))
-        .where(_waiting(viewer))
-    )
+    return select(
+        newest.c.interaction_id,
+        newest.c.state,
+        newest.c.reason,
+        newest.c.started_at,
+        client.c.identity_kind,
+        client.c.identity_value,
+        client.c.name,
+    ).select_from(newest.outerjoin(client, true()))
 
 
-async def list_unsorted(connection: AsyncConnection, viewer: Viewer, *, limit: int = 100) -> list[UnsortedGroup]:
+async def list_unsorted(
+    connection: AsyncConnection, viewer: Viewer, *, state: LinkState | None = None, limit: int = 100, offset: int = 0
+) -> list[UnsortedGroup]:
     """Groups with the newest contact first; a manager sees those he himself took part in."""
-    one = _with_client(viewer).subquery()
+    states = (LinkState.UNKNOWN, LinkState.AMBIGUOUS) if state is None else (state,)
+    one = union_all(*(_with_client(viewer, each) for each in states)).subquery()
     newest_first = one.c.started_at.desc()
     query = (
         select(
@@ -89,8 +110,9 @@ async def list_unsorted(connection: AsyncConnection, viewer: Viewer, *, limit: i
             func.array_agg(aggregate_order_by(one.c.interaction_id, newest_first)).label("ids"),
         )
         .group_by(one.c.state, one.c.identity_kind, one.c.identity_value)
-        .order_by(func.max(one.c.started_at).desc())
+        .order_by(func.max(one.c.started_at).desc(), one.c.identity_value)
         .limit(limit)
+        .offset(offset)
     )
     return [
         UnsortedGroup(
@@ -158,11 +180,18 @@ async def list_waiting_of(
     connection: AsyncConnection, viewer: Viewer, identity: Identity
 ) -> list[tuple[int, datetime, LinkState]]:
     """The waiting interactions of one identity that the viewer may sort: id, start, state."""
-    one = _with_client(viewer).subquery()
     query = (
-        select(one.c.interaction_id, one.c.started_at, one.c.state)
-        .where(one.c.identity_kind == identity.kind, one.c.identity_value == identity.value)
-        .order_by(one.c.interaction_id)
+        select(link.c.interaction_id, link.c.started_at, link.c.state)
+        .join(party, party.c.interaction_id == link.c.interaction_id)
+        .where(
+            party.c.identity_kind == identity.kind,
+            party.c.identity_value == identity.value,
+            party.c.role == Role.CLIENT,
+            _waiting(viewer),
+        )
+        .distinct()
+        .order_by(link.c.interaction_id)
+        .limit(_WINDOW)
     )
     return [(row.interaction_id, row.started_at, LinkState(row.state)) for row in await connection.execute(query)]
 

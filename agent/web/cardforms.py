@@ -10,6 +10,7 @@ from agent.model import Identity
 from agent.store import audit, cardmerges, cards, contactproposals, history, notes, rights
 from agent.store.cards import ClientCard
 from agent.web.employees import LONGEST, account_of
+from agent.web.entering import local_target
 from agent.web.services import login_of, number_in, services
 from linker import desk
 
@@ -149,6 +150,7 @@ async def remove_contact(request: web.Request) -> web.StreamResponse:
 async def answer_proposal(request: web.Request) -> web.StreamResponse:
     """What a signature offers is this client's, or is not."""
     card_id, number, answer = number_in(request), await number_of(request, "proposal"), await text_in(request, "answer")
+    back = local_target(await text_in(request, "back"))
     state = {"take": contactproposals.TAKEN, "dismiss": contactproposals.DISMISSED}.get(answer)
     if state is None:
         raise web.HTTPBadRequest
@@ -161,7 +163,7 @@ async def answer_proposal(request: web.Request) -> web.StreamResponse:
             linker, by = services(request).linker, login_of(request).login
             await linker.learn(connection, card_id, found.identity, label=found.label, by=by)
             await note_act(request, connection, audit.CONTACT_POINT_ADDED, card_id, identity=found.identity.value)
-    raise back_to(card_id, "contacts")
+    raise web.HTTPSeeOther(back) if back.startswith("/unsorted") else back_to(card_id, "contacts")
 
 
 async def add_note(request: web.Request) -> web.StreamResponse:

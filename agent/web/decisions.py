@@ -14,6 +14,7 @@ from agent.store import audit, cards, clients, interactions, linkrules, links, n
 from agent.store.linkrules import RuleDecision, UnknownPolicy
 from agent.web.cardforms import text_in
 from agent.web.employees import account_of
+from agent.web.entering import local_target
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
 from linker import desk
@@ -116,7 +117,8 @@ async def relink_entry(request: web.Request) -> web.StreamResponse:
             raise web.HTTPSeeOther(f"/interactions/{number}?problem=card_not_found#correct-link")
         always = (await outside_of(connection, number)).get(await text_in(request, "always"))
         await settle_entry(request, connection, number, decision, card_id=card_id, always=always)
-    raise web.HTTPSeeOther(f"/interactions/{number}")
+    back = local_target(await text_in(request, "back"))
+    raise web.HTTPSeeOther(back if back.startswith("/unsorted") else f"/interactions/{number}")
 
 
 async def check_entry(request: web.Request, connection: AsyncConnection, number: int) -> None:

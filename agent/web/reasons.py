@@ -78,6 +78,7 @@ _RUSSIAN = (
     ),
     (r"the recording is longer than its call", "запись длиннее звонка"),
     (r"the recording is much shorter than its call", "запись намного короче звонка"),
+    (r"taken off the card (.+) by (.+)", r"снято с карточки «\1», решил(а) \2"),
     (r"chosen by (.+)", r"так решил(а) \1"),
     (
         r"its recorder was not heard for a day; the call ends with the last sign of that",

@@ -66,7 +66,17 @@ from agent.web.routes_admin import ADMIN_ROUTES
 from agent.web.shared import send_shared
 from agent.web.sources import list_sources
 from agent.web.tasks import add_task, change_task, finish_task, list_tasks, reopen_task
-from agent.web.unsorted import add_contact_point, decide, make_card, set_aside, show_unsorted
+from agent.web.unsorted import (
+    add_contact_point,
+    decide,
+    make_card,
+    retry_delivery,
+    set_aside,
+    settle_job,
+    settle_unreadable,
+    show_unsorted,
+    unite_near,
+)
 
 PUBLIC = None
 _ID = r"{id:\d{1,18}}"
@@ -149,6 +159,10 @@ TABLE = (
     Route("POST", "/unsorted/contact-point", add_contact_point, EVERYBODY),
     Route("POST", "/unsorted/decision", decide, EVERYBODY),
     Route("POST", "/unsorted/aside", set_aside, EVERYBODY),
+    Route("POST", "/unsorted/near", unite_near, SUPERVISORS),  # of two that he sees
+    Route("POST", "/unsorted/unreadable", settle_unreadable, SUPERVISORS, whole=True),
+    Route("POST", "/unsorted/delivery", retry_delivery, SUPERVISORS, whole=True),
+    Route("POST", "/unsorted/job", settle_job, ADMINISTRATORS),
     Route("GET", "/live", show_live, EVERYBODY),
     Route("GET", "/events", stream_events, EVERYBODY),
     Route("GET", f"/calls/{_ID}/listen", listen_in, EVERYBODY),  # a manager in calls of his own only, as below

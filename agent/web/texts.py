@@ -225,8 +225,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     # To be sorted
     "unsorted_title": ("Разобрать", "To be sorted"),
     "unsorted_lead": (
-        "Звонки и письма, для которых нет одной подходящей карточки.",
-        "Calls and mails for which there is no single fitting card.",
+        "Всё, что ждёт человека: неизвестные номера, спорные звонки, непрочитанные письма.",
+        "Everything that waits for a person: unknown numbers, doubtful calls, unreadable mails.",
     ),
     "unsorted_none": ("Всё разобрано", "Everything is sorted"),
     "unsorted_none_lead": ("Сюда попадают неизвестные номера и адреса.", "Unknown numbers and addresses come here."),
@@ -239,11 +239,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "hidden_lead": (
         "Без номера карточку не создать; открыть можно каждую запись.",
         "Without a number there is no card to make; each entry can be opened.",
-    ),
-    "unreadable_title": ("Не удалось прочитать", "Unreadable"),
-    "unreadable_lead": (
-        "Оригиналы хранятся неизменными, их можно скачать.",
-        "The originals are kept unaltered and can be downloaded.",
     ),
     "more_entries": ("и ещё {count}", "and {count} more"),
     "done_card": ("Карточка создана. История подтянется сама.", "The card is made. Its history follows by itself."),

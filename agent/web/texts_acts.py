@@ -21,6 +21,7 @@ ACTS: dict[str, tuple[str, str]] = {
     "line_policy_removed": ("правило линии снято", "policy of a line removed"),
     "note_added": ("заметка добавлена", "note added"),
     "note_removed": ("заметка удалена", "note removed"),
+    "calls_kept_apart": ("звонки признаны разными", "calls kept apart"),
     "cards_merged": ("карточки объединены", "cards merged"),
     "merge_undone": ("объединение отменено", "merge undone"),
     "card_split": ("карточка разделена", "card split"),
