@@ -9,9 +9,10 @@ from datetime import datetime
 from sqlalchemy import func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import Disposition, Mark
+from agent.model import Disposition, InteractionKind, Mark
 from agent.store import interactions, links, meetings, messages, recordings, transcripts
 from agent.store.clients import Position
+from agent.store.engine import is_any
 from agent.store.interactions import Interaction, Party
 from agent.store.links import Link
 from agent.store.meetings import Meeting
@@ -78,19 +79,23 @@ async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[
     if not ids:
         return []
     found = {one.id: one for one in await interactions.find_interactions(connection, ids)}
+    of_kind = {kind: [one.id for one in found.values() if one.kind is kind] for kind in InteractionKind}
+    talks, written = of_kind[InteractionKind.CALL], of_kind[InteractionKind.MESSAGE]
     parties = await interactions.list_parties(connection, ids)
-    calls = await _calls(connection, ids)
-    mails = {one.interaction_id: one for one in await messages.list_messages(connection, ids)}
-    subjects = await _thread_subjects(connection, [one.thread_id for one in mails.values()])
+    calls = await _calls(connection, talks) if talks else {}
+    mails = {one.interaction_id: one for one in await messages.list_messages(connection, written)} if written else {}
+    subjects = await _thread_subjects(connection, [one.thread_id for one in mails.values()]) if mails else {}
     evidences = await _evidence_counts(connection, ids)
     linked = await links.list_links(connection, ids)
-    sounds = await recordings.list_recordings(connection, ids)
-    marks = await recordings.list_marks(connection, [one.id for one in sounds])
-    captures = await _captures(connection, ids)
-    spoken = {one.recording_id: one for one in await transcripts.list_transcripts(connection, ids)}
-    parts = await messages.list_attachments(connection, ids)
-    returned = await messages.list_returned(connection, list(mails.values()))
-    arranged = {one.interaction_id: one for one in await meetings.list_meetings(connection, ids)}
+    sounds = await recordings.list_recordings(connection, talks) if talks else []
+    marks = await recordings.list_marks(connection, [one.id for one in sounds]) if sounds else {}
+    captures = await _captures(connection, talks) if talks else []
+    heard = await transcripts.list_transcripts(connection, talks) if sounds else []
+    spoken = {one.recording_id: one for one in heard}
+    parts = await messages.list_attachments(connection, written) if mails else []
+    returned = await messages.list_returned(connection, list(mails.values())) if mails else []
+    meant = of_kind[InteractionKind.MEETING]
+    arranged = {one.interaction_id: one for one in await meetings.list_meetings(connection, meant)} if meant else {}
     return [
         Entry(
             interaction=found[one],
@@ -117,12 +122,12 @@ async def list_employee_names(connection: AsyncConnection, ids: Sequence[int]) -
     """Names by id."""
     if not ids:
         return {}
-    rows = await connection.execute(select(employee.c.id, employee.c.name).where(employee.c.id.in_(ids)))
+    rows = await connection.execute(select(employee.c.id, employee.c.name).where(is_any(employee.c.id, ids)))
     return {row.id: row.name for row in rows}
 
 
 async def _calls(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, CallFacts]:
-    rows = await connection.execute(select(call).where(call.c.interaction_id.in_(ids)))
+    rows = await connection.execute(select(call).where(is_any(call.c.interaction_id, ids)))
     return {
         row.interaction_id: CallFacts(
             answered=row.answered_at,
@@ -135,25 +140,25 @@ async def _calls(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, C
 
 
 async def _thread_subjects(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
-    rows = await connection.execute(select(thread.c.id, thread.c.subject).where(thread.c.id.in_(ids)))
+    rows = await connection.execute(select(thread.c.id, thread.c.subject).where(is_any(thread.c.id, ids)))
     return {row.id: row.subject for row in rows}
 
 
 async def _evidence_counts(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
     query = (
         select(evidence.c.interaction_id, func.count().label("copies"))
-        .where(evidence.c.interaction_id.in_(ids), ~evidence.c.details.has_key("sound_file"))
+        .where(is_any(evidence.c.interaction_id, ids), ~evidence.c.details.has_key("sound_file"))
         .group_by(evidence.c.interaction_id)
     )
     return {row.interaction_id: row.copies for row in await connection.execute(query)}
 
 
 async def _captures(connection: AsyncConnection, ids: Sequence[int]) -> list[tuple[int, str]]:
-    query = select(capture.c.interaction_id, capture.c.state).where(capture.c.interaction_id.in_(ids))
+    query = select(capture.c.interaction_id, capture.c.state).where(is_any(capture.c.interaction_id, ids))
     return [(row.interaction_id, row.state) for row in await connection.execute(query)]
 
 
 async def list_chain_sequences(connection: AsyncConnection, blob_names: Sequence[str]) -> dict[str, int]:
     """Where these blobs stand in the chain; those that wait for their link are not in the answer."""
-    query = select(blob.c.name, chain_link.c.sequence).join(chain_link).where(blob.c.name.in_(blob_names))
+    query = select(blob.c.name, chain_link.c.sequence).join(chain_link).where(is_any(blob.c.name, blob_names))
     return {row.name: row.sequence for row in await connection.execute(query)}

@@ -20,7 +20,7 @@ from agent.model import (
     Role,
 )
 from agent.store import outbox
-from agent.store.engine import AnyRow
+from agent.store.engine import AnyRow, is_any
 from agent.store.schema import call, interaction, party
 from agent.store.told import Told
 
@@ -113,7 +113,7 @@ async def insert_interaction(
 
 async def find_interactions(connection: AsyncConnection, ids: Sequence[int]) -> list[Interaction]:
     """These interactions, in the order of their ids."""
-    rows = await connection.execute(select(interaction).where(interaction.c.id.in_(ids)).order_by(interaction.c.id))
+    rows = await connection.execute(select(interaction).where(is_any(interaction.c.id, ids)).order_by(interaction.c.id))
     return [_interaction(row) for row in rows]
 
 
@@ -121,7 +121,7 @@ async def list_parties(connection: AsyncConnection, interaction_ids: Sequence[in
     """Parties by interaction, each list in the order the source gave."""
     query = (
         select(party)
-        .where(party.c.interaction_id.in_(interaction_ids))
+        .where(is_any(party.c.interaction_id, interaction_ids))
         .order_by(party.c.interaction_id, party.c.ordinal)
     )
     found: dict[int, list[Party]] = {one: [] for one in interaction_ids}

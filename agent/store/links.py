@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
 from agent.store import changes, outbox, search
-from agent.store.engine import AnyRow
+from agent.store.engine import AnyRow, is_any
 from agent.store.interactions import Party
 from agent.store.linking import Resolved, lock_for_decision, rows_of_parties
 from agent.store.schema import link
@@ -59,8 +59,8 @@ def _link(row: AnyRow) -> Link:
 
 async def list_links(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Link]:
     """The links of these interactions."""
-    rows = await connection.execute(select(link).where(link.c.interaction_id.in_(interaction_ids)).order_by(link.c.id))
-    return [_link(row) for row in rows]
+    query = select(link).where(is_any(link.c.interaction_id, interaction_ids)).order_by(link.c.id)
+    return [_link(row) for row in await connection.execute(query)]
 
 
 # One statement for all that a decision writes. What stays as it is is not written again; rows of links that go and rows

@@ -148,7 +148,7 @@ async def _find_or_insert(connection: AsyncConnection, one: ParsedInvitation, se
 
 async def list_meetings(connection: AsyncConnection, ids: Sequence[int]) -> list[Meeting]:
     """Those among the interactions that are meetings."""
-    rows = await connection.execute(select(meeting).where(meeting.c.interaction_id.in_(ids)))
+    rows = await connection.execute(select(meeting).where(is_any(meeting.c.interaction_id, ids)))
     return [_meeting(row) for row in rows]
 
 

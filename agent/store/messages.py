@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import MessageCategory, SpanKind, TextSpan
-from agent.store.engine import AnyRow
+from agent.store.engine import AnyRow, is_any
 from agent.store.schema import attachment, message
 
 
@@ -80,13 +80,13 @@ def _attachment(row: AnyRow) -> Attachment:
 
 async def list_messages(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Message]:
     """These messages."""
-    rows = await connection.execute(select(message).where(message.c.interaction_id.in_(interaction_ids)))
+    rows = await connection.execute(select(message).where(is_any(message.c.interaction_id, interaction_ids)))
     return [_message(row) for row in rows]
 
 
 async def list_attachments(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Attachment]:
     """The attachments of these messages, in the order of their parts."""
-    query = select(*_ATTACHMENT).where(attachment.c.interaction_id.in_(interaction_ids))
+    query = select(*_ATTACHMENT).where(is_any(attachment.c.interaction_id, interaction_ids))
     rows = await connection.execute(query.order_by(attachment.c.interaction_id, attachment.c.part))
     return [_attachment(row) for row in rows]
 
@@ -101,7 +101,7 @@ async def list_returned(connection: AsyncConnection, mails: Sequence[Message]) -
     """What came back of these mails, whichever of the two was read first."""
     ids = {one.message_id: one.interaction_id for one in mails if one.message_id}
     query = select(message.c.interaction_id, message.c.returned_id, message.c.facts).where(
-        message.c.returned_id.in_(ids), message.c.returned_id != "", message.c.category == MessageCategory.BOUNCE
+        is_any(message.c.returned_id, ids), message.c.returned_id != "", message.c.category == MessageCategory.BOUNCE
     )
     return [
         Returned(

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Gap, Mark, MarkKind, SealedBlob
 from agent.store import blobs, notices, outbox
-from agent.store.engine import AnyRow
+from agent.store.engine import AnyRow, is_any
 from agent.store.schema import blob, capture, kept_log, recording, recording_mark
 
 OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
@@ -79,7 +79,7 @@ async def list_recordings(connection: AsyncConnection, interaction_ids: Sequence
     before cut short, then parties apart before mixed, then the longer."""
     columns = recording.c
     fuller = (columns.truncated, columns.mixed, columns.duration_ms.desc(), columns.started_at, columns.id)
-    query = _SELECT.where(columns.interaction_id.in_(interaction_ids)).order_by(columns.interaction_id, *fuller)
+    query = _SELECT.where(is_any(columns.interaction_id, interaction_ids)).order_by(columns.interaction_id, *fuller)
     return [_recording(row) for row in await connection.execute(query)]
 
 
@@ -190,7 +190,7 @@ async def list_marks(connection: AsyncConnection, recording_ids: Sequence[int]) 
     columns = recording_mark.c
     query = (
         select(recording_mark)
-        .where(columns.recording_id.in_(recording_ids))
+        .where(is_any(columns.recording_id, recording_ids))
         .order_by(columns.start_ms, columns.end_ms, columns.id)
     )
     found: dict[int, list[Mark]] = {recording_id: [] for recording_id in recording_ids}

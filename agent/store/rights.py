@@ -30,6 +30,12 @@ from agent.store.schema import (
     team_supervisor,
 )
 
+# Made once: an alias costs as much as the rest of a condition, and every page has several. Each is used in one place,
+# so that no condition within another takes its table for the outer one's.
+_OWN, _TOOK_PART, _TOOK_PART_AT = party.alias(), party.alias(), interaction.alias()
+_CARD, _CARD_LINK, _CARD_PARTY, _LINKED = client_card.alias(), link.alias(), party.alias(), link.alias()
+_PRIVATE_MAIL, _PRIVATE_MEETING, _PRIVATE_LINK = message.alias(), meeting.alias(), link.alias()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenure:
@@ -107,7 +113,7 @@ def is_own(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[
     """Whether the viewer's own employee is a party of the interaction."""
     if viewer.employee_id is None:
         return false()
-    own = party.alias()
+    own = _OWN
     return exists(
         select(own.c.id).where(own.c.interaction_id == interaction_id, own.c.employee_id == viewer.employee_id)
     )
@@ -115,7 +121,7 @@ def is_own(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[
 
 def took_part(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether the viewer, or one whose work he sees, is a party of the interaction."""
-    own, found = party.alias(), interaction.alias()
+    own, found = _TOOK_PART, _TOOK_PART_AT
     always, ways = _always(viewer.tenures), []
     if always:
         ways.append(
@@ -159,7 +165,7 @@ def is_visible_card(viewer: Viewer, card_id: ColumnElement[int]) -> ColumnElemen
         return true()
     now = datetime.now(UTC)
     responsible = sorted({one.employee_id for one in viewer.tenures if one.is_valid(now)})
-    card, linked, own = client_card.alias(), link.alias(), party.alias()
+    card, linked, own = _CARD, _CARD_LINK, _CARD_PARTY
     on_card = (
         select(linked.c.id)
         .join(own, own.c.interaction_id == linked.c.interaction_id)
@@ -177,12 +183,11 @@ def is_visible_card(viewer: Viewer, card_id: ColumnElement[int]) -> ColumnElemen
 
 def is_not_private(interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether rules let anybody see it: those of mail, and numbers that a person has called private."""
-    mail, arranged = message.alias(), meeting.alias()
+    mail, arranged, decided = _PRIVATE_MAIL, _PRIVATE_MEETING, _PRIVATE_LINK
     private_mail = select(mail.c.interaction_id).where(
         mail.c.interaction_id == interaction_id, mail.c.category == MessageCategory.PRIVATE
     )
     hidden = select(arranged.c.interaction_id).where(arranged.c.interaction_id == interaction_id, arranged.c.hidden)
-    decided = link.alias()
     private = select(decided.c.id).where(
         decided.c.interaction_id == interaction_id, decided.c.state == LinkState.PRIVATE
     )
@@ -193,7 +198,7 @@ def is_visible_interaction(viewer: Viewer, interaction_id: ColumnElement[int]) -
     """The condition on a column of interaction ids."""
     if viewer.sees_all:
         return is_not_private(interaction_id)
-    linked = link.alias()
+    linked = _LINKED
     on_visible_card = exists(
         select(linked.c.id).where(
             linked.c.interaction_id == interaction_id,

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
 from agent.store import notices, outbox, search
+from agent.store.engine import is_any
 from agent.store.schema import blob, recording, transcript, utterance, utterance_correction
 
 
@@ -92,12 +93,12 @@ async def list_transcripts(
     """The newest transcript of each recording of these interactions; its words one by one only where asked for."""
     newest = (
         select(transcript)
-        .where(transcript.c.interaction_id.in_(interaction_ids))
+        .where(is_any(transcript.c.interaction_id, interaction_ids))
         .ext(distinct_on(transcript.c.recording_id))
         .order_by(transcript.c.recording_id, transcript.c.id.desc())
     )
     heads = (await connection.execute(newest)).all()
-    lines = _lines(words=words).where(utterance.c.transcript_id.in_([head.id for head in heads]))
+    lines = _lines(words=words).where(is_any(utterance.c.transcript_id, [head.id for head in heads]))
     spoken: dict[int, list[Spoken]] = {head.id: [] for head in heads}
     for row in await connection.execute(lines.order_by(utterance.c.start_ms, utterance.c.id)):
         spoken[row[0]].append(_utterance(row))
