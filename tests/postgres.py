@@ -27,13 +27,17 @@ class PostgresForTests:
         self._numbers = itertools.count(1)
 
     async def start(self) -> None:
-        """Start the server and migrate the template."""
+        """Start the server and migrate the template; where that fails no server is left."""
         await self._server.start()
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            await self._execute(f"ALTER SYSTEM SET {setting} = off")
-        await self._execute("SELECT pg_reload_conf()")
-        await self._execute(f"CREATE DATABASE {_TEMPLATE}")
-        await migrate(self._url_of(_TEMPLATE))
+        try:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                await self._execute(f"ALTER SYSTEM SET {setting} = off")
+            await self._execute("SELECT pg_reload_conf()")
+            await self._execute(f"CREATE DATABASE {_TEMPLATE}")
+            await migrate(self._url_of(_TEMPLATE))
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """End the server."""

@@ -14,12 +14,13 @@ from pydantic import TypeAdapter
 from sqlalchemy import TextClause, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Text
+from sqlalchemy.types import LargeBinary, Text
 
 from agent.model import EvidenceState, InteractionKind, MessageCategory, ParsedMessage
 from agent.store import copies, meetings, merging
 from agent.store.engine import is_any
 from agent.store.schema import message
+from agent.store.schema.columns import pack
 from agent.store.subjects import Trail, trail_of
 from agent.store.threads import Wanted, find_or_merge_threads
 
@@ -62,17 +63,22 @@ _INTERACTIONS = _of_rows(
     FROM jsonb_to_recordset(:rows) AS r(id bigint, kind text, started_at timestamptz, flags jsonb)
     """
 )
+# What is long does not travel in the document: to read it out of there would cost more than to store it.
 _MESSAGES = _of_rows(
     """
     INSERT INTO message (interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text,
                          html, spans, facts, id_key, marked, marked_reason, returned_id)
     SELECT interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text, html, spans,
            facts, id_key, category, category_reason, returned_id
-    FROM jsonb_to_recordset(:rows)
-         AS r(interaction_id bigint, logical_key text, thread_id bigint, message_id text, subject text, category text,
-              category_reason text, text text, html text, spans jsonb, facts jsonb, id_key text, returned_id text)
+    FROM ROWS FROM (
+        jsonb_to_recordset(:rows)
+            AS (interaction_id bigint, logical_key text, thread_id bigint, message_id text, subject text, category text,
+                category_reason text, spans jsonb, facts jsonb, id_key text, returned_id text),
+        unnest(:texts), unnest(:htmls)
+    ) AS r(interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, spans, facts, id_key,
+           returned_id, text, html)
     """
-)
+).bindparams(bindparam("texts", type_=ARRAY(Text)), bindparam("htmls", type_=ARRAY(LargeBinary)))
 _PARTIES = _of_rows(
     """
     INSERT INTO party (interaction_id, ordinal, position, kind, value, name)
@@ -142,10 +148,12 @@ async def _insert(connection: AsyncConnection, mails: Sequence[ReadMail]) -> lis
     thread_ids = await find_or_merge_threads(connection, [_wanted(one) for one in mails])
     pairs = list(zip(ids, mails, strict=True))
     await connection.execute(_INTERACTIONS, {"rows": [_interaction_row(number, one) for number, one in pairs]})
-    await connection.execute(
-        _MESSAGES,
-        {"rows": [_message_row(number, one.message, thread_ids[at]) for at, (number, one) in enumerate(pairs)]},
-    )
+    messages = {
+        "rows": [_message_row(number, one.message, thread_ids[at]) for at, (number, one) in enumerate(pairs)],
+        "texts": [one.message.text for one in mails],
+        "htmls": [pack(one.message.html) for one in mails],
+    }
+    await connection.execute(_MESSAGES, messages)
     for statement, rows in (
         (_PARTIES, [row for number, one in pairs for row in _party_rows(number, one.message)]),
         (_ATTACHMENTS, [row for number, one in pairs for row in _attachment_rows(number, one.message)]),
@@ -182,7 +190,7 @@ def _interaction_row(number: int, one: ReadMail) -> dict[str, Any]:
 
 
 def _message_row(number: int, one: ParsedMessage, thread_id: int) -> dict[str, Any]:
-    names = ("logical_key", "message_id", "subject", "category", "category_reason", "text", "html")
+    names = ("logical_key", "message_id", "subject", "category", "category_reason")
     row = {"interaction_id": number, "thread_id": thread_id} | {name: getattr(one, name) for name in names}
     returned = one.report.about_ids[:1] if one.report else ()
     return row | {

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, ForeignKey, Identity, MetaData, Text, func, text
+import zlib
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Identity,
+    LargeBinary,
+    MetaData,
+    Text,
+    TypeDecorator,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(
@@ -42,6 +57,39 @@ def of(
 def words(name: str) -> Column[str]:
     """Text that may be empty and is never NULL: there is one way to say nothing."""
     return Column(name, Text, nullable=False, server_default="")
+
+
+class PackedText(TypeDecorator[str]):
+    """Long text that is only shown, never searched: deflated (RFC 1950) before it is sent.
+
+    PostgreSQL's own compression takes ten times as long and saves less. Empty text takes no bytes.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        """Text to bytes."""
+        return pack(value) if value is not None else None
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+        """Bytes to text."""
+        return unpack(value) if value is not None else None
+
+
+def pack(words: str) -> bytes:
+    """As `PackedText` keeps it."""
+    return zlib.compress(words.encode("utf-8", "replace"), 1) if words else b""
+
+
+def unpack(packed: bytes) -> str:
+    """The other way round."""
+    return zlib.decompress(packed).decode() if packed else ""
+
+
+def packed_words(name: str) -> Column[str]:
+    """As `words`, but packed."""
+    return Column(name, PackedText, nullable=False, server_default=text("''::bytea"))
 
 
 def json(name: str, default: str = "{}") -> Column[object]:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from agent.store.schema.columns import identity, json, metadata, moment, now, of, words
+from agent.store.schema.columns import identity, json, metadata, moment, now, of, packed_words, words
 
 thread = Table("thread", metadata, identity(), words("subject"))
 
@@ -58,7 +58,7 @@ message = Table(
     json("tags", "[]"),  # [tag, reason]: what else rules say it is
     words("returned_id"),  # of a bounce: the id of the mail that came back
     words("text"),
-    words("html"),
+    packed_words("html"),
     json("spans", "[]"),  # stretches of the text: [kind, start, end]
     json("facts"),  # mails attached as mails, invitations, protection, headers for rules, as in `agent.model`
     Index(None, "thread_id"),
