@@ -10,6 +10,7 @@ from aiohttp import web
 from agent.store import audit, live
 from agent.web.guard import login_stands
 from agent.web.pages import formats_of, page
+from agent.web.problems import is_api, problem
 from agent.web.services import login_of, number_in, services
 
 log = structlog.get_logger()
@@ -48,6 +49,8 @@ def _most(request: web.Request) -> int:
 
 
 def _elsewhere(request: web.Request, host: str) -> web.Response:
+    if is_api(request):
+        return problem(request, 409, f"It is recorded by {host}; ask there.")
     texts, _ = formats_of(request)
     return page(request, "error.html", status=409, known=409, lead=texts("listen_elsewhere", host=host))
 

@@ -96,7 +96,7 @@ async def _pass_on(reader: Reader, hub: LiveHub, answer: web.StreamResponse) -> 
         async with asyncio.timeout(HEARTBEAT_SECONDS):
             while not hub.closing:
                 await reader.news.wait()
-                if events := reader.take():
-                    await answer.write(f"id: {time.time_ns() // 1_000_000}\n".encode() + events)
+                number = f"id: {time.time_ns() // 1_000_000}\nevent: ".encode()
+                await answer.write(reader.take().replace(b"event: ", number))
     except TimeoutError:
         await answer.write(b":\n\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -75,7 +74,7 @@ Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Contact = Annotated[str, Field(max_length=320), AfterValidator(_line)]
 Short = Annotated[str, Field(max_length=100)]
 Words = Annotated[str, Field(max_length=5000), AfterValidator(_words)]
-Cursor = Annotated[str, Field(max_length=500)]
+Cursor = Annotated[str, Field(max_length=100)]
 CardKind = Literal["person", "company"]
 
 
@@ -149,8 +148,3 @@ def _faults(error: ValidationError, named: Callable[[str], str]) -> list[tuple[s
         place = "/".join(str(part)[:50].replace("~", "~0").replace("/", "~1") for part in one["loc"])
         found.append((named(place), one["msg"]))
     return found
-
-
-def is_finite(value: float) -> bool:
-    """No infinity and no not-a-number."""
-    return math.isfinite(value)
