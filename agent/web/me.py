@@ -18,6 +18,25 @@ from agent.web.secondstep import LONGEST_CODE
 from agent.web.services import login_of, services
 
 _REFERENCE = re.compile(r"[0-9a-f]{64}")
+# What a browser calls itself → what people call it; the first that fits, for each claims to be its ancestors too.
+_BROWSERS = (
+    ("YaBrowser/", "Yandex"),
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
 _DONE = ("password_changed", "factor_removed", "login_ended")
 
 
@@ -45,6 +64,7 @@ async def _me(request: web.Request, *, problem: str = "", at: str = "", secret: 
         factor=factor if factor is not None and factor.since is not None else None,
         is_required=secondfactor.is_required(request, login.viewer.role),
         logins=found,
+        browser_name=browser_name,
         teams=() if login.viewer.sees_all else names,
         problem=problem,
         at=at,
@@ -52,6 +72,13 @@ async def _me(request: web.Request, *, problem: str = "", at: str = "", secret: 
         address=totp.address(secret, login.login) if secret is not None else "",
         done=done if done in _DONE else "",
     )
+
+
+def browser_name(text: str) -> str:
+    """A browser and its machine as people call them, from what it says of itself; what is no browser as it is."""
+    program = next((name for mark, name in _BROWSERS if mark in text), "")
+    system = next((name for mark, name in _SYSTEMS if mark in text), "")
+    return " · ".join(one for one in (program, system) if one) if program else text[:80]
 
 
 async def _field(request: web.Request, name: str, longest: int) -> str:

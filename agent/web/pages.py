@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.frame import THEMES, frame_for, theme_of
@@ -20,6 +22,7 @@ from agent.web.recordings import may_download
 from agent.web.services import LOGIN
 from agent.web.texts import Texts, language_of
 
+_COMMAND = re.compile("`([^`]*)`")
 _FOLDER = Path(__file__).parent
 
 
@@ -72,6 +75,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters["phone"] = phone
+        self._environment.filters["coded"] = coded
         self._environment.filters["shortened"] = shortened
 
     def html(self, request: web.Request, template: str, **values: Any) -> str:
@@ -94,6 +98,11 @@ class Pages:
             "here_quoted": quote(request.path_qs if request.method == "GET" else "/", safe=""),
         }
         return self._environment.get_template(template).render(frame | values)
+
+
+def coded(text: str) -> Markup:
+    """A sentence with its commands, which stand between backticks, set as code; everything else is escaped."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
 
 
 PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
