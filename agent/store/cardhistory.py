@@ -60,7 +60,8 @@ class HistoryFilter:
 def _is_missed() -> ColumnElement[bool]:
     """As `agent.web.entries` says it: nobody answered an incoming call, or no one of ours did."""
     own = party.alias()
-    ours = exists(select(own.c.id).where(own.c.interaction_id == link.c.interaction_id, own.c.role == Role.EMPLOYEE))
+    mine = select(own.c.id).where(own.c.interaction_id == call.c.interaction_id, own.c.role == Role.EMPLOYEE)
+    ours = exists(mine.correlate(call))
     unanswered = call.c.disposition == Disposition.NO_ANSWER
     alone = (call.c.disposition == Disposition.ANSWERED) & ~ours
     return exists(

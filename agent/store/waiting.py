@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, String, cast, exists, func, literal, literal_column, select, text, update
+from sqlalchemy import Select, String, cast, exists, func, literal_column, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import EvidenceState, Identity, IdentityKind, LinkState, SourceState
@@ -131,7 +131,7 @@ def _near(viewer: Viewer) -> Select[*tuple[Any, ...]]:
     flag = func.unnest(flagged.c.flags).table_valued("flag").render_derived(name="each")
     query = (
         select(flagged.c.id, flagged.c.started_at, cast(flag.c.flag, String).label("flag"))
-        .select_from(flagged.join(flag, literal(value=True)))
+        .select_from(flagged.join(flag, true()))
         .where(cast(flag.c.flag, String).like(_NEAR_LIKE))
         .order_by(flagged.c.started_at.desc())
     )

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import UserRole
-from agent.store import cards, comments, evidence, history, interactions, links, live, rights, transcripts
+from agent.store import cards, comments, evidence, history, interactions, links, live, privates, rights, transcripts
 from agent.store.cards import ClientCard
 from agent.store.comments import Comment
 from agent.store.interactions import Party
@@ -80,6 +80,7 @@ async def show_call(
         chain=chain,
         cards=seen,
         relink=await load_relinking(request, connection, number),
+        is_own=await privates.is_own(connection, viewer, number),
         correct=await list_correctable(connection, viewer, number) if viewer.supervises else None,
     )
 

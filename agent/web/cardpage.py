@@ -10,12 +10,14 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import InteractionKind
-from agent.store import cardhistory, cards, history, interactions, live, notes, rights, tasks
+from agent.store import cardhistory, cards, history, interactions, live, notes, rights, searching, tasks
 from agent.store.cardhistory import Talker
 from agent.store.cards import ClientCard
 from agent.store.clients import Position
 from agent.store.notes import CardNote
 from agent.store.rights import Viewer
+from agent.store.searching import Filters
+from agent.store.searchquery import parse_query
 from agent.web.calls import LiveView, live_views
 from agent.web.cardfilter import CardFilter, filter_in, history_filter
 from agent.web.cardforms import seen_card
@@ -28,6 +30,8 @@ from agent.web.shown import CallView, MailView, NoteView, View
 
 _DONE = ("taken_off", "made_private", "made_public")
 _WAITED_FOR = timedelta(days=30)
+_MOST_SEARCHED = 20  # cards of a company whose words are looked through
+_MOST_HITS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,6 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         next_url=f"/cards/{card_id}?{following}" if following else "",
         is_first=after is None,
         chosen=chosen,
-        has_words=False,
         steps=steps,
         done=done,
         today=formats.today,
@@ -119,8 +122,22 @@ async def _positions(
         return []
     if chosen.is_empty and len(ids) == 1:
         return await history.list_history(connection, ids[0], after=after, limit=PAGE_SIZE + 1)
-    wanted = history_filter(chosen, request, None)
+    among = await _among(connection, viewer, ids, chosen.words) if chosen.words else None
+    wanted = history_filter(chosen, request, among)
     return await cardhistory.list_filtered(connection, ids, wanted, after=after, limit=PAGE_SIZE + 1)
+
+
+async def _among(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int], words: str) -> list[int]:
+    """Entries of these cards in which the words were said or written, by the index of all words."""
+    question = await searching.ask(connection, parse_query(words))
+    if question.is_empty:
+        return []
+    found: list[int] = []
+    for card_id in ids[:_MOST_SEARCHED]:
+        here = Filters(card_id=card_id)
+        hits = (await searching.find(connection, viewer, question, here, most=_MOST_HITS, ranked=False)).hits
+        found += [one.interaction_id for one in hits if one.interaction_id is not None]
+    return found
 
 
 def _notes(written: Sequence[CardNote], card_id: int, chosen: CardFilter, request: web.Request) -> list[NoteView]:

@@ -11,11 +11,12 @@ from sqlalchemy import update
 from agent.archive.blobs import Archive
 from agent.intake import Intake
 from agent.model import Disposition, LinkState
-from agent.store import cardhistory, links, tasks
+from agent.store import cardhistory, links, search, tasks
 from agent.store.cardhistory import HistoryFilter
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.schema import interaction
+from agent.store.searchindex import Indexer
 from tests.unit.web_pages import HOSTILE, M, Tags, people, server, world
 from tests.web_world import NOW, Browser, Builder, World, phone, settings_for
 
@@ -273,3 +274,25 @@ async def test_the_navigation_is_that_of_the_role(people: dict[str, Browser]) ->
             assert f'href="{path}"' in page, f"{path} as {name}"
         for path in missing:
             assert f'href="{path}"' not in page, f"{path} as {name}"
+
+
+async def test_the_history_is_narrowed_to_words(
+    people: dict[str, Browser], builder: Builder, store: Store, world: World
+) -> None:
+    async with store.begin() as connection:
+        await search.refill(connection)
+    await Indexer(store).index()
+    boss, card = people["boss"], f"/cards/{world.maria}"
+    await boss.post(f"{card}/notes", text="Просила доставку утром")
+
+    async def shown(words: str) -> tuple[bool, bool]:
+        async with boss.http.get(card, params={"q": words}) as answer:
+            assert answer.status == 200
+            page = await answer.text()
+        return f'id="entry-{world.marias_call}"' in page, "Просила доставку утром" in page
+
+    assert await shown("доставка") == (True, False), "in any form of the word, but notes as they are written"
+    assert await shown("доставку утром") == (False, True)
+    assert await shown("самолёт") == (False, False)
+    for odd in ("и", '"', "-", "' OR 1=1", "%", "x" * 500):
+        await shown(odd)

@@ -76,7 +76,8 @@ async def test_what_cannot_be_read_is_tried_again_or_set_aside(
     assert await boss.post("/unsorted/unreadable", evidence=str(second), answer="x") == 400
     assert await people["anna"].post("/unsorted/unreadable", evidence=str(second), answer="aside") == 403
     async with store.begin() as connection:
-        states = dict((await connection.execute(select(evidence.c.id, evidence.c.state))).tuples().all())
+        rows = await connection.execute(select(evidence.c.id, evidence.c.state))
+        states = {row.id: row.state for row in rows}
         args = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'parse' AND args -> 'evidence_ids' @> :ids"
         jobs = (await connection.execute(text(args.replace(":ids", f"'[{first}]'::jsonb")))).scalar_one()
     assert (states[first], states[second]) == (EvidenceState.STORED, EvidenceState.UNREADABLE)

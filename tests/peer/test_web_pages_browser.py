@@ -1,0 +1,220 @@
+"""The pages people work in, in a real Chromium: a day of a manager, of an administrator, in both languages, on a phone
+and at a desk, by keyboard; axe finds no serious fault; each page can be used within a second.
+
+With ``CARDLINE_DOCS=<folder>`` it leaves the small pictures there that the documentation shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser as Chromium
+from playwright.async_api import Page
+
+from agent.store import notes, tasks
+from agent.store.engine import Store
+from agent.web.app import WebServer
+from tests.peer.test_web_browser import SIZES, chromium, server, visiting, world
+from tests.peer.test_web_call_browser import AXE, faults
+from tests.web_world import NOW, World
+
+__all__ = ["chromium", "server", "world"]
+
+SECONDS = 1.0  # until a page can be used, on two cores
+LARGEST_PICTURE = 60 * 1024
+LANGUAGES = ("ru-RU", "en-US")
+
+
+@pytest.fixture(scope="module")
+async def steps(store: Store, world: World) -> int:
+    """What was promised on Maria's card; the id of the late one."""
+    today = NOW.astimezone().date()
+    async with store.begin() as connection:
+        late = await tasks.add_task(
+            connection, world.maria, "Прислать счёт с двумя столами", by="anna", employee_id=1,
+            due=today - timedelta(days=1), interaction_id=world.marias_call,
+        )  # fmt: skip
+        await tasks.add_task(
+            connection, world.maria, "Подтвердить доставку", by="anna", employee_id=1, due=today + timedelta(days=1)
+        )
+        await notes.add_note(connection, world.maria, "Удобнее звонить после обеда.", by="anna")
+    return late
+
+
+def paths(world: World) -> dict[str, str]:
+    """Of everybody who sees all."""
+    return {
+        "cards": "/cards",
+        "card": f"/cards/{world.maria}",
+        "tasks": "/tasks?list=all",
+        "mail": f"/interactions/{world.camomiles_mail}",
+        "unsorted": "/unsorted",
+        "private": "/private",
+        "live": "/live",
+    }
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("scheme", "language"), [("light", "ru-RU"), ("dark", "en-US")])
+async def test_every_page_fits_and_axe_finds_nothing_serious(
+    chromium: Chromium, server: WebServer, world: World, steps: int, size: str, scheme: Any, language: str
+) -> None:
+    if not AXE.is_file():
+        pytest.skip("axe-core comes from npm")
+    touch = size != "desktop"
+    async with visiting(
+        chromium, server, viewport=SIZES[size], color_scheme=scheme, locale=language, is_mobile=touch, has_touch=touch
+    ) as visit:
+        page = visit.page
+        await visit.log_in("admin")
+        for name, path in paths(world).items():
+            await visit.go(path)
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            assert width <= SIZES[size]["width"], f"{name} is {width} wide"
+            assert await faults(page) == [], name
+        await page.click("[data-menu] > summary")
+        assert await faults(page) == [], "the menu"
+
+
+async def test_a_manager_notes_what_was_promised_and_does_it(
+    chromium: Chromium, server: WebServer, world: World, steps: int
+) -> None:
+    async with visiting(chromium, server) as visit:
+        page = visit.page
+        await visit.log_in("anna")
+        await page.click("text=Мария Смирнова")
+        await page.click(f"#entry-{world.marias_call} >> text=Обещано")
+        await page.fill("#step input[name=text]", "Перезвонить о сборке")
+        await page.click("#step button.primary")
+        await page.wait_for_selector(".task:has-text('Перезвонить о сборке')")
+        await page.click(".sections >> text=Задачи")
+        await page.wait_for_selector("h1:has-text('Задачи')")
+        line = page.locator(".task:has-text('Перезвонить о сборке')")
+        await line.locator(".tick").click()
+        await page.wait_for_selector(".task:has-text('Перезвонить о сборке')", state="detached")
+        await page.click("nav.pick >> text=Сделанные")
+        await page.wait_for_selector(".task.is-done:has-text('Перезвонить о сборке')")
+
+
+async def test_an_entry_leaves_its_card_and_comes_back(chromium: Chromium, server: WebServer, world: World) -> None:
+    async with visiting(chromium, server) as visit:
+        page = visit.page
+        await visit.log_in("boss")
+        await visit.go(f"/cards/{world.camomile}")
+        entry = page.locator(f"#entry-{world.camomiles_call}")
+        await entry.locator(".why > summary").click()
+        await entry.locator("text=Не этот клиент").click()
+        await page.wait_for_selector("[role=status]:has-text('снята')")
+        await page.wait_for_selector(f"#entry-{world.camomiles_call}", state="detached")
+        await page.click("[role=status] button")
+        await visit.go(f"/cards/{world.camomile}")
+        await page.wait_for_selector(f"#entry-{world.camomiles_call}")
+
+
+async def test_everything_can_be_reached_by_keyboard(
+    chromium: Chromium, server: WebServer, world: World, steps: int
+) -> None:
+    async with visiting(chromium, server) as visit:
+        page = visit.page
+        await visit.log_in("anna")
+        await visit.go(f"/cards/{world.maria}")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip"
+        await page.keyboard.press("Enter")
+        assert await page.evaluate("document.activeElement.id") == "content"
+        await page.keyboard.press("/")
+        assert await page.evaluate("'seek' in document.activeElement.dataset")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("[data-menu][open]")
+        await page.keyboard.press("Escape")
+        await page.wait_for_selector("[data-menu]:not([open])")
+        await page.focus(f"#task-{steps} .tick")
+        shown = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert shown != "none", "where one is can be seen"
+
+
+async def test_light_and_dark_are_chosen_and_kept(chromium: Chromium, server: WebServer, world: World) -> None:
+    async with visiting(chromium, server, color_scheme="light") as visit:
+        page = visit.page
+        await visit.log_in("anna")
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = await page.evaluate(paper)
+        await page.click("[data-menu] > summary")
+        await page.click("text=тёмное")
+        await page.wait_for_selector("html[data-theme=dark]")
+        assert await page.evaluate(paper) != light
+        await visit.go("/tasks")
+        assert await page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("who", ["admin", "boss", "anna", "nobody"])
+async def test_each_role_walks_the_sections_and_each_page_is_quick(
+    chromium: Chromium, server: WebServer, world: World, who: str, language: str
+) -> None:
+    async with visiting(chromium, server, locale=language) as visit:
+        page = visit.page
+        await visit.log_in(who)
+        for path in await page.eval_on_selector_all(".sections a", "all => all.map(a => a.getAttribute('href'))"):
+            await visit.go(path)
+            assert await page.locator("h1").count() == 1, f"{path} as {who}"
+            assert await page.evaluate("document.documentElement.lang") == language[:2]
+            took = await page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive")
+            assert took < SECONDS * 1000, f"{path} took {took:.0f} ms"
+
+
+async def test_a_card_reads_without_script(chromium: Chromium, server: WebServer, world: World, steps: int) -> None:
+    async with visiting(chromium, server, java_script_enabled=False) as visit:
+        page = visit.page
+        await visit.log_in("anna")
+        await visit.go(f"/cards/{world.maria}")
+        await page.click("nav.pick >> text=Письма")
+        await page.wait_for_selector(".thread")
+        assert await page.locator(".history .entry.call").count() == 0
+        await page.click("[data-menu] > summary")
+        await page.click("text=English")
+        await page.wait_for_selector("nav.pick >> text=Mails")
+
+
+async def test_pictures_for_the_documentation(chromium: Chromium, server: WebServer, world: World, steps: int) -> None:
+    folder = os.environ.get("CARDLINE_DOCS")
+    wanted = [
+        ("card", f"/cards/{world.maria}", "anna", "desktop"),
+        ("tasks", "/tasks?list=all", "boss", "desktop"),
+        ("mail", f"/interactions/{world.camomiles_mail}", "ivan", "desktop"),
+        ("unsorted", "/unsorted", "admin", "desktop"),
+        ("card-phone", f"/cards/{world.maria}", "anna", "phone"),
+    ]
+    for name, path, who, size in wanted:
+        async with visiting(chromium, server, viewport=SIZES[size], locale="en-US") as visit:
+            await visit.log_in(who)
+            await visit.go(path)
+            picture = await webp(visit.page)
+            assert len(picture) <= LARGEST_PICTURE, f"{name} has {len(picture)} bytes"
+            if folder:
+                (Path(folder) / f"{name}.webp").write_bytes(picture)
+
+
+async def webp(page: Page) -> bytes:
+    """What is on the screen, made small by the browser itself."""
+    shot = base64.b64encode(await page.screenshot()).decode()
+    made: str = await page.evaluate(
+        """async (shot) => {
+            const bytes = Uint8Array.from(atob(shot), (one) => one.charCodeAt(0));
+            const picture = await createImageBitmap(new Blob([bytes], {type: "image/png"}));
+            const canvas = new OffscreenCanvas(picture.width, picture.height);
+            canvas.getContext("2d").drawImage(picture, 0, 0);
+            const blob = await canvas.convertToBlob({type: "image/webp", quality: 0.8});
+            let text = "";
+            for (const one of new Uint8Array(await blob.arrayBuffer())) text += String.fromCharCode(one);
+            return btoa(text);
+        }""",
+        shot,
+    )
+    return base64.b64decode(made)
