@@ -144,6 +144,12 @@ async def list_employees(connection: AsyncConnection) -> list[Employee]:
     return [Employee(id=row.id, name=row.name, identities=tuple(held.get(row.id, ()))) for row in rows]
 
 
+async def list_names(connection: AsyncConnection) -> dict[int, str]:
+    """Everybody's name by id, by name."""
+    rows = await connection.execute(select(employee.c.id, employee.c.name).order_by(employee.c.name, employee.c.id))
+    return {row.id: row.name for row in rows}
+
+
 async def list_nobodys(connection: AsyncConnection) -> list[EmployeeIdentity]:
     """What is nobody's on purpose, by its value."""
     query = _identities().where(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, false, literal_column, or_, select, true, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState, MessageCategory, UserRole
@@ -34,6 +34,9 @@ from agent.store.schema import (
 # so that no condition within another takes its table for the outer one's.
 _OWN, _TOOK_PART, _TOOK_PART_AT = party.alias(), party.alias(), interaction.alias()
 _CARD, _CARD_LINK, _CARD_PARTY, _LINKED = client_card.alias(), link.alias(), party.alias(), link.alias()
+# Written out, so that whatever the plan the small indexes of what is private serve.
+_PRIVATE_CATEGORY: ColumnElement[str] = literal_column(f"'{MessageCategory.PRIVATE.value}'")
+_PRIVATE_STATE: ColumnElement[str] = literal_column(f"'{LinkState.PRIVATE.value}'")
 _PRIVATE_MAIL, _PRIVATE_MEETING, _PRIVATE_LINK = message.alias(), meeting.alias(), link.alias()
 
 
@@ -185,12 +188,10 @@ def is_not_private(interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether rules let anybody see it: those of mail, and numbers that a person has called private."""
     mail, arranged, decided = _PRIVATE_MAIL, _PRIVATE_MEETING, _PRIVATE_LINK
     private_mail = select(mail.c.interaction_id).where(
-        mail.c.interaction_id == interaction_id, mail.c.category == MessageCategory.PRIVATE
+        mail.c.interaction_id == interaction_id, mail.c.category == _PRIVATE_CATEGORY
     )
     hidden = select(arranged.c.interaction_id).where(arranged.c.interaction_id == interaction_id, arranged.c.hidden)
-    private = select(decided.c.id).where(
-        decided.c.interaction_id == interaction_id, decided.c.state == LinkState.PRIVATE
-    )
+    private = select(decided.c.id).where(decided.c.interaction_id == interaction_id, decided.c.state == _PRIVATE_STATE)
     return and_(~exists(private_mail), ~exists(hidden), ~exists(private))
 
 
@@ -219,6 +220,19 @@ async def list_seen_cards(connection: AsyncConnection, viewer: Viewer, ids: Sequ
     """Those among the cards that exist for the viewer."""
     query = select(client_card.c.id).where(is_any(client_card.c.id, ids), is_visible_card(viewer, client_card.c.id))
     return set((await connection.execute(query)).scalars())
+
+
+async def list_cards_near(connection: AsyncConnection, viewer: Viewer) -> frozenset[int]:
+    """Every card that exists for the viewer, and maybe more: for a first, quick no where there is much to look through.
+    What it lets through has to be asked for by the conditions above."""
+    employees = sorted({one.employee_id for one in viewer.tenures})
+    linked = (
+        select(link.c.client_card_id)
+        .join(party, party.c.interaction_id == link.c.interaction_id)
+        .where(is_any(party.c.employee_id, employees), link.c.client_card_id.is_not(None))
+    )
+    own = select(client_card.c.id).where(is_any(client_card.c.responsible_id, employees))
+    return frozenset((await connection.execute(union(linked, own))).scalars())
 
 
 async def may_see_interaction(connection: AsyncConnection, viewer: Viewer, interaction_id: int) -> bool:

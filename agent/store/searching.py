@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, TextClause, and_, cast, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Engine, TextClause, and_, cast, exists, func, or_, select, text
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import wordstats
+from agent.store import rights, wordstats
 from agent.store.clients import Position
 from agent.store.engine import is_any
 from agent.store.rights import Viewer, is_visible_card, is_visible_interaction
@@ -34,6 +35,8 @@ _RARE = 4_000  # hits that one look may bring
 _FIRST_CHECK = 300  # hits whose rights are looked at together; later more
 _MOST_WEEKS = 64  # at a look, by name; what is further back is asked for as a whole
 _PATIENCE = 0.4  # seconds
+_NEAR_SECONDS = 60.0
+_SHARES_OF_DIGITS = {4: 0.02, 5: 0.01, 6: 0.005}  # of rows in which some number has them, at a guess
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -117,6 +120,8 @@ async def ask(connection: AsyncConnection, terms: Sequence[Term]) -> Question:
         found = forms_of.get(f"f{number}", frozenset())
         if one.kind is TermKind.WORD and found:
             shares.append(known.share_of(*found))
+        elif one.kind is TermKind.NUMBER and not one.is_not:
+            shares.append(_SHARES_OF_DIGITS.get(min(map(len, one.digits)), 0.0))
         elif one.kind is TermKind.PHRASE:
             shares += [known.share_of(each) for each in found]
     return Question(
@@ -124,7 +129,7 @@ async def ask(connection: AsyncConnection, terms: Sequence[Term]) -> Question:
         negative=row.n,
         lexemes=frozenset().union(*forms_of.values()),
         prefixes=prefixes,
-        share=min(shares, default=0.0 if any(one.kind is TermKind.NUMBER for one in wanted) else 1.0),
+        share=min(shares, default=1.0),
         is_empty=row.nodes == 0,
         has_words=bool(wanted) and row.nodes > 0,
     )
@@ -320,6 +325,10 @@ async def _permitted(
     connection: AsyncConnection, viewer: Viewer, question: Question, filters: Filters, ids: Sequence[int]
 ) -> set[int]:
     """Those among the hits that the viewer may see and that the filters let through."""
+    if not viewer.sees_all:
+        ids = await _near(connection, viewer, ids)
+    if not ids:
+        return set()
     entry = search_entry.c
     note, other = card_note.alias(), search_entry.alias()
     of_interaction = and_(
@@ -341,6 +350,40 @@ async def _permitted(
         unwanted = other.c.words.op("@@")(cast(question.negative, TSQUERY))
         query = query.where(~exists(select(other.c.id).where(*elsewhere, unwanted)))
     return set((await connection.execute(query)).scalars())
+
+
+_NEAR = text(
+    """
+    SELECT e.id, e.card_note_id IS NOT NULL OR EXISTS (
+            SELECT FROM party p
+            WHERE p.interaction_id = e.interaction_id AND p.employee_id = ANY(:employees)) AS is_own,
+        ARRAY(SELECT l.client_card_id FROM link l
+              WHERE l.interaction_id = e.interaction_id AND l.client_card_id IS NOT NULL) AS cards
+    FROM search_entry e WHERE e.id = ANY(:ids)
+    """
+)
+_near_cards: WeakKeyDictionary[Engine, dict[tuple[int, ...], tuple[float, frozenset[int]]]] = WeakKeyDictionary()
+
+
+async def _near(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int]) -> list[int]:
+    """Those that the viewer might see. The cards he might see are remembered for a minute: a card that became his since
+    is found that much later, and what is his no more is refused by the conditions that follow."""
+    employees = tuple(sorted({one.employee_id for one in viewer.tenures}))
+    if not employees:
+        return []
+    engine = connection.sync_connection.engine if connection.sync_connection is not None else None
+    known = _near_cards.setdefault(engine, {}) if engine is not None else {}
+    kept = known.get(employees)
+    if kept is None or kept[0] < time.monotonic():
+        if len(known) > _MOST_VIEWERS:
+            known.clear()
+        kept = (time.monotonic() + _NEAR_SECONDS, await rights.list_cards_near(connection, viewer))
+        known[employees] = kept
+    rows = await connection.execute(_NEAR, {"employees": list(employees), "ids": list(ids)})
+    return [number for number, is_own, cards in rows if is_own or not kept[1].isdisjoint(cards)]
+
+
+_MOST_VIEWERS = 200
 
 
 def _conditions(filters: Filters, number: ColumnElement[int]) -> list[ColumnElement[bool]]:

@@ -120,11 +120,11 @@ async def _search(
     found = await searching.find(
         connection, viewer, question, query.filters(zone_of(request.cookies)), start=start, most=most, ranked=is_best
     )
-    groups = _grouped(found.hits)
+    groups = grouped(found.hits)
     chosen = groups[offset : offset + PAGE_SIZE]
     next_url = _next_url(query, found, offset, len(groups))
     return Shown(
-        results=tuple(await _results(connection, viewer, question, chosen)),
+        results=tuple(await load_results(connection, viewer, question, chosen)),
         next_url=next_url,
         total=len(groups),
         is_more=found.next_start is not None or start is not None,
@@ -138,7 +138,7 @@ def _next_url(query: FindQuery, found: Found, offset: int, count: int) -> str:
     return query.url(after=write_cursor(found.next_start)) if found.next_start is not None else ""
 
 
-def _grouped(hits: Iterable[Hit]) -> list[list[Hit]]:
+def grouped(hits: Iterable[Hit]) -> list[list[Hit]]:
     """Hits of an entry together, where its first one stands."""
     groups: dict[tuple[int | None, int | None], list[Hit]] = {}
     for one in hits:
@@ -149,7 +149,7 @@ def _grouped(hits: Iterable[Hit]) -> list[list[Hit]]:
 async def _choices(connection: AsyncConnection, viewer: Viewer, query: FindQuery) -> Choices:
     names = {}
     if viewer.sees_all:
-        names = {one.id: one.name for one in await employees.list_employees(connection)}
+        names = await employees.list_names(connection)
     elif viewer.tenures:
         names = await history.list_employee_names(connection, [one.employee_id for one in viewer.tenures])
     card = ""
@@ -167,9 +167,10 @@ async def _choices(connection: AsyncConnection, viewer: Viewer, query: FindQuery
 # --- Results ----------------------------------------------------------------------------------------------------------
 
 
-async def _results(
+async def load_results(
     connection: AsyncConnection, viewer: Viewer, question: Question, groups: Sequence[Sequence[Hit]]
 ) -> list[Result]:
+    """Groups of hits with what stands there."""
     ids = [group[0].interaction_id for group in groups if group[0].interaction_id is not None]
     hits = [one for group in groups for one in group]
     entries = await searchshown.load_entries(connection, viewer, ids)

@@ -195,7 +195,8 @@ async def _measure(world: PagesWorld, store: Store, clients: Sequence[Client], *
 
 
 def _questions(world: PagesWorld) -> list[str]:
-    return ['"добрый день"', "договор -скидка", "доставка завтра", "мебель гарантия склад", "90000", "смир*", "Ольга"]
+    number = f"{world.size.cards // 2 * 449:07}"[-6:]
+    return ['"добрый день"', "договор -скидка", "доставка завтра", "мебель гарантия склад", number, "смир*", "Ольга"]
 
 
 async def _calls(store: Store, cards: Sequence[int]) -> list[tuple[int, int, int]]:

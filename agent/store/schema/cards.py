@@ -78,6 +78,7 @@ link = Table(
     now("decided_at"),
     UniqueConstraint("interaction_id", "client_card_id", postgresql_nulls_not_distinct=True),
     Index("ix_link_history", "client_card_id", text("started_at DESC"), text("interaction_id DESC")),
+    Index("ix_link_private", "interaction_id", postgresql_where=text("state = 'private'")),
     Index("ix_link_unsorted", "state", text("started_at DESC"), postgresql_where=text("client_card_id IS NULL")),
     Index(  # what people have taken off a card or called private
         "ix_link_by_hand",

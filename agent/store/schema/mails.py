@@ -63,6 +63,7 @@ message = Table(
     json("facts"),  # mails attached as mails, invitations, protection, headers for rules, as in `agent.model`
     Index(None, "thread_id"),
     Index("ix_message_id_key", "id_key", postgresql_where=text("id_key IS NOT NULL")),
+    Index("ix_message_private", "interaction_id", postgresql_where=text("category = 'private'")),
     Index("ix_message_returned", "returned_id", postgresql_where=text("returned_id <> ''")),
 )
 

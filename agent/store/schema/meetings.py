@@ -28,6 +28,7 @@ meeting = Table(
     Column("hidden", Boolean, nullable=False, server_default=text("false")),  # only private mails tell of it
     UniqueConstraint("uid", "organizer", "occurrence"),
     Index(None, "ends_at"),
+    Index("ix_meeting_hidden", "interaction_id", postgresql_where=text("hidden")),
 )
 
 invitation = Table(  # what one mail says of a meeting; the meeting is made of all of these, whatever their order

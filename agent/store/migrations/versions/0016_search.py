@@ -63,5 +63,9 @@ def upgrade() -> None:
     op.execute(_PARTS)
     op.execute("CREATE INDEX ix_contact_point_parts ON contact_point USING gin (number_parts(value)) WHERE kind = 'phone'")
     op.execute("CREATE INDEX ix_client_card_words ON client_card USING gin (to_tsvector('simple', translate(lower(name), 'ё', 'е')))")
+    # What is private is little and asked about at every entry.
+    op.create_index('ix_link_private', 'link', ['interaction_id'], unique=False, postgresql_where=sa.text("state = 'private'"))
+    op.create_index('ix_meeting_hidden', 'meeting', ['interaction_id'], unique=False, postgresql_where=sa.text('hidden'))
+    op.create_index('ix_message_private', 'message', ['interaction_id'], unique=False, postgresql_where=sa.text("category = 'private'"))
     op.execute(_ALL)
     op.execute(_WAKE)
