@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +15,17 @@ from sqlalchemy import event, func, select
 
 from agent.archive.blobs import Archive
 from agent.intake import Intake
-from agent.model import Mark, MarkKind, Utterance
+from agent.model import Disposition, Mark, MarkKind, Utterance
 from agent.store import comments, erasures, history, outlines, transcripts
 from agent.store.engine import Store
 from agent.store.schema import audit_entry, comment, recording_outline, utterance_correction
+from agent.web.app import WebServer
 from agent.web.comments import parse_clock
 from agent.web.moments import Presence, interruptions, list_moments, transfers
+from agent.web.pages import load_static
 from tests.unit.call_world import LINES, STARTED, Heard, a_call_worth_hearing, an_hour
 from tests.unit.web_pages import HOSTILE, Tags, cut_out, people, server, world
-from tests.web_world import Browser, Builder, World, serve, settings_for
+from tests.web_world import MARIA, Browser, Builder, World, serve, settings_for
 
 __all__ = ["people", "server", "world"]
 
@@ -308,6 +311,38 @@ async def test_an_hour_costs_as_many_statements_as_a_minute(
         counts.append(len(found))
     assert page.count("data-line") == 800
     assert counts[0] == counts[1] <= 36, counts
+
+
+async def test_a_call_in_progress_can_be_listened_in_to_from_its_page(
+    people: dict[str, Browser], world: World, builder: Builder
+) -> None:
+    call = await builder.call(
+        MARIA, "101", STARTED, talk=None, ended=False, disposition=Disposition.IN_PROGRESS, capture_id="going-on"
+    )
+    status, page = await people["boss"].get(f"/interactions/{call}")
+    assert status == 200
+    assert "live-bar" in page
+    assert "data-player" not in page
+    assert 'id="comments"' in page
+
+
+async def test_what_npm_brings_never_takes_the_place_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "vendor").mkdir()
+    for name in ("htmx.js", "callpage.js", "htmx.LICENSE"):
+        (tmp_path / "vendor" / name).write_text("theirs")
+    (tmp_path / "callpage.js").write_text("ours")
+    found = load_static(tmp_path)
+    assert found.has("htmx.js")
+    assert not found.has("htmx.LICENSE")
+    assert found.files["callpage.js"][0] == b"ours"
+    assert not load_static(tmp_path / "vendor").has("uplot.js")
+
+
+async def test_the_page_asks_only_for_modules_that_were_built(
+    people: dict[str, Browser], heard: Heard, server: WebServer
+) -> None:
+    _, page = await people["anna"].get(f"/interactions/{heard.call}")
+    assert ("/htmx.js" in page) == load_static().has("htmx.js")
 
 
 async def test_an_erasure_takes_comments_corrections_and_outlines_along(
