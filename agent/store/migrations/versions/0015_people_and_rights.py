@@ -56,7 +56,7 @@ def upgrade() -> None:
     sa.Column('at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_login_attempt'))
     )
-    op.create_index(op.f('ix_login_attempt_key'), 'login_attempt', ['key', 'at'], unique=False)
+    op.create_index(op.f('ix_login_attempt_key_at'), 'login_attempt', ['key', 'at'], unique=False)
     op.create_index(op.f('ix_login_attempt_at'), 'login_attempt', ['at'], unique=False)
     op.create_table('company_setting',
     sa.Column('name', sa.Text(), nullable=False),
