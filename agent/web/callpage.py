@@ -151,7 +151,8 @@ async def _lives(request: web.Request, connection: AsyncConnection, entry: CallV
 
 
 def _decks(request: web.Request, entry: CallView, parties: Sequence[Party]) -> list[Deck]:
-    """The fuller recording first and open, the others folded; the one that the address names opens at its second."""
+    """The fuller recording first, what continues it after it, copies folded; the one that the address names is open at
+    its second."""
     at = _second(request.query.get("at", ""))
     wanted = _number(request.query.get("recording", ""))
     if wanted not in [one.id for one in entry.sounds]:
@@ -164,9 +165,9 @@ def _decks(request: web.Request, entry: CallView, parties: Sequence[Party]) -> l
         for one in parties
     ]
     decks = []
-    for place, sound in enumerate(entry.sounds):
+    for sound in entry.sounds:
         is_wanted = sound.id == wanted
-        folded = place > 0 and not is_wanted
+        folded = sound.is_copy and not is_wanted
         decks.append(_deck(request, entry, sound, present, at=at if is_wanted else 0.0, is_folded=folded))
     return decks
 

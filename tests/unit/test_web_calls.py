@@ -280,9 +280,9 @@ async def test_a_link_to_a_moment_opens_there(
 
 async def test_the_other_recording_is_folded_unless_the_link_is_to_it(people: dict[str, Browser], heard: Heard) -> None:
     _, page = await people["anna"].get(f"/interactions/{heard.call}")
-    assert '<details class="other-recording">' in page
+    assert '<details class="quoted">' in page
     _, page = await people["anna"].get(f"/interactions/{heard.call}?at=3&recording={heard.copy}")
-    assert '<details class="other-recording" open>' in page
+    assert '<details class="quoted" open>' in page
     assert f'src="/recordings/{heard.copy}#t=3.00"' in page
 
 
