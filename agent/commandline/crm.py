@@ -33,7 +33,7 @@ _SHOWN = 50
 
 
 @crm.command("check")
-def check(name: Annotated[str, typer.Argument(help=r"Name of the \[[crm]]; empty: all of them.")] = "") -> None:
+def check(name: Annotated[str, typer.Argument(help=r"Name of the [\[crm]]; empty: all of them.")] = "") -> None:
     """Prove keys and rights without leaving a trace over there, and say what each CRM can and cannot do."""
     settings = read_settings()
     names = [one.name for one in settings.crm if name in ("", one.name)]

@@ -27,7 +27,7 @@ def _find(name: str, kinds: tuple[str, ...]) -> CrmSettings:
     return found
 
 
-def login(name: Annotated[str, typer.Argument(help=r"Name of the \[[crm]].")]) -> None:
+def login(name: Annotated[str, typer.Argument(help=r"Name of the [\[crm]].")]) -> None:
     """Let a person allow Cardline in amoCRM, Kommo or Bitrix24; the tokens are kept encrypted in the database."""
     from linker.crm.registry import LOGINS
 
@@ -55,7 +55,7 @@ def code_of(pasted: str) -> str:
     return found
 
 
-def metadata(name: Annotated[str, typer.Argument(help=r"Name of the \[[crm]] of the kind onec.")]) -> None:
+def metadata(name: Annotated[str, typer.Argument(help=r"Name of the [\[crm]] of the kind onec.")]) -> None:
     """Compare the names in options with what a 1C base publishes, and propose those that differ."""
     from linker.crm.onec import propose_names
     from linker.crm.onec.names import Proposal

@@ -46,7 +46,7 @@ def import_recordings(
     folder: Annotated[Path, typer.Argument(help="Folder of recordings, for example /var/spool/asterisk/monitor.")],
     cdr: Annotated[Path | None, typer.Option(help="Call records: Master.csv, or an export with a header.")] = None,
     timezone: Annotated[str, typer.Option(help="Zone of the PBX's times, for example Europe/Moscow.")] = "",
-    name: Annotated[str, typer.Option(help=r"Name of this PBX in pages; that of \[[recordings]] by itself.")] = "",
+    name: Annotated[str, typer.Option(help=r"Name of this PBX in pages; that of [\[recordings]] by itself.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes until stopped.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also try again what was left out before.")] = False,

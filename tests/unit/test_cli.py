@@ -6,11 +6,16 @@ import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from agent.cli import app
 from agent.store.embedded import Binaries
 from agent.store.postgres import running_url
 from tests.unit.commands import Done, Installation
@@ -60,6 +65,21 @@ async def test_help(command: tuple[str, ...], installed: Installation) -> None:
     done = await installed.run(*command, "--help")
     assert (done.code, done.err) == (0, "")
     assert "Usage" in done.out
+
+
+def _paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _paths(below, (*path, name))
+
+
+def test_help_loses_no_table_name_to_markup() -> None:
+    paths = list(_paths(typer.main.get_command(app)))
+    assert len(paths) > 30
+    for path in paths:
+        done = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+        assert done.exit_code == 0, path
+        assert "[]" not in done.output, path
 
 
 async def test_an_unknown_command_is_told(installed: Installation) -> None:
