@@ -333,3 +333,58 @@ async def test_the_audit_log_is_paged_and_filtered(programs: dict[str, Program])
     assert len(set(ids)) == len(ids)
     later = await programs["admin"].get("/audit", since="2099-01-01T00:00:00Z")
     assert later["items"] == []
+
+
+# --- Tasks, comments, corrections -------------------------------------------------------------------------------------
+
+
+async def test_tasks_are_noted_changed_and_done(programs: dict[str, Program], world: World) -> None:
+    body = {"text": "Отправить счёт", "due": "2026-12-01", "interaction_id": world.marias_call}
+    made = await programs["anna"].ask("POST", f"/cards/{world.maria}/tasks", body)
+    assert made.status == 201
+    (task,) = [one for one in (await programs["anna"].get("/tasks"))["items"] if one["id"] == made.json["id"]]
+    assert (task["text"], task["due"], task["card_name"]) == ("Отправить счёт", "2026-12-01", "Мария Смирнова")
+    path = f"/tasks/{task['id']}"
+    assert (await programs["ivan"].ask("PATCH", path, {"done": True})).status == 404
+    assert (await programs["anna"].ask("PATCH", path, {"due": None, "employee_id": world.ivan})).status == 204
+    (told,) = (await programs["ivan"].get("/tasks"))["items"]
+    assert (told["due"], told["employee"]["name"], told["card_name"]) == (None, "Иван Сидоров", "")
+    assert (await programs["ivan"].ask("PATCH", path, {"done": True})).status == 204
+    assert [one["id"] for one in (await programs["anna"].get("/tasks", list="done"))["items"]] == [task["id"]]
+    assert (await programs["anna"].ask("PATCH", path, {"done": False})).status == 204
+    card = (await programs["anna"].get(f"/cards/{world.maria}/tasks"))["items"]
+    assert [one["id"] for one in card] == [task["id"]]
+    for wrong in ({"text": "x", "due": "завтра"}, {"text": "x", "interaction_id": world.camomiles_call}, {"text": " "}):
+        answer = await programs["anna"].ask("POST", f"/cards/{world.maria}/tasks", wrong, valid=False)
+        assert answer.status == 422, wrong
+
+
+async def test_comments_are_somebodys(programs: dict[str, Program], world: World) -> None:
+    path = f"/interactions/{world.marias_call}/comments"
+    body = {"text": "Хорошо", "recording_id": world.marias_recording, "second": 12.5}
+    made = await programs["boss"].ask("POST", path, body)
+    assert made.status == 201
+    (told,) = (await programs["anna"].get(path))["items"]
+    assert (told["second"], told["by"], told["text"]) == (12.5, "Пётр Босс", "Хорошо")
+    assert (await programs["crm"].ask("POST", path, {"text": "x"})).status == 403, "nobody's token"
+    half = await programs["boss"].ask("POST", path, {"text": "x", "second": 1}, valid=False)
+    assert half.status == 422
+    foreign = {**body, "recording_id": world.camomiles_recording}
+    assert (await programs["boss"].ask("POST", path, foreign)).status == 422
+    comment = f"/comments/{made.json['id']}"
+    assert (await programs["anna"].ask("DELETE", comment)).status == 403
+    assert (await programs["ivan"].ask("DELETE", comment)).status == 404
+    assert (await programs["boss"].ask("DELETE", comment)).status == 204
+    assert (await programs["boss"].ask("DELETE", comment)).status == 404
+
+
+async def test_what_was_understood_is_put_right(programs: dict[str, Program], world: World) -> None:
+    path = f"/interactions/{world.marias_call}/transcripts"
+    line = (await programs["anna"].get(path))["items"][0]["utterances"][0]
+    utterance = f"/utterances/{line['id']}"
+    assert (await programs["ivan"].ask("PUT", utterance, {"text": "x"})).status == 404
+    assert (await programs["anna"].ask("PUT", utterance, {"text": "Здравствуйте!"})).status == 204
+    told = (await programs["anna"].get(path))["items"][0]["utterances"][0]
+    assert (told["text"], told["corrected_by"]) == ("Здравствуйте!", "token of anna")
+    assert (await programs["anna"].ask("DELETE", utterance)).status == 204
+    assert (await programs["anna"].get(path))["items"][0]["utterances"][0]["text"] == line["text"]

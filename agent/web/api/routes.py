@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.store.tokens import CALLS_PAUSE, LISTEN, READ, WRITE
-from agent.web.api import cards, docs, interactions, live, people, running, sorting
+from agent.web.api import cards, docs, interactions, live, people, running, searching, sorting, working
 from agent.web.api.shapes import API
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.interactions import download_attachment, download_original, show_mail_html
@@ -38,6 +38,10 @@ API_TABLE = (
     Route("GET", f"{_CARD}/stages", cards.list_stages, EVERYBODY, scope=READ),
     Route("GET", f"{_CARD}/proposals", cards.list_proposals, EVERYBODY, scope=READ),
     Route("POST", f"{_CARD}/proposals/{_number('proposal')}", cards.answer_proposal, EVERYBODY, scope=WRITE),
+    Route("GET", f"{_CARD}/tasks", working.list_card_tasks, EVERYBODY, scope=READ),
+    Route("POST", f"{_CARD}/tasks", working.add_task, EVERYBODY, scope=WRITE),
+    Route("GET", f"{API}/tasks", working.list_tasks, EVERYBODY, scope=READ),
+    Route("PATCH", f"{API}/tasks/{_ID}", working.change_task, EVERYBODY, scope=WRITE),
     Route("POST", f"{_CARD}/merge", cards.merge, SUPERVISORS, scope=WRITE),
     Route("POST", f"{_CARD}/split", cards.split, SUPERVISORS, scope=WRITE),
     Route("POST", f"{_CARD}/distinct", cards.keep_apart, SUPERVISORS, scope=WRITE),
@@ -58,6 +62,12 @@ API_TABLE = (
     Route("GET", f"{API}/attachments/{_ID}", download_attachment, EVERYBODY, scope=READ),
     Route("GET", f"{API}/recordings/{_ID}", send_recording, EVERYBODY, scope=LISTEN),
     Route("HEAD", f"{API}/recordings/{_ID}", send_recording, EVERYBODY, scope=LISTEN),
+    Route("GET", f"{_ENTRY}/comments", working.list_comments, EVERYBODY, scope=READ),
+    Route("POST", f"{_ENTRY}/comments", working.add_comment, EVERYBODY, scope=WRITE),
+    Route("DELETE", f"{API}/comments/{_ID}", working.remove_comment, EVERYBODY, scope=WRITE),
+    Route("PUT", f"{API}/utterances/{_ID}", working.correct_utterance, EVERYBODY, scope=WRITE),
+    Route("DELETE", f"{API}/utterances/{_ID}", working.restore_utterance, EVERYBODY, scope=WRITE),
+    Route("GET", f"{API}/search", searching.search, EVERYBODY, scope=READ),
     # What goes on
     Route("GET", f"{API}/events", live.stream_events, EVERYBODY, scope=READ),
     Route("GET", f"{API}/calls", live.list_calls, EVERYBODY, scope=READ),
