@@ -214,18 +214,18 @@ async def test_listening_is_noted_once_and_looking_at_headers_is_not(
     people: dict[str, Browser], world: World, store: Store
 ) -> None:
     path = f"/recordings/{world.camomiles_recording}"
-    async with people["ivan"].http.head(path):
+    async with people["boss"].http.head(path):
         pass
     for start in range(0, 100, 10):
-        async with people["ivan"].http.get(path, headers={"Range": f"bytes={start}-{start + 9}"}):
+        async with people["boss"].http.get(path, headers={"Range": f"bytes={start}-{start + 9}"}):
             pass
-    async with people["ivan"].http.get(f"{path}?download=1") as answer:
+    async with people["boss"].http.get(f"{path}?download=1") as answer:
         assert "attachment" in answer.headers["Content-Disposition"]
     async with store.begin() as connection:
-        ivan = await accounts.find_account(connection, "ivan")
-        assert ivan is not None
+        boss = await accounts.find_account(connection, "boss")
+        assert boss is not None
         query = select(audit_entry.c.action).where(
-            audit_entry.c.account_id == ivan.id, audit_entry.c.action.startswith("recording")
+            audit_entry.c.account_id == boss.id, audit_entry.c.action.startswith("recording")
         )
         query = query.where(audit_entry.c.subject["recording_id"].as_integer() == world.camomiles_recording)
         actions = sorted((await connection.execute(query)).scalars())
