@@ -160,6 +160,7 @@ async def test_a_manager_reads_listens_and_seeks(chromium: Chromium, server: Web
         sound = page.locator("[data-sound]").filter(has_text="0:08").filter(has_text="4:00").first
         audio = await sound.locator("audio").element_handle()
         assert audio is not None
+        await sound.locator(".said-all > summary").click()
         lines = sound.locator("[data-start]")
         last = lines.nth(await lines.count() - 2)
         start = float(await last.get_attribute("data-start") or 0)
@@ -279,6 +280,7 @@ async def test_the_language_changes_by_its_link_and_stays(chromium: Chromium, se
     async with visiting(chromium, server, locale="en-US") as visit:
         await visit.log_in("anna")
         await visit.page.wait_for_selector("h1:has-text('Clients')")
+        await visit.page.click("[data-menu] > summary")
         await visit.page.click("text=Русский")
         await visit.page.wait_for_selector("h1:has-text('Клиенты')")
         await visit.go("/unsorted")
