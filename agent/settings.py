@@ -228,7 +228,7 @@ class WebSettings(Section):
     require_totp_for: tuple[Literal["administrator", "supervisor", "manager"], ...] = Field(
         (), description="Roles that must log in with a second factor, a code of an authenticator (RFC 6238)."
     )
-    oidc: OidcSettings = OidcSettings()
+    oidc: OidcSettings = Field(OidcSettings(), description="[web.oidc]: logging in with the company's accounts.")
 
     managers_download: bool = Field(
         False, description="Managers may save recordings as files; they hear what is theirs in any case."

@@ -66,7 +66,11 @@ async def use_step(connection: AsyncConnection, account_id: int, step: int) -> b
 async def use_recovery_code(connection: AsyncConnection, account_id: int, code: str) -> bool:
     """Take a recovery code, which opens once."""
     digest = _digest(code)
-    mine = (account.c.id == account_id) & account.c.totp_since.is_not(None) & (literal(digest) == any_(account.c.recovery_codes))
+    mine = (
+        (account.c.id == account_id)
+        & account.c.totp_since.is_not(None)
+        & (literal(digest) == any_(account.c.recovery_codes))
+    )
     left = func.array_remove(account.c.recovery_codes, digest)
     return bool((await connection.execute(update(account).where(mine).values(recovery_codes=left))).rowcount)
 

@@ -73,7 +73,10 @@ async def add_member(
     still = select(team_member.c.id).where(
         team_member.c.team_id == team_id, team_member.c.employee_id == employee_id, team_member.c.valid_to.is_(None)
     )
-    if not (await connection.execute(there)).scalar_one_or_none() or (await connection.execute(still)).first() is not None:
+    if (
+        not (await connection.execute(there)).scalar_one_or_none()
+        or (await connection.execute(still)).first() is not None
+    ):
         return False
     values = {"team_id": team_id, "employee_id": employee_id, "valid_from": valid_from}
     await connection.execute(insert(team_member).values(**values))

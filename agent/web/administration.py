@@ -132,7 +132,8 @@ async def skip_step(request: web.Request) -> web.StreamResponse:
 
 async def show_keys(request: web.Request) -> web.StreamResponse:
     """Check codes of the keys, whether a copy is confirmed, and how far the chain is sealed outside. No key is shown:
-    `cardline keys show` does that on the machine itself."""
+    `cardline keys show` does that on the machine itself. Nor is the check code before it was confirmed, since typing it
+    proves that the saved copy was looked at."""
     found = services(request)
     ring = found.archive.keys
     problem, seal_key = "", None

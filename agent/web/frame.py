@@ -20,8 +20,8 @@ _ADMINISTRATORS = frozenset({UserRole.ADMINISTRATOR})
 class Section:
     """A place of the navigation: its address, the key of its name, its picture, and who has it.
 
-    ``also`` are beginnings of addresses that belong to it besides its own. ``whole``: it is the whole company's, and not
-    for a supervisor of some teams.
+    ``also`` are beginnings of addresses that belong to it besides its own. ``whole``: it is the whole company's,
+    and not for a supervisor of some teams.
     """
 
     path: str

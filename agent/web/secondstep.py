@@ -21,7 +21,7 @@ LONGEST_CODE = 40
 
 def _waiting(request: web.Request, waits_for: str) -> Login:
     """The login that waits for this step; whoever has none begins anew."""
-    login = request.get(WAITING)
+    login: Login | None = request.get(WAITING)
     if login is None or login.waits_for != waits_for:
         raise web.HTTPSeeOther("/" if LOGIN in request else "/login")
     return login

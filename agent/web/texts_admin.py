@@ -308,9 +308,9 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "keys_confirmed": ("Копия подтверждена.", "A copy is confirmed."),
     "keys_unconfirmed": (
         "Копия не подтверждена. Выполните на сервере `cardline keys show`, сохраните строки в другом месте и "
-        "подтвердите: `cardline keys confirm {code}`.",
+        "подтвердите: `cardline keys confirm`.",
         "No copy is confirmed. Run `cardline keys show` on the server, save the lines elsewhere and confirm: "
-        "`cardline keys confirm {code}`.",
+        "`cardline keys confirm`.",
     ),
     "keys_seal": ("Ключ печатей", "Key of the seals"),
     "keys_fingerprint": ("Отпечаток", "Fingerprint"),
