@@ -22,7 +22,7 @@ from agent.web.calls import LiveView, live_views
 from agent.web.cardfilter import CardFilter, filter_in, history_filter
 from agent.web.cardforms import seen_card
 from agent.web.cardpanel import load_panel
-from agent.web.cards import PAGE_SIZE, parse_position, views, write_position
+from agent.web.cards import HISTORY_SIZE, parse_position, views, write_position
 from agent.web.entries import by_day
 from agent.web.pages import formats_of, page
 from agent.web.services import login_of, number_in, services
@@ -67,7 +67,7 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         company = await _company(connection, viewer, card.company_id)
         total = await history.count_history(connection, card_id)
         found = await _positions(request, connection, viewer, ids, chosen, after)
-        shown = found[:PAGE_SIZE]
+        shown = found[:HISTORY_SIZE]
         known = {one.identity: card.name for one in card.contact_points}
         lives = await _lives(request, connection, ids) if after is None else {}
         going_on = await views(request, connection, list(lives), clients=known)
@@ -78,7 +78,7 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         done = await tasks.list_of_cards(connection, ids, is_done=True, limit=5)
         promise = await _promise(request, connection, viewer, card_id)
         written = await notes.list_notes(connection, card_id) if chosen.has_notes else []
-    begin = shown[-1].moment if len(found) > PAGE_SIZE else None
+    begin = shown[-1].moment if len(found) > HISTORY_SIZE else None
     inserted = [one for one in _notes(written, card_id, chosen, request) if _is_within(one.started, begin, after)]
     following = chosen.query(after=write_position(shown[-1])) if begin is not None else ""
     return page(
@@ -121,10 +121,10 @@ async def _positions(
     if not chosen.has_entries:
         return []
     if chosen.is_empty and len(ids) == 1:
-        return await history.list_history(connection, ids[0], after=after, limit=PAGE_SIZE + 1)
+        return await history.list_history(connection, ids[0], after=after, limit=HISTORY_SIZE + 1)
     among = await _among(connection, viewer, ids, chosen.words) if chosen.words else None
     wanted = history_filter(chosen, request, among)
-    return await cardhistory.list_filtered(connection, ids, wanted, after=after, limit=PAGE_SIZE + 1)
+    return await cardhistory.list_filtered(connection, ids, wanted, after=after, limit=HISTORY_SIZE + 1)
 
 
 async def _among(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int], words: str) -> list[int]:

@@ -22,6 +22,7 @@ from agent.web.services import login_of, number_in, services
 from agent.web.shown import Names, View
 
 PAGE_SIZE = 50
+HISTORY_SIZE = 25  # entries of a card's page, each with what was said in it
 _LONGEST_SEARCH = 200
 _POSITION = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
