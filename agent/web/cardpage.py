@@ -10,7 +10,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import InteractionKind
-from agent.store import cardhistory, cards, history, interactions, live, notes, rights, searching, tasks
+from agent.store import cardhistory, cards, history, interactions, live, rights, searching, tasks
 from agent.store.cardhistory import Talker
 from agent.store.cards import ClientCard
 from agent.store.clients import Position
@@ -77,7 +77,7 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         steps = await tasks.list_of_cards(connection, ids)
         done = await tasks.list_of_cards(connection, ids, is_done=True, limit=5)
         promise = await _promise(request, connection, viewer, card_id)
-        written = await notes.list_notes(connection, card_id) if chosen.has_notes else []
+        written = panel.notes if chosen.has_notes else ()
     begin = shown[-1].moment if len(found) > HISTORY_SIZE else None
     inserted = [one for one in _notes(written, card_id, chosen, request) if _is_within(one.started, begin, after)]
     following = chosen.query(after=write_position(shown[-1])) if begin is not None else ""

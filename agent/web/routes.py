@@ -38,9 +38,9 @@ from agent.web.employees import (
 )
 from agent.web.events import stream_events
 from agent.web.extensions import decide_extension, paste_extensions
+from agent.web.files import show_file, show_picture, show_source
 from agent.web.find import remove_search, save_search, show_find
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
-from agent.web.files import show_file, show_picture, show_source
 from agent.web.health import healthz, metrics, static_file
 from agent.web.interactions import download_attachment, download_original, show_interaction, show_mail_html
 from agent.web.listening import listen_in
