@@ -46,7 +46,7 @@ from agent.sip.providers.service import Providers
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
 from agent.sip.taps import Taps
-from agent.store import sources
+from agent.store import accounts, sources
 from agent.store.commands import CommandKind
 from agent.store.embedded import Lock
 from agent.store.engine import Store
@@ -134,6 +134,7 @@ class Service:
         """Where a database of one's own is away, calls are recorded all the same, and this part waits."""
         url = parts.store.url
         await _when_available(lambda: migrate(url))
+        await _when_available(partial(_warn_if_nobody_can_log_in, parts.store))
         self._background(notices.run())
         self._background(Presence(parts.store, self._settings.host).run())
         if self._desk is not None:
@@ -356,6 +357,13 @@ async def _when_available(attempt: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(_RETRY_SECONDS)
         else:
             return
+
+
+async def _warn_if_nobody_can_log_in(store: Store) -> None:
+    async with store.begin() as connection:
+        if await accounts.count_accounts(connection):
+            return
+    log.warning("nobody_can_log_in", remedy="Run `cardline user invite LOGIN --role administrator`.")
 
 
 async def _save_state(store: Store, source: str, state: SourceState, detail: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.engine import AnyRow
 from agent.store.schema import account, audit_entry
-
-_CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +65,6 @@ async def list_entries(
     if before is not None:
         query = query.where(audit_entry.c.id < before)
     return [_entry(row) for row in await connection.execute(query)]
-
-
-async def stream_entries(connection: AsyncConnection, wanted: AuditFilter) -> AsyncIterator[list[AuditEntry]]:
-    """All of them, the newest first, a piece at a time."""
-    before = None
-    while True:
-        found = await list_entries(connection, wanted, before=before, limit=_CHUNK)
-        if found:
-            yield found
-        if len(found) < _CHUNK:
-            return
-        before = found[-1].id
 
 
 async def list_actions(connection: AsyncConnection) -> list[str]:

@@ -32,6 +32,10 @@ COMMANDS = [
     ("keys", "confirm"),
     ("user",),
     ("user", "add"),
+    ("user", "invite"),
+    ("user", "list"),
+    ("user", "password"),
+    ("user", "reset-totp"),
     ("token",),
     ("token", "add"),
     ("token", "list"),
@@ -174,6 +178,22 @@ async def test_accounts_without_a_running_service(installed: Installation) -> No
     unknown = await installed.run("user", "add", "boris", "--password", "long-enough", "--role", "king")
     assert unknown.code == 2
     assert "Traceback" not in unknown.err
+
+
+async def test_somebody_is_invited_listed_and_given_a_password(installed: Installation) -> None:
+    invited = await installed.run("user", "invite", "Olga", "--role", "supervisor")
+    assert invited.code == 0
+    assert "/invitation/" in invited.out.splitlines()[0]
+    assert "72 hours" in invited.out
+    listed = await installed.run("user", "list")
+    assert "olga" in listed.out
+    assert (await installed.run("user", "password", "olga", "--password", "long-enough")).code == 0
+    none = await installed.run("user", "reset-totp", "olga")
+    assert_one_sentence(none, "olga has no second factor.", "cardline user list")
+    unknown = await installed.run("user", "password", "nobody", "--password", "long-enough")
+    assert_one_sentence(unknown, "There is no login nobody.", "cardline user list")
+    team = await installed.run("user", "add", "petr", "--password", "long-enough", "--team", "North")
+    assert_one_sentence(team, "Only a supervisor leads teams.", "--role supervisor")
 
 
 async def test_two_passwords_that_differ_make_no_account(installed: Installation) -> None:
