@@ -24,7 +24,7 @@ TOUCH = """
 _TOUCH = text(TOUCH.format(ids="unnest(CAST(:ids AS bigint[]))"))
 _COMPLETE = text(
     "SELECT coalesce(min(xact_start), clock_timestamp()) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Text
 
 from agent.model import InteractionKind, MeetingState, ParsedInvitation
-from agent.store import search
+from agent.store import changes, search
 from agent.store.engine import AnyRow, is_any
 from agent.store.interactions import insert_interaction
 from agent.store.schema import interaction, invitation, meeting
@@ -257,6 +257,7 @@ async def save_meeting(connection: AsyncConnection, one: Meeting, *, started: da
     own = update(interaction).where(interaction.c.id == one.interaction_id, interaction.c.erasure_id.is_(None))
     await connection.execute(own.values(started_at=started))
     await search.changed(connection, [one.interaction_id])
+    await changes.touch(connection, [one.interaction_id])
 
 
 async def say(connection: AsyncConnection, meeting_id: int, said: str, by: str) -> bool:
@@ -265,4 +266,6 @@ async def say(connection: AsyncConnection, meeting_id: int, said: str, by: str) 
     row = await connection.execute(
         statement.values(said=said, said_by=by if said else "").returning(meeting.c.interaction_id)
     )
-    return row.first() is not None
+    is_known = row.first() is not None
+    await changes.touch(connection, [meeting_id] if is_known else [])
+    return is_known

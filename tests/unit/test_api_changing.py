@@ -54,6 +54,8 @@ async def test_only_what_was_seen_is_changed(programs: dict[str, Program], world
     tag = (await programs["anna"].ask("GET", path)).headers["ETag"]
     first = await programs["anna"].ask("PATCH", path, {"stage": "a"}, headers={"If-Match": tag})
     assert first.status == 200
+    weak = {"If-Match": f"W/{first.headers['ETag']}"}
+    assert (await programs["boss"].ask("PATCH", path, {"stage": "b"}, headers=weak)).status == 412
     late = await programs["boss"].ask("PATCH", path, {"stage": "b"}, headers={"If-Match": tag})
     assert (late.status, late.json["type"]) == (412, "/api#changed")
     again = await programs["boss"].ask("PATCH", path, {"stage": ""}, headers={"If-Match": first.headers["ETag"]})

@@ -23,7 +23,7 @@ from tests.unit.web_pages import server, world
 
 __all__ = ["server", "world"]
 
-EXAMPLES = int(os.environ.get("CARDLINE_API_EXAMPLES", "4"))
+EXAMPLES = int(os.environ.get("CARDLINE_API_EXAMPLES", "3"))
 _ENDLESS = ("streamEvents",)
 _CHECKS = (
     not_a_server_error,

@@ -110,7 +110,8 @@ def check_unchanged(request: web.Request, content: object) -> None:
         Refused: it has changed since (412).
     """
     wanted = request.headers.get("If-Match")
-    if wanted is not None and not _has(wanted, tag_of(encode(content))):
+    strong = ",".join(one for one in (wanted or "").split(",") if not one.strip().startswith("W/"))
+    if wanted is not None and not _has(strong, tag_of(encode(content))):
         raise Refused(412, "It has changed since you read it. Read it again.", kind="changed")
 
 
