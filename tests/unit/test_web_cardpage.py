@@ -11,7 +11,7 @@ from sqlalchemy import update
 from agent.archive.blobs import Archive
 from agent.intake import Intake
 from agent.model import Disposition, LinkState
-from agent.store import cardhistory, links, search, tasks
+from agent.store import cardhistory, erasures, links, search, tasks
 from agent.store.cardhistory import HistoryFilter
 from agent.store.engine import Store
 from agent.store.rights import Viewer
@@ -296,3 +296,42 @@ async def test_the_history_is_narrowed_to_words(
     assert await shown("самолёт") == (False, False)
     for odd in ("и", '"', "-", "' OR 1=1", "%", "x" * 500):
         await shown(odd)
+
+
+async def test_tasks_move_with_a_merge_come_back_and_go_with_an_erasure(
+    people: dict[str, Browser], builder: Builder, store: Store
+) -> None:
+    shared = "+74950000671"
+    first, second = await builder.card("Остаётся", phone(shared)), await builder.card("Уходит", phone(shared))
+    async with store.begin() as connection:
+        number = await tasks.add_task(connection, second, "Дело уходящей", by="boss")
+    boss = people["boss"]
+    assert await boss.post(f"/cards/{first}/merge", other=str(second)) == 303
+    assert [one.id for one in await _tasks_of(store, first)] == [number]
+    undo = re.search(r"/merges/(\d+)/undo", (await boss.get(f"/cards/{first}"))[1])
+    assert undo is not None
+    assert await boss.post(undo[0]) == 303
+    assert [one.id for one in await _tasks_of(store, second)] == [number]
+    async with store.begin() as connection:
+        await erasures.wipe_card(connection, second)
+    assert await _tasks_of(store, second) == []
+
+
+async def test_what_is_private_is_found_and_shared_no_more(
+    people: dict[str, Browser], builder: Builder, store: Store, world: World
+) -> None:
+    own = "+74950000681"
+    await builder.card("Тайная", phone(own), responsible=1)
+    number, anna = await builder.call(own, "101", NOW - timedelta(days=1)), people["anna"]
+    recording = await builder.recording(
+        number, NOW - timedelta(days=1), b"fLaC" + bytes(99), 1, said=[(0, 1, "сокровище")]
+    )
+    async with store.begin() as connection:
+        await search.refill(connection)
+    await Indexer(store).index()
+    assert f"/interactions/{number}" in (await anna.get("/find?q=сокровище"))[1]
+    assert (await anna.get(f"/recordings/{recording}"))[0] == 200
+    assert await anna.post(f"/interactions/{number}/private", confirm="1") == 303
+    for who in ("admin", "boss", "anna"):
+        assert f"/interactions/{number}" not in (await people[who].get("/find?q=сокровище"))[1], who
+        assert (await people[who].get(f"/recordings/{recording}"))[0] == 404, who

@@ -38,8 +38,8 @@ async def _place(browser: Browser, path: str, **form: str) -> str:
 async def test_after_the_click_one_stays_in_the_list_at_the_next_item(
     people: dict[str, Browser], builder: Builder
 ) -> None:
-    for place in range(3):
-        await builder.call(f"+7495000070{place}", "101", NOW - timedelta(minutes=place))
+    for number in range(3):
+        await builder.call(f"+7495000070{number}", "101", NOW - timedelta(minutes=number))
     boss = people["boss"]
     _, page = await boss.get("/unsorted?sort=unknown")
     assert 'id="unknown-1"' in page
