@@ -79,9 +79,9 @@ async def show_call(
         proofs=proofs,
         chain=chain,
         cards=seen,
-        relink=await load_relinking(request, connection, number),
+        relink=await load_relinking(request, connection, number, parties),
         is_own=await privates.is_own(connection, viewer, number),
-        correct=await list_correctable(connection, viewer, number) if viewer.supervises else None,
+        correct=await list_correctable(connection, viewer, number, parties) if viewer.supervises else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.model import Role
 from agent.store import audit, corrections, employees, evidence, history, interactions, notices, rights, views
 from agent.store.employees import Employee
+from agent.store.interactions import Party
 from agent.store.rights import Viewer
 from agent.web.employees import account_of
 from agent.web.services import login_of, number_in, services
@@ -123,10 +125,11 @@ class Correctable:
     employees: tuple[Employee, ...]
 
 
-async def list_correctable(connection: AsyncConnection, viewer: Viewer, number: int) -> Correctable:
+async def list_correctable(
+    connection: AsyncConnection, viewer: Viewer, number: int, parties: Sequence[Party]
+) -> Correctable:
     """For the page of one call, which exists for the viewer; of the calls near it those that do as well."""
     told = [one.id for one in await views.list_views(connection, number)]
-    parties = (await interactions.list_parties(connection, [number]))[number]
     uncredited = tuple(
         Uncredited(party_id=one.id, contact=one.identity.value, employee_id=one.employee_id)
         for one in parties

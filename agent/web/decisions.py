@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity, LinkState, Role, UserRole
 from agent.store import audit, cards, clients, interactions, linkrules, links, notices, relinks, rights
+from agent.store.interactions import Party
 from agent.store.linkrules import RuleDecision, UnknownPolicy
 from agent.web.cardforms import text_in
 from agent.web.employees import account_of
@@ -165,15 +166,18 @@ class Relinking:
     problem: bool
 
 
-async def load_relinking(request: web.Request, connection: AsyncConnection, number: int) -> Relinking:
-    """What the viewer may see of it."""
+async def load_relinking(
+    request: web.Request, connection: AsyncConnection, number: int, parties: Sequence[Party] | None = None
+) -> Relinking:
+    """What the viewer may see of it; ``parties`` are the entry's, where the caller has them already."""
     viewer, candidates = login_of(request).viewer, []
     for one in await links.list_links(connection, [number]):
         for card_id, sure, why in one.candidates:
             card = await cards.find_card(connection, card_id)
             if card is not None and await rights.may_see_card(connection, viewer, card_id):
                 candidates.append((card_id, card.name, sure, why))
-    parties = (await interactions.list_parties(connection, [number]))[number]
+    if parties is None:
+        parties = (await interactions.list_parties(connection, [number]))[number]
     outside = {one.identity: None for one in parties if one.identity is not None and one.role is Role.CLIENT}
     return Relinking(
         candidates=candidates,

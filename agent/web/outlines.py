@@ -11,6 +11,7 @@ import base64
 from typing import BinaryIO, cast
 
 import numpy as np
+import structlog
 from aiohttp import web
 
 from agent.errors import Unreadable
@@ -20,6 +21,8 @@ from agent.store import outlines, recordings, rights, transcripts
 from agent.store.outlines import StoredOutline
 from agent.store.recordings import Recording
 from agent.web.services import caller_of, number_in, services
+
+log = structlog.get_logger()
 
 _AT_ONCE = 2
 _HEADERS = {"Cache-Control": "private, no-cache"}
@@ -38,8 +41,14 @@ class Measuring:
         if task is None:
             task = asyncio.create_task(self._measure(request, found), name=f"outline-{found.id}")
             self._going[found.id] = task
-            task.add_done_callback(lambda _: self._going.pop(found.id, None))
+            task.add_done_callback(lambda done: self._ended(found.id, done))
         return await asyncio.shield(task)
+
+    def _ended(self, recording_id: int, done: asyncio.Task[StoredOutline]) -> None:
+        """What went wrong is looked at, whether or not somebody still waits for it."""
+        self._going.pop(recording_id, None)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.warning("recording_not_measured", recording_id=recording_id, reason=str(error))
 
     async def _measure(self, request: web.Request, found: Recording) -> StoredOutline:
         parts = services(request)
@@ -88,7 +97,8 @@ async def _find(request: web.Request) -> tuple[Recording, StoredOutline | None]:
 
 def _shown(stored: StoredOutline, channels: int) -> dict[str, object]:
     length = len(stored.peaks) // max(1, channels)
-    peaks = tuple(np.frombuffer(stored.peaks, np.uint8, length, channel * length) for channel in range(channels))
+    measured = np.array(bytearray(stored.peaks), np.uint8)
+    peaks = tuple(measured[channel * length : (channel + 1) * length] for channel in range(channels))
     outline = Outline(bucket_ms=stored.bucket_ms, peaks=peaks)
     return {
         "bucket_ms": outline.bucket_ms,
