@@ -1,4 +1,4 @@
-"""Client cards: listed, read, made, changed, merged and split, with contact points, notes and stages."""
+"""Client cards: listed, read, made and changed, with contact points, notes and stages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity
-from agent.store import audit, cardmerges, cards, contactproposals, duplicates, history, notes, rights
+from agent.store import audit, cardmerges, cards, contactproposals, history, notes, rights
 from agent.store.cards import ClientCard
 from agent.store.clients import Position, list_clients
 from agent.store.interactionlist import list_card_names
-from agent.web import cardmerging
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, answer_page, begin, check_unchanged, perform
 from agent.web.api.cursors import read_cursor
@@ -92,19 +91,6 @@ class NewNote(Asked):
     """A note, as it is written."""
 
     text: Words
-
-
-class Other(Asked):
-    """The second card of a pair."""
-
-    other_id: Id
-
-
-class Split(Asked):
-    """Which contact points get a card of their own."""
-
-    contact_point_ids: Annotated[list[Id], Field(min_length=1, max_length=200)]
-    name: Line
 
 
 class ProposalAnswer(Asked):
@@ -193,14 +179,6 @@ async def list_proposals(request: web.Request) -> web.StreamResponse:
         card = await seen_card(request, connection, number_in(request))
         found = await contactproposals.list_open(connection, card.id)
     return await answer(request, {"items": [shapes.proposal(one) for one in found], "next": None})
-
-
-async def list_duplicates(request: web.Request) -> web.StreamResponse:
-    """Pairs of cards that may be one."""
-    read_query(request, Asked)
-    async with begin(request) as connection:
-        found = await duplicates.list_duplicates(connection)
-    return await answer(request, {"items": [shapes.duplicate(one) for one in found], "next": None})
 
 
 # --- Changing ---------------------------------------------------------------------------------------------------------
@@ -363,48 +341,4 @@ async def remove_note(request: web.Request) -> web.StreamResponse:
         if not await notes.remove_note(connection, card.id, note_id, by=by):
             raise Refused(404, "The card has no such note of yours.")
         await note_act(request, connection, audit.NOTE_REMOVED, card.id, note_id=note_id)
-    return web.Response(status=204)
-
-
-async def merge(request: web.Request) -> web.StreamResponse:
-    """The other card becomes part of this one."""
-    asked = await read_body(request, Other)
-
-    async def act(connection: AsyncConnection) -> Made:
-        card = await seen_card(request, connection, number_in(request))
-        merge_id = await cardmerging.merge(request, connection, card.id, asked.other_id)
-        return Made(content={"id": merge_id}, location=f"{shapes.API}/cards/{card.id}")
-
-    return await perform(request, act)
-
-
-async def undo_merge(request: web.Request) -> web.StreamResponse:
-    """They are two again."""
-
-    async def act(connection: AsyncConnection) -> Made:
-        card_id = await cardmerging.part_again(request, connection, number_in(request))
-        return Made(content={"id": card_id}, location=f"{shapes.API}/cards/{card_id}", status=200)
-
-    return await perform(request, act)
-
-
-async def split(request: web.Request) -> web.StreamResponse:
-    """Some of its contact points are another client's, who gets a card."""
-    asked = await read_body(request, Split)
-
-    async def act(connection: AsyncConnection) -> Made:
-        card = await seen_card(request, connection, number_in(request))
-        points = list(dict.fromkeys(asked.contact_point_ids))
-        new_id = await cardmerging.split(request, connection, card.id, points, asked.name)
-        return Made(content={"id": new_id}, location=f"{shapes.API}/cards/{new_id}")
-
-    return await perform(request, act)
-
-
-async def keep_apart(request: web.Request) -> web.StreamResponse:
-    """They are two, and nobody is asked again."""
-    asked = await read_body(request, Other)
-    async with begin(request) as connection:
-        card = await seen_card(request, connection, number_in(request))
-        await cardmerging.mark_distinct(request, connection, card.id, asked.other_id)
     return web.Response(status=204)

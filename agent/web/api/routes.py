@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.store.tokens import CALLS_PAUSE, LISTEN, READ, WRITE
-from agent.web.api import cards, docs, interactions, live, people, running, searching, sorting, working
+from agent.web.api import cards, docs, interactions, live, merging, people, running, searching, sorting, working
 from agent.web.api.shapes import API
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.interactions import download_attachment, download_original, show_mail_html
@@ -42,11 +42,11 @@ API_TABLE = (
     Route("POST", f"{_CARD}/tasks", working.add_task, EVERYBODY, scope=WRITE),
     Route("GET", f"{API}/tasks", working.list_tasks, EVERYBODY, scope=READ),
     Route("PATCH", f"{API}/tasks/{_ID}", working.change_task, EVERYBODY, scope=WRITE),
-    Route("POST", f"{_CARD}/merge", cards.merge, SUPERVISORS, scope=WRITE),
-    Route("POST", f"{_CARD}/split", cards.split, SUPERVISORS, scope=WRITE),
-    Route("POST", f"{_CARD}/distinct", cards.keep_apart, SUPERVISORS, scope=WRITE),
-    Route("POST", f"{API}/merges/{_ID}/undo", cards.undo_merge, SUPERVISORS, scope=WRITE),
-    Route("GET", f"{API}/duplicates", cards.list_duplicates, SUPERVISORS, scope=READ, whole=True),
+    Route("POST", f"{_CARD}/merge", merging.merge, SUPERVISORS, scope=WRITE),
+    Route("POST", f"{_CARD}/split", merging.split, SUPERVISORS, scope=WRITE),
+    Route("POST", f"{_CARD}/distinct", merging.keep_apart, SUPERVISORS, scope=WRITE),
+    Route("POST", f"{API}/merges/{_ID}/undo", merging.undo_merge, SUPERVISORS, scope=WRITE),
+    Route("GET", f"{API}/duplicates", merging.list_duplicates, SUPERVISORS, scope=READ, whole=True),
     # Interactions and what belongs to them
     Route("GET", f"{API}/interactions", interactions.list_interactions, EVERYBODY, scope=READ),
     Route("GET", _ENTRY, interactions.show_interaction, EVERYBODY, scope=READ),
