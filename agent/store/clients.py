@@ -39,8 +39,29 @@ class ClientRow:
     entries: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOrder:
+    """How the list is ordered and narrowed. ``by``: empty is the newest contact; else NAME or RESPONSIBLE, where pages
+    begin at ``offset`` and not after a position."""
+
+    by: str = ""
+    responsible_id: int | None = None
+    stage: str = ""
+    offset: int = 0
+
+
+NAME, RESPONSIBLE = "name", "responsible"
+_AS_EVER = ListOrder()
+
+
 async def list_clients(
-    connection: AsyncConnection, viewer: Viewer, *, search: str = "", after: Position | None = None, limit: int = 50
+    connection: AsyncConnection,
+    viewer: Viewer,
+    *,
+    search: str = "",
+    after: Position | None = None,
+    limit: int = 50,
+    order: ListOrder = _AS_EVER,
 ) -> list[ClientRow]:
     """A page of the list; ``search`` is part of a name, of a number in any notation, or the beginning of an address."""
     last = select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
@@ -52,7 +73,19 @@ async def list_clients(
         chosen = chosen.where(_matches(search.strip()))
     if after is not None:
         chosen = chosen.where(tuple_(moment, client_card.c.id) < tuple_(literal(after.moment), literal(after.id)))
-    page = chosen.order_by(moment.desc(), client_card.c.id.desc()).limit(limit).subquery()
+    if order.responsible_id is not None:
+        chosen = chosen.where(client_card.c.responsible_id == order.responsible_id)
+    if order.stage:
+        chosen = chosen.where(client_card.c.stage == order.stage)
+    own = employee.alias()
+    if order.by == RESPONSIBLE:
+        chosen = chosen.outerjoin(own, own.c.id == client_card.c.responsible_id).add_columns(own.c.name.label("whose"))
+    ways = {
+        NAME: (client_card.c.name, client_card.c.id),
+        RESPONSIBLE: (own.c.name.nulls_last(), client_card.c.name, client_card.c.id),
+    }
+    chosen = chosen.order_by(*ways.get(order.by, (moment.desc(), client_card.c.id.desc())))
+    page = chosen.limit(limit).offset(order.offset if order.by else 0).subquery()
     company = client_card.alias()
     entries = select(func.count()).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
     points = (
@@ -75,7 +108,12 @@ async def list_clients(
         .join(page, page.c.id == client_card.c.id)
         .outerjoin(company, company.c.id == client_card.c.company_id)
         .outerjoin(employee, employee.c.id == client_card.c.responsible_id)
-        .order_by(page.c.moment.desc(), client_card.c.id.desc())
+        .order_by(
+            *{
+                NAME: (client_card.c.name, client_card.c.id),
+                RESPONSIBLE: (employee.c.name.nulls_last(), client_card.c.name, client_card.c.id),
+            }.get(order.by, (page.c.moment.desc(), client_card.c.id.desc()))
+        )
     )
     return [
         ClientRow(

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity
 from agent.store import cards, history, live, rights
-from agent.store.clients import Position, list_clients
+from agent.store.clients import NAME, RESPONSIBLE, ListOrder, Position, list_clients
+from agent.store.employees import list_names
 from agent.web.calls import LiveView, live_views
 from agent.web.cardforms import seen_card
 from agent.web.cardpanel import load_panel
@@ -29,16 +30,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def list_cards(request: web.Request) -> web.StreamResponse:
-    """Clients with the newest contact first, found by name, number or address."""
+    """Clients with the newest contact first, or by name or responsible; found by name, number or address."""
     search = request.query.get("q", "").replace("\0", "")[:_LONGEST_SEARCH]
     after = parse_position(request.query.get("after", ""))
-    viewer = login_of(request).viewer
+    viewer, order = login_of(request).viewer, _order_in(request)
     async with services(request).store.begin() as connection:
-        found = await list_clients(connection, viewer, search=search, after=after, limit=PAGE_SIZE + 1)
+        found = await list_clients(connection, viewer, search=search, after=after, limit=PAGE_SIZE + 1, order=order)
+        people = await list_names(connection) if viewer.sees_all else {}
     rows, more = found[:PAGE_SIZE], len(found) > PAGE_SIZE
-    following = {"q": search} if search else {}
+    parts = {"q": search, "by": order.by, "who": str(order.responsible_id or ""), "stage": order.stage}
+    following = {name: value for name, value in parts.items() if value}
     next_url = ""
-    if more:
+    if more and order.by:
+        next_url = "/cards?" + urlencode({**following, "from": order.offset + PAGE_SIZE})
+    elif more:
         last = Position(moment=rows[-1].moment, id=rows[-1].id)
         next_url = "/cards?" + urlencode({**following, "after": write_position(last)})
     return page(
@@ -46,10 +51,27 @@ async def list_cards(request: web.Request) -> web.StreamResponse:
         "cards.html",
         rows=rows,
         search=search,
+        order=order,
+        orders=tuple((by, "/cards?" + urlencode(following | {"by": by})) for by in ("", NAME, RESPONSIBLE)),
+        people=people,
+        stages=services(request).settings.linking.stages,
+        first_url="/cards" + (f"?{urlencode(following)}" if following else ""),
         next_url=next_url,
-        is_first=after is None,
+        is_first=after is None and not order.offset,
         problem="card_wrong" if request.query.get("problem") == "card_wrong" else "",
         may_list=viewer.sees_all,
+    )
+
+
+def _order_in(request: web.Request) -> ListOrder:
+    """From the address; what cannot be read is as if it were not there."""
+    asked = request.query
+    by, who, offset = asked.get("by", ""), asked.get("who", ""), asked.get("from", "")
+    return ListOrder(
+        by=by if by in (NAME, RESPONSIBLE) else "",
+        responsible_id=int(who) if who.isascii() and who.isdigit() and len(who) <= 18 else None,
+        stage=asked.get("stage", "").replace("\0", "")[:_LONGEST_SEARCH],
+        offset=int(offset) if offset.isascii() and offset.isdigit() and len(offset) <= 7 else 0,
     )
 
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 FIND_TEXTS: dict[str, tuple[str, str]] = {
+    "cards_by_": ("по последнему контакту", "by last contact"),
+    "cards_by_name": ("по имени", "by name"),
+    "cards_by_responsible": ("по ответственному", "by responsible"),
+    "cards_whose_": ("все ответственные", "every responsible"),
+    "cards_stage": ("Этап", "Stage"),
+    "cards_stage_": ("все этапы", "every stage"),
     "find_title": ("Поиск", "Find"),
     "find_box": ("Что найти", "What to find"),
     "find_hint": ("Слова разговора или письма, имя, номер", "Words of a talk or a mail, a name, a number"),

@@ -79,6 +79,8 @@ async def test_conditions_are_chips_that_go_one_by_one(chromium: Chromium, serve
         await page.locator(".find-chips a").first.click()
         await page.wait_for_url(lambda url: "kind" not in url)
         assert await page.locator(".find-chips a:not(.plain)").count() == 1
+        await visit.go("/cards?by=responsible")
+        await _picture(page, "cards")
         await visit.go("/find?q=самолёт&kind=mail")
         await page.locator(".empty h2").wait_for()
         await _picture(page, "find-nothing")
@@ -104,3 +106,6 @@ async def test_on_a_phone_in_both_languages(chromium: Chromium, server: WebServe
         await page.locator(".find-narrow button").click()
         await page.locator(".found li").first.wait_for()
         assert await page.get_attribute("html", "lang") == language
+        await visit.go("/cards?by=name")
+        assert await _fits(page)
+        await _picture(page, f"cards-phone-{language}-{scheme}")

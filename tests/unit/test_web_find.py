@@ -111,6 +111,24 @@ async def test_searches_are_kept_by_their_owner(people: dict[str, Browser]) -> N
     assert "Предложения" not in await _get(boss, "/find")
 
 
+async def test_the_list_of_clients_in_every_order(people: dict[str, Browser]) -> None:
+    def names(text: str) -> list[str]:
+        return re.findall(r'<span class="client-name">(\S+)', text)
+
+    boss = people["boss"]
+    newest = names(await _get(boss, "/cards"))
+    assert sorted(newest) == names(await _get(boss, "/cards?by=name"))
+    assert set(names(await _get(boss, "/cards?by=responsible"))) == set(newest)
+    assert names(await _get(boss, "/cards?by=responsible"))[0] == "Мария"
+    assert names(await _get(boss, "/cards?by=name&from=1")) == sorted(newest)[1:]
+    anna = re.search(r'<option value="(\d+)">Анна', await _get(boss, "/cards"))
+    assert anna is not None
+    assert names(await _get(boss, f"/cards?who={anna[1]}")) == ["Мария"]
+    assert names(await _get(boss, "/cards?stage=x")) == []
+    for odd in ("by=x", "who=-1", "from=99999999999", "who=999999999999999999", "stage=%00"):
+        await _get(people["anna"], f"/cards?{odd}")
+
+
 def test_an_address_is_read_and_written_back() -> None:
     query = FindQuery(q="a b", kind="mail", who=3, since="2026-01-02", least=5, order="new")
     assert query_of(query.parts()) == query
