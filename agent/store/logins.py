@@ -97,14 +97,16 @@ def _standing(token: str) -> Select[*tuple[object, ...]]:
     )
 
 
-async def find_login(connection: AsyncConnection, token: str, *, managers_see_team: bool = False) -> Login | None:
+async def find_login(
+    connection: AsyncConnection, token: str, *, managers_see_team: bool = False, prolong: bool = True
+) -> Login | None:
     """The login of this token, one that waits for its second factor too (``waits_for``); using it keeps it open for
-    `IDLE` more, up to `LONGEST` in all."""
+    `IDLE` more, up to `LONGEST` in all, unless it is only asked about (``prolong`` False)."""
     row = (await connection.execute(_standing(token))).first()
     if row is None:
         return None
     expires = min(datetime.now(UTC) + IDLE, row.created_at + LONGEST)
-    if not row.waits_for and expires - row.expires_at > _TOUCH_AFTER:
+    if prolong and not row.waits_for and expires - row.expires_at > _TOUCH_AFTER:
         statement = update(login_session).where(login_session.c.token_hash == _digest(token))
         await connection.execute(statement.values(expires_at=expires, used_at=func.now()))
     viewer = await make_viewer(
@@ -116,12 +118,6 @@ async def find_login(connection: AsyncConnection, token: str, *, managers_see_te
         managers_see_team=managers_see_team,
     )
     return Login(viewer=viewer, login=row.login, name=row.name, csrf_token=row.csrf_token, waits_for=row.waits_for)
-
-
-async def is_open(connection: AsyncConnection, token: str) -> bool:
-    """Whether this login still stands, for what stays open longer than one request. Asking does not prolong it."""
-    query = _standing(token).where(login_session.c.waits_for == "")
-    return (await connection.execute(query)).first() is not None
 
 
 async def close_login(connection: AsyncConnection, token: str) -> None:

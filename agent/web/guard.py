@@ -146,16 +146,20 @@ async def check_rights(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 async def login_stands(request: web.Request) -> bool:
-    """For answers that go on for long: whether the login they began under still stands.
+    """For answers that go on for long: whether the login they began under still stands, with the rights of then. An
+    answer that ends because a team has changed is asked for again by the page, and begins with those of now.
 
     Asking does not prolong it. Where the database is away nobody knows, and the answer goes on.
     """
-    bearer = _bearer(request) if TOKEN in request else None
+    bearer, in_team = _bearer(request) if TOKEN in request else None, managers_see_team(request)
     try:
         async with services(request).store.begin() as connection:
             if bearer is not None:
-                return await tokens.find_token(connection, bearer) is not None
-            return await logins.is_open(connection, request.cookies.get(cookie_name(request), ""))
+                token = await tokens.find_token(connection, bearer, managers_see_team=in_team)
+                return token is not None and token.viewer == request[TOKEN].viewer
+            cookie = request.cookies.get(cookie_name(request), "")
+            login = await logins.find_login(connection, cookie, managers_see_team=in_team, prolong=False)
+            return login is not None and not login.waits_for and login.viewer == request[LOGIN].viewer
     except Unavailable:
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from agent.store import accounts, cardmerges, employees, live, rights, teams, to
 from agent.store.engine import Store
 from agent.store.rights import Tenure, Viewer
 from agent.store.schema import card_merge, client_card, interaction
+from agent.web import events
 from agent.web.app import WebServer
 from agent.web.events import LiveHub
 from agent.web.routes import TABLE
@@ -228,6 +230,27 @@ async def test_events_tell_a_team_supervisor_of_his_teams_only(store: Store, wor
         assert world.camomiles_call not in await live.list_visible(
             connection, _lead(Tenure(employee_id=anna_id)), [world.camomiles_call, world.marias_call]
         )
+
+
+async def test_a_stream_ends_when_rights_change_and_begins_anew_with_those_of_now(
+    server: WebServer, store: Store, world: World, lead: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
+    async with lead.http.get("/events", headers={"Accept": "text/event-stream"}) as answer:
+        assert answer.status == 200
+        await answer.content.readline()
+        async with store.begin() as connection:
+            team_id = await teams.find_or_insert_team(connection, "Север")
+            assert await teams.add_member(connection, team_id, world.ivan)
+        async with asyncio.timeout(10):
+            while await answer.content.readline():
+                pass
+    assert (await lead.get(f"/cards/{world.camomile}"))[0] == 200
+    async with store.begin() as connection:
+        for one in await teams.list_teams(connection):
+            for member in one.members:
+                if one.id == team_id and member.employee_id == world.ivan:
+                    await teams.remove_member(connection, member.id)
 
 
 async def test_a_token_may_do_no_more_than_its_account(
