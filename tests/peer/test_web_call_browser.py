@@ -330,8 +330,11 @@ async def test_it_fits_the_screen_and_axe_finds_nothing_serious(
         await picture(page, f"call-{size}-{scheme}")
         if touch:
             place = await page.locator(".controls").first.bounding_box()
+            sections = await page.locator(".sections").bounding_box()
             assert place is not None
-            assert place["y"] + place["height"] == pytest.approx(SIZES[size]["height"], abs=2), "at the thumb"
+            assert sections is not None
+            assert place["y"] + place["height"] == pytest.approx(sections["y"], abs=2), "at the thumb"
+            assert sections["y"] + sections["height"] == pytest.approx(SIZES[size]["height"], abs=2)
         assert await faults(page) == []
         await page.click("[data-keys]" if not touch else "h1")
         if not touch:
