@@ -78,5 +78,5 @@ async def use_recovery_code(connection: AsyncConnection, account_id: int, code: 
 async def clear_factor(connection: AsyncConnection, account_id: int) -> bool:
     """Take it away: the telephone was lost. False where there was none."""
     mine = (account.c.id == account_id) & account.c.totp_secret.is_not(None)
-    values = {"totp_secret": None, "totp_since": None, "totp_step": None, "recovery_codes": []}
+    values: dict[str, object] = {"totp_secret": None, "totp_since": None, "totp_step": None, "recovery_codes": []}
     return bool((await connection.execute(update(account).where(mine).values(**values))).rowcount)

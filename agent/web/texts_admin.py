@@ -184,10 +184,7 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "account_role": ("Роль", "Role"),
     "account_employee": ("Сотрудник", "Employee"),
     "account_no_employee": ("нет", "none"),
-    "account_wrong": (
-        "Имя для входа пустое или уже занято.",
-        "The login name is empty or taken.",
-    ),
+    "account_wrong": ("Имя для входа пустое или уже занято.", "The login name is empty or taken."),
     "account_sees": ("Что видит руководитель", "What a supervisor sees"),
     "account_all": ("все команды", "all teams"),
     "account_some": ("только отмеченные", "only those marked"),
@@ -265,10 +262,7 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "token_account": ("Чьими правами", "With whose rights"),
     "token_nobodys": ("всё, как руководитель", "everything, as a supervisor"),
     "token_add": ("Создать", "Make one"),
-    "token_made": (
-        "Скопируйте ключ сейчас: больше он показан не будет.",
-        "Copy the token now: it is not shown again.",
-    ),
+    "token_made": ("Скопируйте ключ сейчас: больше он показан не будет.", "Copy the token now: it is not shown again."),
     "token_wrong": (
         "Нужны название, которого ещё не было, и хотя бы одно разрешение.",
         "It needs a name that was never used, and at least one permission.",
