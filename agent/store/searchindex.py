@@ -44,7 +44,7 @@ _FORMS = (
 )
 _INTO = f"""
     INSERT INTO search_entry (interaction_id, part, card_note_id, started_at, words)
-    SELECT interaction_id, part, card_note_id, started_at, words || {_FORMS} FROM made
+    SELECT interaction_id, part, card_note_id, started_at, words || {_FORMS} || array_to_tsvector(marks) FROM made
     ORDER BY interaction_id, part, card_note_id
 """  # noqa: S608 - our own expressions
 _TAKE = text(
@@ -93,7 +93,7 @@ _ENTRIES = text(
         {_vector("left(people.names, 20000)", "A")}
         || {_vector("left(m.subject, 2000)", "A")} || {_vector("left(g.summary || ' . ' || g.location, 5000)", "A")}
         || {_vector("left(said.said, 300000)", "B")} || {_vector("own.own", "B")} || {_vector("quoted.quoted", "D")}
-        || array_to_tsvector(coalesce(called.numbers, '{{}}') || ({_WEEK_LEXEME})) AS words
+        AS words, coalesce(called.numbers, '{{}}') || ({_WEEK_LEXEME}) AS marks
     FROM interaction i
         LEFT JOIN message m ON m.interaction_id = i.id
         LEFT JOIN meeting g ON g.interaction_id = i.id
@@ -114,7 +114,7 @@ _FILES = text(
     WITH made AS MATERIALIZED (
     SELECT i.id AS interaction_id, a.part + 1 AS part, NULL::bigint AS card_note_id, i.started_at,
         {_vector("left(normalize(a.name, NFC), 1000)", "B")} || {_vector("left(a.text, 300000)", "C")}
-        || array_to_tsvector(ARRAY[{_WEEK_LEXEME}]) AS words
+        AS words, ARRAY[{_WEEK_LEXEME}] AS marks
     FROM attachment a JOIN interaction i ON i.id = a.interaction_id
     WHERE a.interaction_id = ANY(:ids) AND a.part BETWEEN 0 AND 32766 AND i.erasure_id IS NULL
     )
@@ -135,7 +135,7 @@ _NOTES = text(
     WITH made AS MATERIALIZED (
     SELECT NULL::bigint AS interaction_id, 0 AS part, i.id AS card_note_id, i.at AS started_at,
         {_vector("left(i.text, 100000)", "B")}
-        || array_to_tsvector(ARRAY[{_WEEK_LEXEME.replace("started_at", "at")}]) AS words
+        AS words, ARRAY[{_WEEK_LEXEME.replace("started_at", "at")}] AS marks
     FROM card_note i WHERE i.id = ANY(:ids)
     )
     {_INTO}

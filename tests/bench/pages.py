@@ -60,7 +60,7 @@ async def _run(folder: Path) -> Result:
     small = await _company(folder / "small", max(INTERACTIONS // 10, 1000), cards_only=True)
     large = await _company(folder / "large", INTERACTIONS)
     details = {f"small_{name}": value for name, value in small.items()} | large
-    ratio = large["card_p50"] / small["card_p50"]
+    ratio = large["card_alone_p50"] / small["card_alone_p50"]  # of a page by itself, without waiting for others
     details["growth"] = round(ratio, 2)
     holds = (
         large["card_p95"] < CARD_MS
@@ -74,7 +74,7 @@ async def _run(folder: Path) -> Result:
         unit="ms p95 of a card page",
         ours=large["card_p95"],
         peer=small["card_p95"],
-        ratio=round(small["card_p50"] / large["card_p50"], 2),
+        ratio=round(1 / ratio, 2),
         goal=f"p95 of a card under {CARD_MS:g} ms, a call {CALL_MS:g}, a search {SEARCH_MS:g}; ten times the data at "
         f"most {GROWTH:g} times the time of a card",
         holds=holds,

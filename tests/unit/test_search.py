@@ -96,6 +96,11 @@ async def test_numbers_by_any_part_in_any_form(world: SearchWorld) -> None:
     assert await world.ids("0000012 счёт") == [two]
     assert await world.ids("1234 счёт") == []
     assert await world.ids("9167654321") == []
+    async with world.store.begin() as connection:
+        sql = "SELECT tsvector_to_array(words) FROM search_entry WHERE interaction_id = :of"
+        lexemes = (await connection.execute(text(sql), {"of": one})).scalar_one()
+    ends = [f"#{'79161234567'[at:]}" for at in range(8)]
+    assert sorted(lexemes) == sorted((*ends, "алл", next(word for word in lexemes if word.startswith("@w"))))
 
 
 async def test_filters(world: SearchWorld) -> None:
