@@ -48,7 +48,13 @@ async def show_mail_rule(request: web.Request) -> web.StreamResponse:
         found = next((one for one in await rules.list_rules(connection) if one.id == number), None)
     if found is None and number:
         raise web.HTTPNotFound
-    return _form(request, found or MailRule(id=0, place=0, name="", conditions={}))
+    return _form(request, found or MailRule(id=0, place=0, name="", conditions=_begun(request)))
+
+
+def _begun(request: web.Request) -> dict[str, list[str]]:
+    """With whom a new rule begins, where one comes from a mail."""
+    sender = " ".join(request.query.get("from", "").replace("\0", "").replace(",", " ").split())[:_LONGEST_VALUE]
+    return {"from": [sender]} if sender else {}
 
 
 async def try_mail_rule(request: web.Request) -> web.StreamResponse:

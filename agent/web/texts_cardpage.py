@@ -120,7 +120,7 @@ CARD_PAGE_TEXTS: dict[str, tuple[str, str]] = {
     "task_change": ("Изменить", "Change"),
     "task_overdue": ("просрочено", "overdue"),
     "task_hidden_card": ("карточка вам не открыта", "the card is not yours to see"),
-    "task_where": ("откуда", "from where"),
+    "task_where": ("где обещано", "where promised"),
     "tasks_recent": ("Недавно сделано", "Done lately"),
     "tomorrow": ("Завтра", "Tomorrow"),
     # A mail's page

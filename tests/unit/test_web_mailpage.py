@@ -167,6 +167,19 @@ async def test_a_file_is_looked_at_as_its_words_and_that_is_noted_once(
     assert Tags(page).bad == []
 
 
+async def test_an_administrator_comes_from_a_mail_to_a_rule_about_its_sender(
+    people: dict[str, Browser], thread: tuple[list[int], int]
+) -> None:
+    (_, second, _), _ = thread
+    link = f"/mail-rules/0?from={MARIA_MAIL.replace('@', '%40')}"
+    assert link in (await people["admin"].get(f"/interactions/{second}"))[1]
+    assert "/mail-rules/0" not in (await people["boss"].get(f"/interactions/{second}"))[1]
+    _, page = await people["admin"].get(link)
+    assert f'value="{MARIA_MAIL}"' in page or f">{MARIA_MAIL}<" in page
+    _, page = await people["admin"].get("/mail-rules/0?from=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
+    assert Tags(page).bad == []
+
+
 async def test_the_source_is_text_and_bounded(
     people: dict[str, Browser], thread: tuple[list[int], int], world: World
 ) -> None:
