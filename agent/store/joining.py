@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Column, delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import changes, links, outbox
+from agent.store import changes, links, outbox, search
 from agent.store.schema import (
     call,
     call_view,
@@ -79,6 +79,7 @@ async def absorb(connection: AsyncConnection, kept: int, gone: int) -> None:
     for table in _MADE_ANEW:
         await connection.execute(delete(table).where(table.c.interaction_id == gone))
     await connection.execute(delete(interaction).where(interaction.c.id == gone))
+    await search.changed(connection, [kept])
     await changes.touch(connection, [gone])
 
 
@@ -122,6 +123,7 @@ async def part(connection: AsyncConnection, evidence_id: int, old: int, new: int
         of_recording = [one for one in column.table.c if any(key.column is recording.c.id for key in one.foreign_keys)]
         for each in of_recording:
             await connection.execute(update(column.table).where(each.in_(ids)).values({column.name: new}))
+    await search.changed(connection, [old, new])
 
 
 async def let_join(connection: AsyncConnection, interaction_id: int) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from agent import jobs
 from agent.model import LinkState, UserRole
-from agent.store import notes, search, searching
+from agent.store import joining, notes, search, searching
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.searchindex import Indexer
@@ -257,6 +257,17 @@ async def test_what_changes_is_found_anew_and_what_is_erased_no_more(world: Sear
     async with world.store.begin() as connection:
         await search.forget(connection, [one])
     assert await world.ids("стул") == []
+
+
+async def test_calls_that_turn_out_to_be_one_are_found_once(world: SearchWorld) -> None:
+    kept, gone = await world.call("про шкаф"), await world.call("про диван")
+    await world.index()
+    async with world.store.begin() as connection:
+        await connection.execute(text("DELETE FROM procrastinate_jobs"))
+        await connection.execute(text("UPDATE recording SET reference = id::text"))
+        await joining.absorb(connection, kept, gone)
+    await Indexer(world.store).index()
+    assert (await world.ids("шкаф"), await world.ids("диван")) == ([kept], [kept])
 
 
 async def test_one_that_cannot_be_indexed_does_not_keep_the_others(world: SearchWorld) -> None:
