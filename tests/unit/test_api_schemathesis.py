@@ -32,7 +32,7 @@ _CHECKS = (
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 )
-_REFUSED = {400, 401, 403, 404, 405, 410, 412, 413, 415, 422}
+_REFUSED = {400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 416, 422}
 
 
 @pytest.fixture(autouse=True)
