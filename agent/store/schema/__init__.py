@@ -78,8 +78,8 @@ from agent.store.schema.people import (
     team_supervisor,
 )
 from agent.store.schema.providers import notification, provider_call, provider_recording, provider_status
-from agent.store.schema.search import saved_search, search_due, search_entry
 from agent.store.schema.seals import erasure, seal, seal_copy
+from agent.store.schema.search import saved_search, search_due, search_entry
 from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
 from agent.store.schema.views import call_number, call_view
 
