@@ -51,7 +51,6 @@ FIND_TEXTS: dict[str, tuple[str, str]] = {
     "find_clear": ("Сбросить всё", "Clear all"),
     "find_cards": ("Клиенты", "Clients"),
     "find_within": ("Искать в истории этого клиента", "Search this client's history"),
-    "find_results": ("Найденное", "What was found"),
     "find_total": ("Найдено: {count}", "Found: {count}"),
     "find_total_more": (
         "Лучшие из {count} самых новых совпадений",
