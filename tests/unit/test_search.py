@@ -218,7 +218,7 @@ async def test_the_job_takes_what_is_due_and_may_be_killed_anywhere(
     async with world.store.begin() as connection:
         await search.refill(connection)
         sql = "SELECT task_name, queue_name FROM procrastinate_jobs"
-        assert [tuple(row) for row in await connection.execute(text(sql))] == [(jobs.INDEX, "words")]
+        assert [tuple(row) for row in await connection.execute(text(sql))] == [(jobs.INDEX, search.QUEUE)]
         await search.changed(connection, made[:1])
         assert len((await connection.execute(text(sql))).all()) == 1
     assert (jobs.INDEX, jobs.Job(task=jobs.INDEX).queue_name) == (search.TASK, search.QUEUE)
