@@ -47,7 +47,7 @@ _QUEUES = {
     TRANSCRIBE: SPEECH_QUEUE,
     PARSE: "parse",
     EXTRACT_WORDS: "words",
-    INDEX: "words",
+    INDEX: "index",
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
     FETCH_RECORDINGS: "parse",

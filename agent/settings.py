@@ -91,8 +91,8 @@ class JobSettings(Section):
     general: bool = Field(True, description="Run parse, link and assemble jobs on this machine.")
     speech: bool = Field(True, description="Run transcription on this machine.")
     crm: bool = Field(True, description="Speak to CRMs from this machine.")
-    queues: tuple[Literal["parse", "words", "link", "host"], ...] = Field(
-        (), description="Work on these queues only (parse, words, link, host); empty: on all of them."
+    queues: tuple[Literal["parse", "words", "index", "link", "host"], ...] = Field(
+        (), description="Work on these queues only (parse, words, index, link, host); empty: on all of them."
     )
 
 

@@ -105,7 +105,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.ASSEMBLE, _AtFirst(lambda: _assembling(parts)))
     jobs.register(app, jobs.READ_NOTIFICATIONS, _AtFirst(lambda: _reading_notifications(parts)))
     jobs.register(app, jobs.FETCH_RECORDINGS, _AtFirst(lambda: _fetching(parts)))
-    mine: Mapping[str, str] = {one: one for one in ("parse", "words", "link")} | {
+    mine: Mapping[str, str] = {one: one for one in ("parse", "words", "index", "link")} | {
         "host": jobs.host_queue(settings.host)
     }
     return [mine[name] for name in settings.jobs.queues] or list(mine.values())

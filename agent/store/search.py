@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.store.schema import interaction, search_due
 
 TASK = "index"  # as in `agent.jobs`, which stands above
-QUEUE = "words"
+QUEUE = "index"
 
 BEHIND = f"""
     waiting AS (

@@ -97,20 +97,26 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as error:
         return problem_of(request, error) if is_api(request) else _error_page(request, error.status)
     except Unavailable as error:
-        log.warning("page_unavailable", path=request.path, reason=str(error))
+        log.warning("page_unavailable", path=_where(request), reason=str(error))
         answer = _error_page(request, 503)
         answer.headers["Retry-After"] = "30"
         return answer
     except BlobErased as error:
         return _error_page(request, 410, lead=str(error))
     except CardlineError as error:
-        log.error("page_failed", path=request.path, error=str(error))  # noqa: TRY400 - the text says what to do
+        log.error("page_failed", path=_where(request), error=str(error))  # noqa: TRY400 - the text says what to do
         return _error_page(request, 500, lead=error.remedy)
     except ConnectionResetError:
         raise
     except Exception:
-        log.exception("page_failed", path=request.path)
+        log.exception("page_failed", path=_where(request))
         return _error_page(request, 500)
+
+
+def _where(request: web.Request) -> str:
+    """The route without what fills it in: the address of a shared recording, or of a hook, is a secret."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else request.path[:200]
 
 
 def _error_page(request: web.Request, status: int, *, lead: str = "") -> web.Response:

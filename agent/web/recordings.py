@@ -133,7 +133,7 @@ async def _stream(
     except ConnectionResetError:
         return  # the listener went on to another place
     except CardlineError as error:
-        log.error("recording_not_sent", path=request.path, error=str(error))  # noqa: TRY400 - the text says it all
+        log.error("recording_not_sent", recording_id=number_in(request), error=str(error))  # noqa: TRY400 - it says all
         if request.transport is not None:
             request.transport.abort()
 

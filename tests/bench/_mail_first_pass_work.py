@@ -34,7 +34,8 @@ async def run(folder: Path, port: int, count: int) -> dict[str, object]:
     """Do the first pass."""
     keep_heap_small()
     config = folder / "cardline.toml"
-    config.write_text(f'data_dir = "{folder / "data"}"\njobs = {{ speech = false, queues = ["parse", "link"] }}\n')
+    queues = '["parse", "link", "index"]'
+    config.write_text(f'data_dir = "{folder / "data"}"\njobs = {{ speech = false, queues = {queues} }}\n')
     settings = load_settings(config)
     async with database(settings) as url:
         await migrate(url)

@@ -218,7 +218,7 @@ async def test_stalled_jobs_are_taken_back_even_after_the_database_was_away(
         await asyncio.gather(keeper, return_exceptions=True)
 
 
-def _settings(tmp_path: Path, url: str, *queues: Literal["parse", "words", "link", "host"]) -> Settings:
+def _settings(tmp_path: Path, url: str, *queues: Literal["parse", "words", "index", "link", "host"]) -> Settings:
     return Settings(
         data_dir=tmp_path, host="box-1", database=DatabaseSettings(url=SecretStr(url)), jobs=JobSettings(queues=queues)
     )
@@ -229,7 +229,7 @@ async def test_the_general_worker_serves_its_own_host(fresh: Store, tmp_path: Pa
     app = jobs.make_app(fresh.url)
     queues = await _equip_general(app, parts)
     await parts.close()
-    assert queues == ["parse", "words", "link", "host:box-1"]
+    assert queues == ["parse", "words", "index", "link", "host:box-1"]
     assert {jobs.PARSE, jobs.LINK, jobs.ASSEMBLE} <= set(app.tasks)
 
 

@@ -126,7 +126,7 @@ WRONG = [
     ("smtp = { max_bytes = 1 }", "smtp.max_bytes: Input should be greater than or equal to 1024 (it is 1)."),
     (
         'jobs = { queues = ["nope"] }',
-        "jobs.queues.0: Input should be 'parse', 'words', 'link' or 'host' (it is 'nope').",
+        "jobs.queues.0: Input should be 'parse', 'words', 'index', 'link' or 'host' (it is 'nope').",
     ),
     ('archive = { url = "ftp://192.0.2.1/x" }', "archive.url: it must begin with s3://, gs://, az://"),
     ('database = { url = "mysql://192.0.2.1/x" }', "database.url: it must begin with postgresql://"),
