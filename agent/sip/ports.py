@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 import time
 from collections import deque
@@ -14,11 +15,16 @@ class PortRange:
     """Hands out pairs of bound sockets, each pair in its turn."""
 
     def __init__(self, address: str, ports: tuple[int, int]) -> None:
-        """``address`` to bind to, IPv4 or IPv6; first and last port that may be used."""
+        """``address`` to bind to, IPv4 or IPv6; first and last port that may be used.
+
+        The first turn begins anywhere: whoever was recorded before a crash may still send to the ports of then, and a
+        stream listens to its first sender.
+        """
         self._address = address
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         first, last = ports
         self._free = deque(range(first + first % 2, last, 2))
+        self._free.rotate(random.randrange(len(self._free) or 1))  # noqa: S311 - no secret
         self._resting: deque[tuple[float, int]] = deque()
 
     def take(self) -> tuple[socket.socket, socket.socket]:

@@ -1,4 +1,4 @@
-"""The list of clients and the client card."""
+"""The list of clients, and what pages of entries share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity
-from agent.store import cards, history, live, rights
+from agent.store import history
 from agent.store.clients import NAME, RESPONSIBLE, ListOrder, Position, list_clients
 from agent.store.employees import list_names
-from agent.web.calls import LiveView, live_views
-from agent.web.cardforms import seen_card
-from agent.web.cardpanel import load_panel
-from agent.web.entries import by_day, view
-from agent.web.pages import formats_of, page
-from agent.web.services import login_of, number_in, services
+from agent.web.entries import view
+from agent.web.pages import page
+from agent.web.services import login_of, services
 from agent.web.shown import Names, View
 
 PAGE_SIZE = 50
@@ -75,51 +72,6 @@ def _order_in(request: web.Request) -> ListOrder:
     )
 
 
-async def show_card(request: web.Request) -> web.StreamResponse:
-    """One client with the history, newest first."""
-    card_id = number_in(request)
-    after = parse_position(request.query.get("after", ""))
-    viewer = login_of(request).viewer
-    async with services(request).store.begin() as connection:
-        card = await seen_card(request, connection, card_id)
-        panel = await load_panel(request, connection, card)
-        company = await _company(connection, viewer, card.company_id)
-        responsible = await history.list_employee_names(
-            connection, [card.responsible_id] if card.responsible_id else []
-        )
-        total = await history.count_history(connection, card_id)
-        found = await history.list_history(connection, card_id, after=after, limit=PAGE_SIZE + 1)
-        shown = found[:PAGE_SIZE]
-        known = {one.identity: card.name for one in card.contact_points}
-        lives = await _lives(request, connection, card_id) if after is None else {}
-        going_on = await views(request, connection, list(lives), clients=known)
-        past = [one.id for one in shown if one.id not in lives]
-        entries = await views(request, connection, past, clients=known)
-    next_url = f"/cards/{card_id}?after={write_position(shown[-1])}" if len(found) > PAGE_SIZE else ""
-    _, formats = formats_of(request)
-    return page(
-        request,
-        "card.html",
-        card=card,
-        panel=panel,
-        company=company,
-        responsible=responsible.get(card.responsible_id or 0, ""),
-        total=total,
-        lives=lives,
-        going_on=going_on,
-        days=by_day(entries, lambda moment: formats.local(moment).date()),
-        next_url=next_url,
-        is_first=after is None,
-        card_id=card_id,
-    )
-
-
-async def _lives(request: web.Request, connection: AsyncConnection, card_id: int) -> dict[int, LiveView]:
-    """Calls with this client that go on now; they stand at the top."""
-    found = await live.list_live_of_card(connection, login_of(request).viewer, card_id)
-    return live_views(found, host=services(request).settings.host, now=datetime.now(UTC))
-
-
 async def views(
     request: web.Request,
     connection: AsyncConnection,
@@ -133,16 +85,6 @@ async def views(
     names = Names(employees=await history.list_employee_names(connection, sorted(employees)), clients=clients or {})
     transcribes = services(request).settings.transcribe.enabled
     return [view(entry, names, transcribes=transcribes) for entry in entries]
-
-
-async def _company(
-    connection: AsyncConnection, viewer: rights.Viewer, company_id: int | None
-) -> tuple[str, bool] | None:
-    """Name of a card's company, and whether the viewer may open it."""
-    if company_id is None:
-        return None
-    company = await cards.find_card(connection, company_id)
-    return (company.name, await rights.may_see_card(connection, viewer, company_id)) if company else None
 
 
 def write_position(position: Position) -> str:

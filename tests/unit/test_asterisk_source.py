@@ -281,10 +281,15 @@ async def test_a_killed_run_s_leftovers_are_removed_and_its_call_gets_a_new_capt
         assert task is not None
         task.cancel()
     await until(lambda: bench.pbx.listeners == 0)
+    asked = len(bench.pbx.requests)
     async with running(bench.source()):
         await until(lambda: len(bench.pbx.tapped) == 2 and not before & set(bench.pbx.leftovers))
         await bench.pbx.play("inbound_answered", since=5.5, speed=1)
         await until(lambda: len(bench.teller.ended) == 1)
+    since = list(enumerate(bench.pbx.requests[asked:]))
+    removed = [at for at, (method, path, _) in since if method == "DELETE" and path.rpartition("/")[2] in before]
+    tapped = [at for at, (method, path, _) in since if method == "POST" and "snoop" in path]
+    assert max(removed) < min(tapped)  # the old ones still send, and not into the ports of the new ones
     first, second = sorted(bench.calls(), key=lambda call: call.capture_id in bench.teller.ended)
     assert first.key == second.key == "1795317594.0" and first.capture_id != second.capture_id
     assert second.flags == (FOUND,) and second.disposition is Disposition.ANSWERED

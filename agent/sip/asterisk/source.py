@@ -174,6 +174,7 @@ class AsteriskSource:
         asked, heard = datetime.now(UTC), self._heard
         channels, bridges = await self._lists(ari, asked)
         there = {one.id for one in channels}
+        await self._clean(ari, there, {one.id for one in bridges})
         new = [one.id for one in channels if one.id not in self._state.known() and not self._is_ours(one.id)]
         linkedids = await self._linkedids(ari, new)
         self._state.find(channels, bridges, linkedids, at=asked)
@@ -192,7 +193,6 @@ class AsteriskSource:
             self._end_soon(key)
         before = asked - timedelta(seconds=2 * self._patience.linger)
         self._state.sweep(before=before, keep=self._calls.keys())
-        await self._clean(ari, there, {one.id for one in bridges})
 
     async def _lists(self, ari: Ari, asked: datetime) -> tuple[list[ChannelView], list[BridgeView]]:
         channels = [read_channel(one, at=asked, shift=self._clock.shift) for one in await ari.list("channels")]
@@ -212,7 +212,8 @@ class AsteriskSource:
         return dict(await asyncio.gather(*map(ask, channel_ids)))
 
     async def _clean(self, ari: Ari, channels: set[str], bridges: set[str]) -> None:
-        """Taps that are no call's: names of those that are just being made are known before they are."""
+        """Taps that are no call's: names of those that are just being made are known before they are. They go before
+        new ones are made: they may still send to the ports that these get."""
         ours = {name for call in self._calls.values() for name in call.taps()}
         left = [[one for one in found if self._is_ours(one) and one not in ours] for found in (channels, bridges)]
         if any(left):

@@ -24,7 +24,7 @@ $$
 _ALL = "INSERT INTO search_due (interaction_id) SELECT id FROM interaction ORDER BY started_at, id"
 _WAKE = """
 SELECT procrastinate_defer_jobs_v1(ARRAY[
-    ROW('words', 'index', -20, 'index', NULL, '{}'::jsonb, NULL)::procrastinate_job_to_defer_v1])
+    ROW('index', 'index', -20, 'index', NULL, '{}'::jsonb, NULL)::procrastinate_job_to_defer_v1])
 WHERE EXISTS (SELECT FROM search_due)
 """
 
