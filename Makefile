@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 BENCH ?=
+TIMED := tests/acceptance tests/peer/test_sip_line.py
 
 .PHONY: demo test check check-crm soak run bench lint types imports format lock peers clean help
 
@@ -29,9 +30,9 @@ demo: $(VENV)/.installed $(VENV)/.assets ## Real calls and mails onto client car
 run: $(VENV)/.installed $(VENV)/.assets ## The service with cardline.toml
 	@$(BIN)/cardline run
 
-test: $(VENV)/.installed $(VENV)/.assets peers ## All tests but the soak; the whole program by itself first, as its times are looked at
-	@$(BIN)/pytest -m "not soak" tests/acceptance $(ARGS)
-	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile tests/unit tests/peer $(ARGS)
+test: $(VENV)/.installed $(VENV)/.assets peers ## All tests but the soak; those that look at times by themselves first
+	@$(BIN)/pytest -m "not soak" $(TIMED) $(ARGS)
+	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile tests/unit tests/peer $(TIMED:%=--ignore=%) $(ARGS)
 
 check: $(VENV)/.installed lint types imports test ## Lint, types, import rules, tests
 

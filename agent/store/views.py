@@ -92,7 +92,11 @@ async def list_views(connection: AsyncConnection, *interaction_ids: int) -> list
 
 
 async def lock_view(connection: AsyncConnection, call: CapturedCall, *, is_new: bool) -> StoredView:
-    """The evidence of a call, made where it is new, held to the end of the transaction so that two updates wait."""
+    """The evidence of a call, made where it is new, held to the end of the transaction so that two updates wait.
+
+    It is read once it is held: a statement that waits for a lock has looked at other tables before it waited, and
+    would give the telling as it was then.
+    """
     if is_new:  # or somebody else tells of it for the first time at this moment
         await evidences.insert_evidence(
             connection,
@@ -102,7 +106,9 @@ async def lock_view(connection: AsyncConnection, call: CapturedCall, *, is_new: 
             received_at=datetime.now(UTC),
             state=EvidenceState.STORED,
         )
-    return _known((await connection.execute(_by_key(call).with_for_update(of=evidence))).one())
+    held = select(evidence.c.id).where(evidence.c.source == call.source, evidence.c.key == call.key).with_for_update()
+    await connection.execute(held)
+    return _known((await connection.execute(_by_key(call))).one())
 
 
 async def list_others(

@@ -18,7 +18,7 @@ from agent import jobs
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
 from agent.model import CapturedCall, CapturedParty, Disposition, IdentityKind
-from agent.store import interactions
+from agent.store import conversations, interactions
 from agent.store.engine import Store
 
 _START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -247,3 +247,20 @@ async def test_the_database_is_away(archive: Any) -> None:
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
         await intake.open_call(_ringing())
     await store.close()
+
+
+async def test_two_recorders_that_end_at_the_same_moment_forget_neither(store: Store, intake: Intake) -> None:
+    first = _ringing()
+    second = replace(first, capture_id=f"{first.capture_id}-2")
+    for call in (first, second):
+        await intake.open_call(_answered(call))
+    async with store.begin() as connection:
+        await conversations.merge(connection, _ended(second))
+        later = asyncio.create_task(intake.close_call(_ended(first)))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(20):
+            while not await _rows(store, waiting):  # noqa: ASYNC110 - another session sets no event
+                await asyncio.sleep(0.01)
+    await later
+    facts = await _facts(store, first)
+    assert (facts["disposition"], facts["ended_at"]) == ("answered", _START + timedelta(seconds=60))
