@@ -21,11 +21,13 @@ from agent.store.engine import AnyRow
 from agent.store.interactions import Interaction, Party
 
 _KNOWLEDGE_LOCK = 0x4C494E4B
+_FEW = 20  # interactions that are decided sooner than PostgreSQL plans how to find them
 _IDS = bindparam("ids", type_=ARRAY(BigInteger))
 _LOCK = text(
     """
     WITH held AS MATERIALIZED (
         SELECT pg_advisory_xact_lock_shared(:key),
+               CASE WHEN :few THEN set_config('plan_cache_mode', 'force_generic_plan', true) END,
                CASE WHEN :redoable THEN set_config('synchronous_commit', 'off', true) END)
     SELECT interaction.id FROM interaction, held
     WHERE interaction.id = ANY(ARRAY(
@@ -50,6 +52,7 @@ async def lock_for_decision(
         "ids": list(interaction_ids),
         "with_meetings": with_meetings,
         "redoable": redoable,
+        "few": len(interaction_ids) <= _FEW,
     }
     return list((await connection.execute(_LOCK, values)).scalars())
 
