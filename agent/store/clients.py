@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Subquery, Text, cast, func, literal, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +15,8 @@ from agent.store.rights import Viewer, is_visible_card
 from agent.store.schema import client_card, contact_point, employee, link
 
 _FEWEST_DIGITS = 3
+
+Query = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,28 +67,53 @@ async def list_clients(
     order: ListOrder = _AS_EVER,
 ) -> list[ClientRow]:
     """A page of the list; ``search`` is part of a name, of a number in any notation, or the beginning of an address."""
+    chosen = _chosen(viewer, search.strip(), after, order)
+    page = chosen.limit(limit).offset(order.offset if order.by else 0).subquery()
+    return [
+        ClientRow(
+            id=row.id,
+            name=row.name,
+            kind=row.kind,
+            company=row.company,
+            responsible=row.responsible,
+            contact_points=tuple(row.points or ()),
+            last_contact=row.last,
+            moment=row.moment,
+            entries=row.entries,
+        )
+        for row in await connection.execute(_shown(page, order))
+    ]
+
+
+def _ordered(query: Query, order: ListOrder, moment: ColumnElement[datetime], whose: ColumnElement[str]) -> Query:
+    by_name = (client_card.c.name, client_card.c.id)
+    if order.by == RESPONSIBLE:
+        return query.order_by(whose.nulls_last(), *by_name)
+    return query.order_by(*by_name) if order.by == NAME else query.order_by(moment.desc(), client_card.c.id.desc())
+
+
+def _chosen(viewer: Viewer, search: str, after: Position | None, order: ListOrder) -> Query:
+    """The cards of the list, in its order: only what decides which ones stand on a page."""
     last = select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
     moment = func.coalesce(last, client_card.c.created_at)
-    chosen = select(client_card.c.id, last.label("last"), moment.label("moment")).where(
+    query = select(client_card.c.id, last.label("last"), moment.label("moment")).where(
         is_visible_card(viewer, client_card.c.id), client_card.c.merged_into_id.is_(None)
     )
-    if search.strip():
-        chosen = chosen.where(_matches(search.strip()))
+    if search:
+        query = query.where(_matches(search))
     if after is not None:
-        chosen = chosen.where(tuple_(moment, client_card.c.id) < tuple_(literal(after.moment), literal(after.id)))
+        query = query.where(tuple_(moment, client_card.c.id) < tuple_(literal(after.moment), literal(after.id)))
     if order.responsible_id is not None:
-        chosen = chosen.where(client_card.c.responsible_id == order.responsible_id)
+        query = query.where(client_card.c.responsible_id == order.responsible_id)
     if order.stage:
-        chosen = chosen.where(client_card.c.stage == order.stage)
-    own = employee.alias()
+        query = query.where(client_card.c.stage == order.stage)
     if order.by == RESPONSIBLE:
-        chosen = chosen.outerjoin(own, own.c.id == client_card.c.responsible_id).add_columns(own.c.name.label("whose"))
-    ways = {
-        NAME: (client_card.c.name, client_card.c.id),
-        RESPONSIBLE: (own.c.name.nulls_last(), client_card.c.name, client_card.c.id),
-    }
-    chosen = chosen.order_by(*ways.get(order.by, (moment.desc(), client_card.c.id.desc())))
-    page = chosen.limit(limit).offset(order.offset if order.by else 0).subquery()
+        query = query.outerjoin(employee, employee.c.id == client_card.c.responsible_id)
+    return _ordered(query, order, moment, employee.c.name)
+
+
+def _shown(page: Subquery, order: ListOrder) -> Query:
+    """What is shown of the cards of a page, in the same order."""
     company = client_card.alias()
     entries = select(func.count()).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
     points = (
@@ -108,27 +136,8 @@ async def list_clients(
         .join(page, page.c.id == client_card.c.id)
         .outerjoin(company, company.c.id == client_card.c.company_id)
         .outerjoin(employee, employee.c.id == client_card.c.responsible_id)
-        .order_by(
-            *{
-                NAME: (client_card.c.name, client_card.c.id),
-                RESPONSIBLE: (employee.c.name.nulls_last(), client_card.c.name, client_card.c.id),
-            }.get(order.by, (page.c.moment.desc(), client_card.c.id.desc()))
-        )
     )
-    return [
-        ClientRow(
-            id=row.id,
-            name=row.name,
-            kind=row.kind,
-            company=row.company,
-            responsible=row.responsible,
-            contact_points=tuple(row.points or ()),
-            last_contact=row.last,
-            moment=row.moment,
-            entries=row.entries,
-        )
-        for row in await connection.execute(query)
-    ]
+    return _ordered(query, order, page.c.moment, employee.c.name)
 
 
 async def list_card_choices(connection: AsyncConnection, viewer: Viewer, *, limit: int = 500) -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ from agent.settings_crm import CrmSettings
 from agent.store import cards, connectors, links, mirror, outbox, shares
 from agent.store.engine import Store
 from agent.store.links import Link
-from agent.store.outbox import Plan, Standing, Wish, plan
+from agent.store.wishplan import Plan, Standing, Wish, plan
 from linker.crm.connected import Crms
 from linker.crm.facts import CallToLog, Changes, CrmCard, CrmUser, ExternalId, Gone, MailToLog
 from linker.crm.protocol import (
