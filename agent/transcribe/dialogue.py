@@ -6,14 +6,15 @@ Each party is heard apart because a mix of two voices is recognised worse, and b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from agent.errors import Misconfigured
 from agent.model import Utterance, Word
 from agent.transcribe.channels import Channel
-from agent.transcribe.engine import Engine, Stretch
+from agent.transcribe.engine import NO_HINTS, Engine, Hints, Sound, Stretch
 from agent.transcribe.gate import objection
+from agent.transcribe.speechfinder import find_speech
 from agent.transcribe.windows import Passage, Window, place, plan_windows
 
 _BLOCK_SECONDS = 600.0  # voice activity is looked for in blocks, so that an hour of floats is never held
@@ -42,7 +43,14 @@ class Dialogue:
     dropped: tuple[Dropped, ...] = ()
 
 
-def transcribe_channels(channels: Sequence[Channel], engine: Engine, languages: Sequence[str]) -> Dialogue:
+def transcribe_channels(
+    channels: Sequence[Channel],
+    engine: Engine,
+    languages: Sequence[str],
+    hints: Hints = NO_HINTS,
+    *,
+    find: Callable[[Sound], list[Stretch]] = find_speech,
+) -> Dialogue:
     """Write down a call. The model is not touched where no channel holds speech.
 
     The language is found once, on the longest speech of all channels, among ``languages`` (ISO 639-1), and then kept:
@@ -52,7 +60,7 @@ def transcribe_channels(channels: Sequence[Channel], engine: Engine, languages: 
         ModelUnavailable: the model cannot be loaded.
         Misconfigured: the model knows none of the languages.
     """
-    heard = [(index, channel, _windows(channel, engine)) for index, channel in enumerate(channels)]
+    heard = [(index, channel, _windows(channel, engine, find)) for index, channel in enumerate(channels)]
     if not any(windows for _, _, windows in heard):
         return Dialogue(language="")
     language = _find_language([(channel, window) for _, channel, ws in heard for window in ws], engine, languages)
@@ -60,20 +68,20 @@ def transcribe_channels(channels: Sequence[Channel], engine: Engine, languages: 
         (index, passage)
         for index, channel, windows in heard
         for window in windows
-        for passage in place(window, engine.recognise(window.cut(channel), language))
+        for passage in place(window, engine.recognise([window.cut(channel)], language, hints)[0])
     ]
     return _merged(language, passages)
 
 
-def _windows(channel: Channel, engine: Engine) -> list[Window]:
-    stretches = list(_one_breath(_stretches(channel, engine)))
+def _windows(channel: Channel, engine: Engine, find: Callable[[Sound], list[Stretch]]) -> list[Window]:
+    stretches = list(_one_breath(_stretches(channel, find)))
     return plan_windows(stretches, seconds=channel.seconds, join_seconds=engine.join_seconds)
 
 
-def _stretches(channel: Channel, engine: Engine) -> Iterator[Stretch]:
+def _stretches(channel: Channel, find: Callable[[Sound], list[Stretch]]) -> Iterator[Stretch]:
     begin = 0.0
     while begin < channel.seconds:
-        for found in engine.find_speech(channel.piece(begin, begin + _BLOCK_SECONDS)):
+        for found in find(channel.piece(begin, begin + _BLOCK_SECONDS)):
             yield Stretch(start=begin + found.start, end=begin + found.end)
         begin += _BLOCK_SECONDS
 

@@ -6,7 +6,7 @@ beginning of the sound that was handed over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -45,8 +45,20 @@ class Recognised:
     words: tuple[Word, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """Words that are likelier in this call than in others: ``names`` of its people and firms, ``glossary`` of the
+    company. An engine that can use none passes over them."""
+
+    names: tuple[str, ...] = ()
+    glossary: tuple[str, ...] = ()
+
+
+NO_HINTS = Hints()
+
+
 class Engine(Protocol):
-    """Finds speech, tells its language and writes it down; every call blocks and may come from any thread."""
+    """Tells a language and writes speech down; every call blocks and may come from any thread."""
 
     @property
     def name(self) -> str:
@@ -58,16 +70,21 @@ class Engine(Protocol):
         """How much speech the model takes in one window; 0: one stretch a window."""
         ...
 
-    def find_speech(self, sound: Sound) -> list[Stretch]:
-        """Where somebody speaks; needs no speech model."""
+    @property
+    def batch(self) -> int:
+        """How many windows at once pay off; more are taken as well."""
         ...
 
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
-        """Probability of each language the model knows (ISO 639-1), for at most 30 s of sound."""
+        """Probability of each language the model knows (ISO 639-1), for at most 30 s of sound.
+
+        Raises:
+            ModelUnavailable: the model cannot be loaded.
+        """
         ...
 
-    def recognise(self, sound: Sound, language: str) -> list[Recognised]:
-        """Write down one window of at most 30 s.
+    def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
+        """Write down windows of at most 30 s each, which need not be of one call; one answer a window, in order.
 
         Raises:
             ModelUnavailable: the model cannot be loaded.

@@ -1,14 +1,11 @@
-"""Whisper by faster-whisper: the only file that imports it, and only once speech is looked for (it takes a second).
-
-Voice activity detection is Silero's, which comes inside the faster-whisper package and needs no speech model.
-"""
+"""Whisper by faster-whisper: the only file that imports it beside `speechfinder`, once a model is asked for."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import takewhile
 from pathlib import Path
@@ -18,22 +15,11 @@ import structlog
 
 from agent.errors import ModelUnavailable
 from agent.model import Word
-from agent.transcribe.engine import SAMPLE_RATE, Recognised, Sound, Stretch
+from agent.transcribe.engine import Hints, Recognised, Sound
 
 log = structlog.get_logger()
 
 HABITS_FILE = "cardline.json"
-
-# A telephone band (300 to 3400 Hz) lowers Silero's probability of soft beginnings: at its usual 0.5 it cut up to
-# 0.6 s off a phrase, at 0.35 at most 0.3 s, and ring-back, busy tone, noise and silence still gave no speech. A "yes"
-# is 0.2 s and longer; the blips that music makes are shorter.
-_VAD = {
-    "threshold": 0.35,
-    "min_speech_duration_ms": 200,
-    "min_silence_duration_ms": 500,
-    "max_speech_duration_s": 25.0,
-    "speech_pad_ms": 0,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +55,6 @@ class WhisperEngine:
         """How much speech goes into one window of this model."""
         return min(25.0, self._habits.join_seconds)
 
-    def find_speech(self, sound: Sound) -> list[Stretch]:
-        """Speech as Silero finds it, without padding."""
-        from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-        found = get_speech_timestamps(sound, VadOptions(**_VAD))
-        return [Stretch(start=item["start"] / SAMPLE_RATE, end=item["end"] / SAMPLE_RATE) for item in found]
-
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
         """Probabilities by Whisper's own language tokens; an English-only model knows English."""
         model = self._load()
@@ -83,8 +62,16 @@ class WhisperEngine:
             return {"en": 1.0}
         return dict(model.detect_language(audio=sound)[2])
 
-    def recognise(self, sound: Sound, language: str) -> list[Recognised]:
-        """Write down one window. The gate of our own judges, so nothing is left out here."""
+    @property
+    def batch(self) -> int:
+        """How many windows at once pay off."""
+        return 1
+
+    def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
+        """Write down windows. The gate of our own judges, so nothing is left out here."""
+        return [self._one(window, language) for window in windows]
+
+    def _one(self, sound: Sound, language: str) -> list[Recognised]:
         segments, _ = self._load().transcribe(
             sound,
             language=language,

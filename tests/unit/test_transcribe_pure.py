@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +10,10 @@ import pytest
 
 from agent.errors import Misconfigured
 from agent.model import Word
+from agent.transcribe import dialogue as dialogues
 from agent.transcribe.channels import Channel
-from agent.transcribe.dialogue import transcribe_channels
-from agent.transcribe.engine import SAMPLE_RATE, Recognised, Sound, Stretch
+from agent.transcribe.dialogue import Dialogue
+from agent.transcribe.engine import SAMPLE_RATE, Hints, Recognised, Sound, Stretch
 from agent.transcribe.gate import objection
 from agent.transcribe.wer import fold, word_errors
 from agent.transcribe.windows import place, plan_windows
@@ -118,6 +119,7 @@ class ScriptedEngine:
 
     name = "scripted"
     join_seconds = 0.0
+    batch = 4
 
     def __init__(self, languages: Mapping[str, float], answer: Recognised = GOOD) -> None:
         self.languages = languages
@@ -137,9 +139,13 @@ class ScriptedEngine:
         self.weighed.append(len(sound) / SAMPLE_RATE)
         return self.languages
 
-    def recognise(self, sound: Sound, language: str) -> list[Recognised]:
-        self.pinned.append(language)
-        return [self.answer]
+    def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
+        self.pinned += [language] * len(windows)
+        return [[self.answer] for _ in windows]
+
+
+def transcribe_channels(channels: Sequence[Channel], engine: ScriptedEngine, languages: Sequence[str]) -> Dialogue:
+    return dialogues.transcribe_channels(channels, engine, languages, find=engine.find_speech)
 
 
 def spoken(seconds: float, *edges: tuple[float, float]) -> Channel:

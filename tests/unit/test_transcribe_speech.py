@@ -19,6 +19,7 @@ import agent.demo.sound
 from agent.errors import ModelUnavailable, Unreadable
 from agent.settings import Settings, TranscribeSettings
 from agent.transcribe.channels import read_channels
+from agent.transcribe.engine import Hints
 from agent.transcribe.models import TINY_DEMO, check_model, fetch_model, find_model
 from agent.transcribe.transcriber import transcribe_recording
 from agent.transcribe.wer import word_errors
@@ -117,7 +118,7 @@ def test_a_tone_forced_upon_the_model_is_stopped_by_the_gate(engine: WhisperEngi
     from agent.transcribe.gate import objection
 
     tone = not_speech()["ring-back"].astype(np.float32)
-    answered = engine.recognise(np.repeat(tone, 2), "ru")
+    answered = engine.recognise([np.repeat(tone, 2)], "ru", Hints())[0]
     assert answered, "the model invents nothing any more: this test has lost its point"
     assert all(objection(segment).startswith("no speech") for segment in answered)
 
