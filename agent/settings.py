@@ -44,6 +44,7 @@ from agent.settings_providers import ProviderSettings
 from agent.settings_recordings import RecordingsSettings
 from agent.settings_seal import SealSettings
 from agent.settings_smtp import SmtpSettings
+from agent.settings_transcribe import TranscribeSettings as TranscribeSettings
 
 _CODE = re.compile("[0-9*#A-D]{2,8}")
 _BUCKETS = ("s3://", "gs://", "az://")
@@ -198,18 +199,6 @@ class MailboxSettings(Section):
         if value and info.data.get("tls"):
             raise ValueError("it goes with tls = false; port 993 wants tls, port 143 starttls")
         return value
-
-
-class TranscribeSettings(Section):
-    """Speech to text."""
-
-    enabled: bool = Field(True, description="Transcribe calls.")
-    model: str = Field(
-        "small",
-        description="A faster-whisper size (small, medium, large-v3 …), a hub name or a model directory.",
-    )
-    languages: tuple[str, ...] = Field(("ru", "en"), description="Languages that may be detected.")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: all cores but one.")
 
 
 class WebSettings(Section):
