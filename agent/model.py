@@ -416,7 +416,8 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
-    """What one party said in one breath: seconds from the start of the recording, confidence 0 to 1."""
+    """What one party said in one breath: seconds from the start of the recording, confidence 0 to 1. ``interrupts``:
+    the other one was speaking when it began, and fell silent over it (`agent.transcribe.turns`)."""
 
     channel: int
     start: float
@@ -424,6 +425,7 @@ class Utterance:
     text: str
     confidence: float
     words: Sequence[Word] = ()
+    interrupts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

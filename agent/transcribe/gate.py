@@ -7,6 +7,8 @@ through. So a no-speech probability that high decides alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agent.transcribe.engine import Recognised
 
 _SURELY_NO_SPEECH = 0.95
@@ -14,6 +16,18 @@ _NO_SPEECH = 0.6
 _IMPROBABLE = -1.0
 _VERY_IMPROBABLE = -1.5
 _REPEATS = 2.4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """What was left out, with the reason: kept for whoever wonders what is missing. ``text`` is empty where it was left
+    out before a model heard it."""
+
+    channel: int
+    start: float
+    end: float
+    text: str
+    reason: str
 
 
 def objection(segment: Recognised) -> str:

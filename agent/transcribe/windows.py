@@ -20,6 +20,7 @@ from agent.transcribe.engine import Recognised, Sound, Stretch
 # In a telephone band voice activity detection notices a soft beginning up to 0.3 s late; ends it finds well.
 PAD_BEFORE_SECONDS = 0.5
 PAD_AFTER_SECONDS = 0.2
+_SPAN_SECONDS = 240.0  # from the first to the last piece of a window: a call is gone through once, in order of time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +61,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A segment, or the part of it in one piece, in the channel's times; the gate judges by ``segment``."""
+    """A segment, or the part of it in one piece, in the channel's times; the gate judges by ``segment``. ``speech``
+    is the stretch it was said in."""
 
     start: float
     end: float
     text: str
     words: tuple[Word, ...]
     segment: Recognised
+    speech: Stretch
 
 
 def plan_windows(stretches: Sequence[Stretch], *, seconds: float, join_seconds: float) -> list[Window]:
@@ -74,7 +77,8 @@ def plan_windows(stretches: Sequence[Stretch], *, seconds: float, join_seconds: 
     windows: list[list[Piece]] = []
     for piece in _padded(stretches, seconds):
         length = sum(other.end - other.start for other in windows[-1]) if windows else 0.0
-        if windows and length + piece.end - piece.start <= join_seconds:
+        fits = windows and length + piece.end - piece.start <= join_seconds
+        if fits and piece.end - windows[-1][0].start <= _SPAN_SECONDS:
             windows[-1].append(piece)
         else:
             windows.append([piece])
@@ -120,12 +124,15 @@ def _parts(window: Window, segment: Recognised) -> list[tuple[int, Passage]]:
     if not segment.words:
         first, last = window.index(segment.start), window.index(segment.end)
         start, end = window.locate(segment.start, first), window.locate(segment.end, last)
-        return [(first, Passage(start=start, end=max(start, end), text=segment.text, words=(), segment=segment))]
+        speech = window.pieces[first].speech
+        found = Passage(start=start, end=max(start, end), text=segment.text, words=(), segment=segment, speech=speech)
+        return [(first, found)]
     parts = []
     for index, group in groupby(segment.words, key=lambda word: window.index((word.start + word.end) / 2)):
         words = tuple(_placed(window, index, word) for word in group)
         text = "".join(word.text for word in words)
-        passage = Passage(start=words[0].start, end=words[-1].end, text=text, words=words, segment=segment)
+        begin, end, speech = words[0].start, words[-1].end, window.pieces[index].speech
+        passage = Passage(start=begin, end=end, text=text, words=words, segment=segment, speech=speech)
         parts.append((index, passage))
     return parts
 

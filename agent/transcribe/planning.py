@@ -1,0 +1,127 @@
+"""What of a call is worth hearing: the speech of each channel, cut into windows for the model. Pure but for `find`.
+
+The plan comes first and by itself, so that windows of several calls can be recognised together, a call that was cut
+off goes on with the windows that are missing, and figures of sound can be had without any speech model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from agent.errors import Misconfigured
+from agent.transcribe.channels import Channel
+from agent.transcribe.engine import Engine, Sound, Stretch
+from agent.transcribe.gate import Dropped
+from agent.transcribe.windows import Window, plan_windows
+
+_BLOCK_SECONDS = 300.0  # voice activity is looked for in blocks, so that an hour of floats is never held
+_EDGE_SECONDS = 0.5  # speech that ends this close to the end of a block goes on in the next
+_LEAD_SECONDS = 1.0  # what voice activity detection hears before the speech that a block begins with
+_LANGUAGE_WINDOWS = 3
+_LANGUAGE_SURE = 0.9
+
+FindSpeech: TypeAlias = Callable[[Sound], list[Stretch]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A window of a channel; ``number`` counts within the channel from 0. The same sound gives the same windows."""
+
+    channel: int
+    number: int
+    window: Window
+
+    @property
+    def start(self) -> float:
+        """Where its first piece begins, seconds from the beginning of the call."""
+        return self.window.pieces[0].start
+
+    @property
+    def end(self) -> float:
+        """Where its last piece ends."""
+        return self.window.pieces[-1].end
+
+    def cut(self, channels: Sequence[Channel]) -> Sound:
+        """The sound of the window, of the channels the plan was made for."""
+        return self.window.cut(channels[self.channel])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """``speech`` has the stretches of each channel; ``windows`` are those of all channels, by their start, and the
+    answers to them belong in the same order. ``separated``: each party has a channel of its own."""
+
+    seconds: float
+    speech: tuple[tuple[Stretch, ...], ...]
+    windows: tuple[Planned, ...]
+    separated: bool = True
+    dropped: tuple[Dropped, ...] = ()
+
+
+def plan(channels: Sequence[Channel], *, join_seconds: float, find: FindSpeech, mixed: bool | None = None) -> Plan:
+    """Find the speech of all channels. ``mixed``: the parties are heard together; None: they are if there is one
+    channel only. ``join_seconds`` and the limits of a window are the engine's."""
+    is_mixed = len(channels) == 1 if mixed is None else mixed
+    speech = tuple(tuple(_stretches(channel, find)) for channel in channels)
+    windows = [
+        Planned(channel=index, number=number, window=window)
+        for index, (channel, stretches) in enumerate(zip(channels, speech, strict=True))
+        for number, window in enumerate(plan_windows(stretches, seconds=channel.seconds, join_seconds=join_seconds))
+    ]
+    return Plan(
+        seconds=max((channel.seconds for channel in channels), default=0.0),
+        speech=speech,
+        windows=tuple(sorted(windows, key=lambda one: (one.start, one.channel))),
+        separated=not is_mixed,
+    )
+
+
+def find_language(plan: Plan, channels: Sequence[Channel], engine: Engine, languages: Sequence[str]) -> str:
+    """The likeliest allowed language over the longest windows; empty where nobody speaks. It asks for more windows only
+    while it is not sure. One language a call: a guess a window would turn a short "yes" into another language.
+
+    Raises:
+        ModelUnavailable: the model cannot be loaded.
+        Misconfigured: the model knows none of the languages.
+    """
+    if not plan.windows or len(languages) == 1:
+        return languages[0] if plan.windows else ""
+    weights = dict.fromkeys(languages, 0.0)
+    longest = sorted(plan.windows, key=lambda one: one.window.seconds, reverse=True)
+    for planned in longest[:_LANGUAGE_WINDOWS]:
+        known = _known(engine.weigh_languages(planned.cut(channels)), engine.name, languages)
+        whole = sum(known.values()) or 1.0
+        for language, weight in known.items():
+            weights[language] += weight / whole * planned.window.seconds
+        leader = max(weights, key=weights.__getitem__)
+        if weights[leader] >= _LANGUAGE_SURE * sum(weights.values()):
+            return leader
+    return max(weights, key=weights.__getitem__)
+
+
+def _known(found: Mapping[str, float], name: str, languages: Sequence[str]) -> dict[str, float]:
+    known = {language: found[language] for language in languages if language in found}
+    if not known:
+        raise Misconfigured(
+            f"The speech model {name} knows none of the languages {', '.join(languages)}.",
+            remedy="Name languages it knows in transcribe.languages (ISO 639-1, for example ru), or another model.",
+        )
+    return known
+
+
+def _stretches(channel: Channel, find: FindSpeech) -> Iterator[Stretch]:
+    """Block after block. What touches the end of a block is left to the next, which begins a little before it."""
+    begin = 0.0
+    while begin < channel.seconds:
+        end = min(begin + _BLOCK_SECONDS, channel.seconds)
+        found = [Stretch(start=begin + one.start, end=begin + one.end) for one in find(channel.piece(begin, end))]
+        next_begin = end
+        if end < channel.seconds and found and found[-1].end > end - _EDGE_SECONDS:
+            again = max(found[-1].start - _LEAD_SECONDS, found[-2].end if len(found) > 1 else begin)
+            if again > begin:
+                next_begin = again
+                found.pop()
+        yield from found
+        begin = next_begin
