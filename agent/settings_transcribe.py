@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from agent.settings_base import Section
 
@@ -18,7 +18,12 @@ class TranscribeSettings(Section):
     enabled: bool = Field(True, description="Transcribe calls.")
     model: str = Field(
         "small",
-        description="A faster-whisper size (small, medium, large-v3 …), a hub name or a model directory.",
+        description="A Whisper size (small, medium, large-v3, turbo …), a model of cardline[ru] (gigaam-v3-rnnt, "
+        "t-one …), a hub name or a model directory; it finds the language as well. See docs/speech.md.",
+    )
+    models: dict[str, str] = Field(
+        {},
+        description='Another model for a language, for example { ru = "gigaam-v3-e2e-rnnt" }; `model` has the others.',
     )
     languages: tuple[str, ...] = Field(("ru", "en"), description="Languages that may be detected.")
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -51,6 +56,13 @@ class TranscribeSettings(Section):
         if value and not _NIGHT.fullmatch(value):
             raise ValueError("two times with a hyphen, for example 22-6 or 21:30-7:00")
         return value
+
+    @model_validator(mode="after")
+    def _languages_of_models(self) -> Self:
+        unknown = sorted(set(self.models) - set(self.languages))
+        if unknown:
+            raise ValueError(f"models: {unknown[0]} is not among the languages {', '.join(self.languages)}")
+        return self
 
     @property
     def night_minutes(self) -> tuple[int, int] | None:
