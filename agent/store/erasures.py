@@ -20,12 +20,14 @@ from agent.model import Role
 from agent.store import outbox
 from agent.store.engine import AnyRow
 from agent.store.schema import (
+    answered_window,
     attachment,
     blob,
     call_number,
     call_view,
     capture,
     card_note,
+    carried_correction,
     chain_link,
     client_card,
     comment,
@@ -49,19 +51,27 @@ from agent.store.schema import (
     recording_mark,
     recording_outline,
     search_entry,
+    talk,
     task,
     thread,
     thread_subject,
     transcript,
+    transcript_mask,
+    transcription,
     utterance,
     utterance_correction,
 )
 
 # Rows that go whole.
 DELETED: tuple[Table, ...] = (
+    carried_correction,
     utterance_correction,
     utterance,
+    transcript_mask,
     transcript,
+    answered_window,
+    transcription,
+    talk,
     recording_mark,
     recording_outline,
     comment,
@@ -228,10 +238,12 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     sounds = select(recording.c.id).where(recording.c.interaction_id.in_(interaction_ids))
     spoken = select(transcript.c.id).where(transcript.c.interaction_id.in_(interaction_ids))
     said = select(utterance.c.id).where(utterance.c.transcript_id.in_(spoken))
+    for table in (carried_correction, transcript_mask):
+        await connection.execute(delete(table).where(table.c.transcript_id.in_(spoken)))
     await connection.execute(delete(utterance_correction).where(utterance_correction.c.utterance_id.in_(said)))
     await connection.execute(delete(utterance).where(utterance.c.transcript_id.in_(spoken)))
-    await connection.execute(delete(recording_outline).where(recording_outline.c.recording_id.in_(sounds)))
-    await connection.execute(delete(recording_mark).where(recording_mark.c.recording_id.in_(sounds)))
+    for table in (recording_outline, recording_mark, talk, answered_window, transcription):
+        await connection.execute(delete(table).where(table.c.recording_id.in_(sounds)))
     proofs = select(evidence.c.id).where(evidence.c.interaction_id.in_(interaction_ids))
     for table in (call_view, call_number):
         await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))

@@ -81,11 +81,14 @@ from agent.store.schema.providers import notification, provider_call, provider_r
 from agent.store.schema.seals import erasure, seal, seal_copy
 from agent.store.schema.search import saved_search, search_due, search_entry
 from agent.store.schema.sources import followed_file, mailbox_copy, mailbox_folder, sound_file, source_status
+from agent.store.schema.transcriptions import answered_window, transcription
+from agent.store.schema.transcripts import carried_correction, mask_rule, mask_run, talk, transcript_mask
 from agent.store.schema.views import call_number, call_view
 
 __all__ = [
     "account",
     "account_invitation",
+    "answered_window",
     "api_reply",
     "api_token",
     "attachment",
@@ -101,6 +104,7 @@ __all__ = [
     "card_merge",
     "card_note",
     "card_stage",
+    "carried_correction",
     "chain_link",
     "client_card",
     "comment",
@@ -134,6 +138,8 @@ __all__ = [
     "mail_rule",
     "mailbox_copy",
     "mailbox_folder",
+    "mask_rule",
+    "mask_run",
     "meeting",
     "message",
     "metadata",
@@ -155,6 +161,7 @@ __all__ = [
     "search_entry",
     "sound_file",
     "source_status",
+    "talk",
     "task",
     "team",
     "team_member",
@@ -163,6 +170,8 @@ __all__ = [
     "thread_reference",
     "thread_subject",
     "transcript",
+    "transcript_mask",
+    "transcription",
     "utterance",
     "utterance_correction",
 ]

@@ -106,10 +106,11 @@ transcript = Table(
     of("recording"),
     of("interaction"),
     Column("model", Text, nullable=False),
+    Column("round", SmallInteger, nullable=False, server_default=text("0")),  # asked for again: once more by this model
     words("language"),
     json("dropped", "[]"),
     now("created_at"),
-    UniqueConstraint("recording_id", "model"),
+    UniqueConstraint("recording_id", "model", "round"),
     Index(None, "interaction_id"),
 )
 
