@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -66,6 +66,16 @@ async def find_backlog(connection: AsyncConnection) -> Backlog:
     )
 
 
+async def begin(connection: AsyncConnection, recording_id: int, *, model: str, host: str) -> int:
+    """Note that this host begins; how often that was noted since it last got any further, this time included."""
+    values = {"model": model, "host": host, "speech_ms": 0, "done_ms": 0, "tries": 1}
+    again = {**values, "tries": transcription.c.tries + 1, "updated_at": func.now()}
+    statement = insert(transcription).values(recording_id=recording_id, **values)
+    statement = statement.on_conflict_do_update(index_elements=["recording_id"], set_=again)
+    tries: int = (await connection.execute(statement.returning(transcription.c.tries))).scalar_one()
+    return tries
+
+
 async def list_answers(connection: AsyncConnection, recording_id: int) -> dict[bytes, bytes]:
     """The sealed answers of a transcription that was cut off, by the digest of their windows."""
     query = select(answered_window.c.window, answered_window.c.answer)
@@ -77,8 +87,6 @@ async def note(
     connection: AsyncConnection,
     recording_id: int,
     *,
-    model: str,
-    host: str,
     done: float,
     seconds: float,
     answers: Mapping[bytes, bytes],
@@ -88,10 +96,11 @@ async def note(
     living = select(blob.c.wrapped_key).join(recording).where(recording.c.id == recording_id)
     if (await connection.execute(living.with_for_update(read=True, of=blob))).scalar_one_or_none() is None:
         return
-    values = {"model": model, "host": host, "speech_ms": round(seconds * 1000), "done_ms": round(done * 1000)}
-    statement = insert(transcription).values(recording_id=recording_id, **values)
-    again = {**values, "updated_at": func.now()}
-    await connection.execute(statement.on_conflict_do_update(index_elements=["recording_id"], set_=again))
+    values = {"speech_ms": round(seconds * 1000), "done_ms": round(done * 1000), "updated_at": func.now()}
+    if answers:
+        values["tries"] = 1
+    mine = transcription.c.recording_id == recording_id
+    await connection.execute(update(transcription).where(mine).values(**values))
     if answers:
         rows = [{"recording_id": recording_id, "window": key, "answer": answer} for key, answer in answers.items()]
         await connection.execute(insert(answered_window).on_conflict_do_nothing(), rows)

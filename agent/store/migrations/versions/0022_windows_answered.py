@@ -23,6 +23,7 @@ def upgrade() -> None:
     sa.Column('host', sa.Text(), nullable=False),
     sa.Column('speech_ms', sa.Integer(), nullable=False),
     sa.Column('done_ms', sa.Integer(), nullable=False),
+    sa.Column('tries', sa.SmallInteger(), nullable=False),
     sa.Column('started_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.ForeignKeyConstraint(['recording_id'], ['recording.id'], name=op.f('fk_transcription_recording_id_recording')),
