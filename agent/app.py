@@ -25,7 +25,6 @@ from agent.errors import Unavailable
 from agent.mail.imap import Mailbox
 from agent.mail.imap.oauth import Logins
 from agent.mail.imap.tokens import TokenStore
-from agent.mail.sandbox import Sandbox
 from agent.mail.smtp import SmtpServer
 from agent.model import SourceState
 from agent.parts import Parts, database, prepare_data_dir
@@ -36,13 +35,12 @@ from agent.sip.commands import CommandDesk
 from agent.sip.courierprocess import CourierProcess
 from agent.sip.lines.linecalls import KeyRules
 from agent.sip.lines.supervisor import Lines
-from agent.sip.listening import ListeningPost
 from agent.sip.pauser import Pauser
 from agent.sip.presence import Presence
 from agent.sip.proposing import Proposer, listers_of
-from agent.sip.providers.notification import Hook
-from agent.sip.providers.preset import Reply
-from agent.sip.providers.service import Providers
+from agent.sip.providers.polling import Poller
+from agent.sip.providers.presets import providers_of
+from agent.sip.providers.reading import NotificationReader
 from agent.sip.recorder import CaptureEvent, CaptureEventKind, Recorder
 from agent.sip.siprec import RecordingServer
 from agent.sip.taps import Taps
@@ -52,16 +50,15 @@ from agent.store.embedded import Lock
 from agent.store.engine import Store
 from agent.store.migrate import migrate
 from agent.store.notices import COMMANDS, Notices
-from agent.web.app import WebServer
-from agent.web.services import HookRequest, Services
+from agent.web.binding import open_socket
 from agent.worker import KINDS
-from linker.link import Linker
 from linker.pacing import CrmPacer
 
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 2.0
 _STALLED_CHECK_SECONDS = 5.0
+_MOST_PAGE_PROCESSES = 4
 
 
 class Service:
@@ -78,7 +75,7 @@ class Service:
         self._lines: Lines | None = None
         self._asterisk: list[AsteriskSource] = []
         self._desk: CommandDesk | None = None
-        self._providers: Providers | None = None
+        self._poller: Poller | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.addresses: dict[str, list[str | int]] = {}
 
@@ -119,10 +116,11 @@ class Service:
         if settings.smtp.enabled:
             await self._start_smtp(parts)
         if settings.provider:
-            self._providers = Providers(settings, parts.store, parts.archive, parts.intake)
-            self._background(self._providers.door.run())
+            known = providers_of(settings)
+            reader = NotificationReader(parts.store, parts.archive, parts.intake, known)
+            self._poller = Poller(parts.store, reader, known)
         if settings.web.enabled:
-            await self._start_web(parts, notices)
+            await self._start_pages(url)
         self._background(self._start_what_needs_the_database(parts, notices))
         self._announce()
         if not parts.archive.keys.is_confirmed:
@@ -141,8 +139,8 @@ class Service:
             self._background(self._desk.run())
         for source in self.addresses.keys() - {"siprec_tls", "smtp_tls"}:  # second doors of the same sources
             await _when_available(partial(_save_state, parts.store, source, SourceState.RUNNING, ""))
-        if self._providers is not None:
-            self._background(self._providers.poller.run())
+        if self._poller is not None:
+            self._background(self._poller.run())
         self._background(Proposer(parts.store, listers_of(self._settings)).run())
         if self._lines is not None:
             self._lines.watch(self._note_source(parts.store))
@@ -233,36 +231,16 @@ class Service:
         if server.tls_port is not None:
             self.addresses["smtp_tls"] = [self._settings.smtp.listen, server.tls_port]
 
-    async def _start_web(self, parts: Parts, notices: Notices) -> None:
-        sandbox = Sandbox()
-        self._stack.push_async_callback(sandbox.stop)
-        server = WebServer(
-            Services(
-                settings=self._settings,
-                store=parts.store,
-                archive=parts.archive,
-                linker=Linker(parts.store, self._settings),
-                extract_part=sandbox.extract_part,
-                notices=notices,
-                listen=ListeningPost(self._settings.data_dir / "captures").open,
-                take_hook=self._take_hook if self._providers is not None else None,
-            )
-        )
-        await server.start()
-        self._stack.push_async_callback(server.stop)
-        self.addresses["web"] = list(server.address)
-
-    async def _take_hook(self, request: HookRequest) -> Reply:
-        """What a virtual PBX tells, from the pages' server to the door for it."""
-        assert self._providers is not None
-        hook = Hook(
-            tail=request.tail,
-            query=request.query,
-            content_type=request.content_type,
-            body=request.body,
-            signature=request.signature,
-        )
-        return await self._providers.door.take(request.name, hook, address=request.address)
+    async def _start_pages(self, url: str) -> None:
+        """The socket is ours and outlives the processes that serve it."""
+        listening = open_socket(self._settings.web)
+        self._stack.callback(listening.close)
+        self.addresses["web"] = list(listening.getsockname()[:2])
+        arguments, environment = ["agent.pageserver", str(listening.fileno())], self._environment(url)
+        for _ in range(self._settings.web.processes or min(os.cpu_count() or 1, _MOST_PAGE_PROCESSES)):
+            child = ChildProcess("pages", arguments, environment=environment, descriptors=[listening.fileno()])
+            await child.start()
+            self._stack.push_async_callback(child.stop)
 
     async def _start_mailboxes(self, parts: Parts) -> None:
         logins = Logins(TokenStore(self._settings.data_dir / "tokens", parts.archive.keys))

@@ -29,8 +29,12 @@ _HEAP = {-8: 2, -3: 256 * 1024, -1: 1024 * 1024}  # malloc.h: M_ARENA_MAX; M_MMA
 class ChildProcess:
     """``python -m <arguments>``, kept running."""
 
-    def __init__(self, name: str, arguments: Sequence[str], *, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], *, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+    ) -> None:
+        """``descriptors`` are open in it under the same numbers."""
         self.name = name
+        self._descriptors = tuple(descriptors)
         self._arguments = [sys.executable, "-m", *arguments]
         self._environment = {**os.environ, **environment}
         self._process: asyncio.subprocess.Process | None = None
@@ -66,6 +70,7 @@ class ChildProcess:
             *self._arguments,
             stdin=asyncio.subprocess.PIPE,
             env=self._environment,
+            pass_fds=self._descriptors,
             start_new_session=True,  # Ctrl-C in a terminal is for us; we end it in order
         )
         log.info("process_started", name=self.name, pid=self._process.pid)

@@ -207,6 +207,9 @@ class WebSettings(Section):
     enabled: bool = Field(True, description="Serve the pages.")
     listen: str = Field("127.0.0.1", description="Address to listen on; a reverse proxy gives HTTPS.")
     port: Port = Field(8040, description="HTTP port; 0 picks a free one.")
+    processes: int = Field(
+        0, ge=0, le=64, description="Processes that serve the pages; 0: one a core, at most 4. Each takes about 100 MB."
+    )
     public_url: str = Field(
         "", description="Address under which people reach the pages, https://…; `cardline doctor` checks it."
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import structlog
 from aiohttp import web
 
-from agent.errors import Misconfigured
 from agent.store.attempts import CODE_LIMITS, Attempts
 from agent.store.notices import INTERACTIONS
 from agent.web.api.limits import make_buckets, serve_api
+from agent.web.binding import BACKLOG, open_socket
 from agent.web.entering import ATTEMPTS, CODE_ATTEMPTS
 from agent.web.events import HUB, LiveHub
 from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 
 _LARGEST_FORM = 64 * 1024
 _STOP_SECONDS = 5.0
+_TAKEN_AT_ONCE = 2  # connections: the others are for whichever process is less busy
 
 
 def make_app(services: Services) -> web.Application:
@@ -82,23 +84,18 @@ class WebServer:
         self._runner = web.AppRunner(make_app(services), access_log=None, shutdown_timeout=_STOP_SECONDS)
         self.address: tuple[str, int] = (self._settings.listen, self._settings.port)
 
-    async def start(self) -> None:
-        """Listen; `address` then tells the real port.
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """Take connections of a socket that others may serve too, or of one of our own; `address` tells where.
 
         Raises:
-            Misconfigured: the address is taken or not ours.
+            Misconfigured: there is none to be had, as the address is taken or not ours.
         """
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._settings.listen, self._settings.port)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise Misconfigured(
-                f"The pages cannot listen on {self._settings.listen}:{self._settings.port}: {error.strerror}.",
-                remedy="Set web.listen and web.port in cardline.toml to a free address of this machine.",
-            ) from None
-        host, port = self._runner.addresses[0][:2]
+        if listening is None:
+            listening = open_socket(self._settings)
+        await web.SockSite(self._runner, listening, backlog=_TAKEN_AT_ONCE).start()
+        listening.listen(BACKLOG)  # asyncio has set it to what one process takes at once
+        host, port = listening.getsockname()[:2]
         self.address = (str(host), int(port))
         log.info("web_listening", address=host, port=port)
 

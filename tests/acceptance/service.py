@@ -67,7 +67,7 @@ class ServiceUnderTest:
 data_dir = "{self.folder / "data"}"
 siprec = {{ listen = "127.0.0.1", port = 0, rtp_ports = [42000, 42999] }}
 smtp = {{ listen = "127.0.0.1", port = 0 }}
-web = {{ listen = "127.0.0.1", port = 0 }}
+web = {{ listen = "127.0.0.1", port = 0, processes = 2 }}
 transcribe = {{ model = "tiny-demo" }}
 jobs = {{ general = {general}, speech = {str(speech).lower()}, queues = {json.dumps(list(queues or ()))} }}
 {self._extra}
@@ -112,6 +112,16 @@ jobs = {{ general = {general}, speech = {str(speech).lower()}, queues = {json.du
                 await asyncio.to_thread(lambda: psycopg.connect(url).close())
                 return True
         return False
+
+    def children(self, module: str) -> list[int]:
+        """Process ids of its children that run this module."""
+        found = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parent = int(status.read_text().rpartition(")")[2].split()[1])
+                if parent == self._pid and module.encode() in (status.parent / "cmdline").read_bytes().split(b"\0"):
+                    found.append(int(status.parent.name))
+        return found
 
     @property
     def settings_file(self) -> Path:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from agent.demo.mails import stage_mails
 from agent.demo.scene import stage_calls
@@ -118,3 +121,28 @@ def _ended(entries: list[Entry]) -> bool:
 
 async def _has(service: ServiceUnderTest, condition: Callable[[list[Entry]], bool]) -> bool:
     return condition(await _entries(service))
+
+
+async def test_whoever_asks_for_a_page_while_the_page_processes_die_waits_for_the_next(
+    service: ServiceUnderTest,
+) -> None:
+    await service.start(queues=[], speech=False)
+    host, port = service.addresses["web"]
+    await service.until(lambda: _runs_two(service))
+    before = service.children("agent.pageserver")
+
+    async def look() -> int:
+        async with ClientSession() as http, http.get(f"http://{host}:{port}/login") as answer:
+            return answer.status
+
+    assert await look() == 200
+    os.kill(before[0], signal.SIGKILL)
+    assert [await look() for _ in range(20)] == [200] * 20  # the other one goes on
+    os.kill(before[1], signal.SIGKILL)
+    assert await look() == 200  # knocks at a socket that nobody serves yet
+    await service.until(lambda: _runs_two(service))
+    assert not set(before) & set(service.children("agent.pageserver"))
+
+
+async def _runs_two(service: ServiceUnderTest) -> bool:
+    return len(service.children("agent.pageserver")) == 2
