@@ -33,7 +33,7 @@ class Spoken(Utterance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """What one model understood of one recording."""
+    """What one model understood of one recording. Not ``separated``: nobody knows which party said what."""
 
     id: int
     recording_id: int
@@ -41,6 +41,7 @@ class Transcript:
     model: str
     language: str
     utterances: tuple[Spoken, ...]
+    separated: bool = True
 
 
 async def has_transcript(connection: AsyncConnection, recording_id: int, model: str) -> bool:
@@ -57,6 +58,7 @@ async def save_transcript(
     language: str,
     utterances: Sequence[Utterance],
     dropped: Sequence[Mapping[str, Any]] = (),
+    separated: bool = True,
 ) -> int | None:
     """Save one transcript a recording and model; None when there is one already (the job ran twice), or when the
     recording was erased meanwhile: an erasure waits for this transaction, or this one for it."""
@@ -72,6 +74,7 @@ async def save_transcript(
             model=model,
             language=language,
             dropped=[dict(one) for one in dropped],
+            separated=separated,
         )
         .on_conflict_do_nothing()
         .returning(transcript.c.id)
@@ -110,6 +113,7 @@ async def list_transcripts(
             model=head.model,
             language=head.language,
             utterances=tuple(spoken[head.id]),
+            separated=head.separated,
         )
         for head in heads
     ]
@@ -129,6 +133,7 @@ def _lines(*, words: bool) -> Select[Any]:
         said.end_ms,
         said.text,
         said.confidence,
+        said.interrupts,
         corrected.text.label("corrected"),
         corrected.by.label("corrected_by"),
         corrected.at.label("corrected_at"),
@@ -187,12 +192,13 @@ def _utterance_values(transcript_id: int, one: Utterance) -> dict[str, Any]:
         "end_ms": round(one.end * 1000),
         "text": one.text,
         "confidence": round(one.confidence * 100),
+        "interrupts": one.interrupts,
         "words": [asdict(word) for word in one.words],
     }
 
 
 def _utterance(row: Sequence[Any]) -> Spoken:
-    _, number, channel, start_ms, end_ms, text, confidence, corrected, by, at, *words = row
+    _, number, channel, start_ms, end_ms, text, confidence, interrupts, corrected, by, at, *words = row
     return Spoken(
         id=number,
         channel=channel,
@@ -200,6 +206,7 @@ def _utterance(row: Sequence[Any]) -> Spoken:
         end=end_ms / 1000,
         text=text if corrected is None else corrected,
         confidence=confidence / 100,
+        interrupts=interrupts,
         words=tuple(Word(**word) for word in words[0]) if words else (),
         machine="" if corrected is None else text,
         corrected_by=by or "",

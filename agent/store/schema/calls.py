@@ -108,7 +108,8 @@ transcript = Table(
     Column("model", Text, nullable=False),
     Column("round", SmallInteger, nullable=False, server_default=text("0")),  # asked for again: once more by this model
     words("language"),
-    json("dropped", "[]"),
+    Column("separated", Boolean, nullable=False, server_default=text("true")),  # a channel is a party
+    json("dropped", "[]"),  # what was not believed: channel, start, end, text, reason
     now("created_at"),
     UniqueConstraint("recording_id", "model", "round"),
     Index(None, "interaction_id"),
@@ -124,6 +125,7 @@ utterance = Table(
     Column("end_ms", Integer, nullable=False),
     Column("text", Text, nullable=False),
     Column("confidence", Integer, nullable=False),  # per cent
+    Column("interrupts", Boolean, nullable=False, server_default=text("false")),
     json("words", "[]"),
     Index(None, "transcript_id", "start_ms"),
 )
