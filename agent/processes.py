@@ -113,3 +113,9 @@ def keep_heap_small() -> None:
         allocator = ctypes.CDLL(None)
         for parameter, value in _HEAP.items():
             allocator.mallopt(parameter, value)
+
+
+def give_memory_back() -> None:
+    """Have the allocator give what is free to the system, after something large is gone. See malloc_trim(3)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

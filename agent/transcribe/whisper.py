@@ -2,122 +2,143 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from itertools import takewhile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from agent.errors import ModelUnavailable
-from agent.model import Word
+from agent.processes import give_memory_back
 from agent.transcribe.engine import Hints, Recognised, Sound
+from agent.transcribe.habits import read_habits
+from agent.transcribe.hearing import Hearing
 
 log = structlog.get_logger()
 
-HABITS_FILE = "cardline.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Habits:
-    """How a model wants to be asked; a file ``cardline.json`` in its directory changes what differs.
-
-    ``join_seconds``: speech joined in a window, at most 25; 0: one stretch a window. ``timestamps``: let the model
-    write times. ``word_times``: its word times are worth having. ``temperatures``: tried one after the other while
-    the text repeats itself or is improbable.
-    """
-
-    join_seconds: float = 25.0
-    timestamps: bool = True
-    word_times: bool = True
-    beam_size: int = 5
-    temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
+_BATCH = {"cpu": 8, "cuda": 16}
+_MOST_LANES = 4
+_COMPUTE_TYPES = {"cpu": ("int8", "float32"), "cuda": ("float16", "int8_float16", "float32")}
 
 
 class WhisperEngine:
     """One Whisper model in a directory, loaded when it is first needed. Safe to call from several threads."""
 
-    def __init__(self, directory: Path, *, name: str, threads: int = 0) -> None:
-        """``threads`` is the number of CPU threads; 0: all cores this process may use, but one."""
+    def __init__(self, directory: Path, *, name: str, threads: int = 0, device: str = "auto") -> None:
+        """``threads`` is the number of CPU threads; 0: all cores this process may use, but one. ``device`` is cpu,
+        cuda, or auto: a GPU where there is one."""
         self.name = name
         self._directory = directory
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) - 1)
-        self._habits = _read_habits(directory)
+        self._device = device
+        self._habits = read_habits(directory)
         self._lock = threading.Lock()
-        self._model: Any = None
+        self._hearing: Hearing | None = None
+        self._users = 0
 
     @property
     def join_seconds(self) -> float:
         """How much speech goes into one window of this model."""
         return min(25.0, self._habits.join_seconds)
 
-    def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
-        """Probabilities by Whisper's own language tokens; an English-only model knows English."""
-        model = self._load()
-        if not model.model.is_multilingual:
-            return {"en": 1.0}
-        return dict(model.detect_language(audio=sound)[2])
-
     @property
     def batch(self) -> int:
         """How many windows at once pay off."""
-        return 1
+        return _BATCH[self._where()]
+
+    @property
+    def lanes(self) -> int:
+        """How many batches at a time: on a CPU several of few threads each get more done than one of all."""
+        return min(_MOST_LANES, self._threads) if self._where() == "cpu" else 1
+
+    def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
+        """Probabilities by Whisper's own language tokens; an English-only model knows English."""
+        with self._loaded() as hearing:
+            return hearing.weigh_languages(sound)
 
     def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
         """Write down windows. The gate of our own judges, so nothing is left out here."""
-        return [self._one(window, language) for window in windows]
-
-    def _one(self, sound: Sound, language: str) -> list[Recognised]:
-        segments, _ = self._load().transcribe(
-            sound,
-            language=language,
-            beam_size=self._habits.beam_size,
-            temperature=list(self._habits.temperatures),
-            condition_on_previous_text=False,
-            no_speech_threshold=None,
-            without_timestamps=not self._habits.timestamps,
-            word_timestamps=self._habits.word_times,
-        )
-        if not self._habits.timestamps:  # the whole window was answered at once; what follows would be said twice
-            segments = takewhile(lambda segment: segment.seek == 0, segments)
-        return [_recognised(segment) for segment in segments]
+        with self._loaded() as hearing:
+            return hearing.recognise(windows, language, hints)
 
     def load(self) -> None:
         """Load the model now instead of at the first speech.
 
         Raises:
-            ModelUnavailable: its files are broken.
+            ModelUnavailable: its files are broken, or the device asked for is not there.
         """
-        self._load()
+        with self._loaded():
+            pass
 
-    def _load(self) -> Any:
+    def unload(self) -> None:
+        """Give the model's memory back, unless somebody is using it; the next who asks loads it again."""
         with self._lock:
-            if self._model is None:
-                self._model = self._loaded()
-            return self._model
+            if self._users or self._hearing is None:
+                return
+            self._hearing = None
+        gc.collect()
+        give_memory_back()
+        log.info("speech_model_unloaded", model=self.name)
 
-    def _loaded(self) -> Any:
+    @contextmanager
+    def _loaded(self) -> Iterator[Hearing]:
+        with self._lock:
+            if self._hearing is None:
+                self._hearing = self._load()
+            hearing = self._hearing
+            self._users += 1
+        try:
+            yield hearing
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def _where(self) -> str:
+        """The device: cpu or cuda."""
+        if self._device == "auto":
+            import ctranslate2
+
+            self._device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        return self._device
+
+    def _load(self) -> Hearing:
+        import ctranslate2
         from faster_whisper import WhisperModel
 
         try:
+            device = self._where()
+            known = ctranslate2.get_supported_compute_types(device)
+            compute_type = next((one for one in _COMPUTE_TYPES[device] if one in known), "default")
             model = WhisperModel(
                 str(self._directory),
-                device="cpu",
-                compute_type="int8",
-                cpu_threads=self._threads,
+                device=device,
+                compute_type=compute_type,
+                cpu_threads=max(1, self._threads // self.lanes),
+                num_workers=self.lanes,
                 local_files_only=True,
             )
-        except Exception as error:  # whatever CTranslate2 and tokenizers find wrong with the files
+        except Exception as error:  # whatever CTranslate2 and tokenizers find wrong with the files or the device
             raise ModelUnavailable(
                 f"The speech model in {self._directory} cannot be loaded ({_first_line(error)}).",
-                remedy="Remove that directory and have the model fetched again, or name another in transcribe.model.",
+                remedy="Remove that directory and have the model fetched again, or name another in transcribe.model; "
+                "with transcribe.device = cuda, an NVIDIA GPU and its CUDA libraries are needed.",
             ) from error
-        log.info("speech_model_loaded", model=self.name, threads=self._threads)
-        return model
+        log.info("speech_model_loaded", model=self.name, device=device, type=compute_type, threads=self._threads)
+        return Hearing(model, lambda language: _tokenizer(model, language), self._habits)
+
+
+def _tokenizer(model: Any, language: str) -> tuple[Any, list[int]]:
+    """The tokenizer of a language, and the tokens that are no speech: notes, brackets, signs."""
+    from faster_whisper.tokenizer import Tokenizer
+    from faster_whisper.transcribe import get_suppressed_tokens
+
+    known = model.model.is_multilingual
+    tokenizer = Tokenizer(model.hf_tokenizer, known, task="transcribe", language=language if known else "en")
+    return tokenizer, list(get_suppressed_tokens(tokenizer, [-1]))
 
 
 def keep_out_of_home(folder: Path) -> None:
@@ -146,35 +167,6 @@ def fetch(name: str, folder: Path, *, offline: bool) -> Path:
         return Path(download_model(name, cache_dir=str(folder), local_files_only=offline))
     except Exception as error:  # the hub's client has a tree of errors of its own, and httpx, OSError, ValueError
         raise ModelUnavailable(f"The speech model {name} cannot be fetched ({_first_line(error)}).") from error
-
-
-def _read_habits(directory: Path) -> Habits:
-    path = directory / HABITS_FILE
-    try:
-        given = json.loads(path.read_bytes())
-        known = {field.name: given[field.name] for field in fields(Habits) if field.name in given}
-        if "temperatures" in known:
-            known["temperatures"] = tuple(map(float, known["temperatures"]))
-        return Habits(**known)
-    except FileNotFoundError:
-        return Habits()
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelUnavailable(f"{path} cannot be read ({error}).", remedy="Correct or remove that file.") from error
-
-
-def _recognised(segment: Any) -> Recognised:
-    return Recognised(
-        start=float(segment.start),
-        end=float(segment.end),
-        text=segment.text,
-        no_speech=float(segment.no_speech_prob),
-        log_probability=float(segment.avg_logprob),
-        compression=float(segment.compression_ratio),
-        words=tuple(
-            Word(start=float(word.start), end=float(word.end), text=word.word, confidence=float(word.probability))
-            for word in segment.words or ()
-        ),
-    )
 
 
 def _first_line(error: BaseException) -> str:
