@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.model import Utterance, Word
+from agent.transcribe.bleed import bleeding
 from agent.transcribe.channels import Channel
 from agent.transcribe.engine import NO_HINTS, Engine, Hints, Recognised, Stretch
-from agent.transcribe.gate import Dropped, objection
+from agent.transcribe.gate import Dropped
+from agent.transcribe.judging import Believed, clean, judge
 from agent.transcribe.planning import FindSpeech, Plan, Planned, find_language, plan
 from agent.transcribe.speechfinder import find_speech
+from agent.transcribe.turns import mark_interruptions
 from agent.transcribe.windows import Passage, place
 
 __all__ = ["Dialogue", "Dropped", "Plan", "Planned", "find_language", "merge", "plan", "transcribe_channels"]
@@ -63,52 +66,41 @@ def transcribe_channels(
 
 def merge(plan: Plan, answers: Sequence[Sequence[Recognised]], language: str) -> Dialogue:
     """Make the dialogue of what the model answered to each window of the plan, in its order."""
-    passages = [
-        (planned.channel, passage)
-        for planned, segments in zip(plan.windows, answers, strict=True)
-        for passage in place(planned.window, segments)
-    ]
-    utterances, dropped = _judged(passages)
+    passages: list[list[Passage]] = [[] for _ in plan.speech]
+    for planned, segments in zip(plan.windows, answers, strict=True):
+        passages[planned.channel] += place(planned.window, segments)
+    judged = [judge(channel, found) for channel, found in enumerate(passages)]
+    spoken = sorted((_utterance(one) for kept, _ in judged for one in kept), key=lambda one: (one.start, one.channel))
+    copies = bleeding(spoken, plan.loudness)
+    dropped = [*plan.dropped, *(one for _, left in judged for one in left)]
+    dropped += [_copied(spoken[index], reason) for index, reason in copies.items()]
+    own = [one for index, one in enumerate(spoken) if index not in copies]
     return Dialogue(
         language=language,
-        utterances=tuple(utterances),
-        dropped=tuple(sorted([*plan.dropped, *dropped], key=lambda one: (one.start, one.channel))),
+        utterances=tuple(mark_interruptions(own, plan.speech)),
+        dropped=tuple(sorted(dropped, key=lambda one: (one.start, one.channel))),
         speech=plan.speech,
         separated=plan.separated,
     )
 
 
-def _judged(passages: Sequence[tuple[int, Passage]]) -> tuple[list[Utterance], list[Dropped]]:
-    utterances, dropped = [], []
-    for channel, passage in sorted(passages, key=lambda item: (item[1].start, item[0])):
-        reason = objection(passage.segment)
-        text = _clean(passage.text)
-        if reason or not text:
-            dropped.append(
-                Dropped(channel=channel, start=passage.start, end=passage.end, text=text, reason=reason or "no words")
-            )
-        else:
-            utterances.append(_utterance(channel, passage, text))
-    return utterances, dropped
-
-
-def _utterance(channel: int, passage: Passage, text: str) -> Utterance:
-    words = tuple(replace(word, text=cleaned) for word in passage.words if (cleaned := _clean(word.text)))
+def _utterance(one: Believed) -> Utterance:
+    passage = one.passage
+    words = tuple(replace(word, text=cleaned) for word in passage.words if (cleaned := clean(word.text)))
     return Utterance(
-        channel=channel,
+        channel=one.channel,
         start=passage.start,
         end=passage.end,
-        text=text,
+        text=one.text,
         confidence=_confidence(words, passage.segment.log_probability),
         words=words,
     )
 
 
+def _copied(one: Utterance, reason: str) -> Dropped:
+    return Dropped(channel=one.channel, start=one.start, end=one.end, text=one.text, reason=reason)
+
+
 def _confidence(words: Sequence[Word], log_probability: float) -> float:
     chance = sum(word.confidence for word in words) / len(words) if words else math.exp(min(0.0, log_probability))
     return round(min(1.0, max(0.0, chance)), 3)
-
-
-def _clean(text: str) -> str:
-    """Half characters and control characters come out of a byte-level vocabulary; no database or page takes them."""
-    return " ".join("".join(c if c.isprintable() and c != "\ufffd" else " " for c in text).split())

@@ -16,6 +16,11 @@ _NO_SPEECH = 0.6
 _IMPROBABLE = -1.0
 _VERY_IMPROBABLE = -1.5
 _REPEATS = 2.4
+_FASTEST = 40.0  # characters a second; people reach 25, and a segment's times are not exact
+_SLOWEST = 1.5  # in a stretch that is speech all along
+_FEWEST_CHARACTERS = 20
+_LONG_SECONDS = 5.0
+_UNSURE = -0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,4 +47,14 @@ def objection(segment: Recognised) -> str:
         return f"improbable: log-probability {segment.log_probability:.2f}"
     if segment.compression > _REPEATS:
         return f"repeats itself: compression ratio {segment.compression:.2f}"
+    return ""
+
+
+def pace_objection(text: str, seconds: float, log_probability: float) -> str:
+    """Why a text cannot be what was said in so many seconds of speech; empty: it can."""
+    pace = len(text) / max(seconds, 0.05)
+    if len(text) >= _FEWEST_CHARACTERS and pace > _FASTEST:
+        return f"faster than anybody speaks: {len(text)} characters in {seconds:.1f} s"
+    if seconds >= _LONG_SECONDS and pace < _SLOWEST and log_probability < _UNSURE:
+        return f"slower than anybody speaks: {len(text)} characters in {seconds:.1f} s"
     return ""

@@ -1,5 +1,7 @@
 """What of a call is worth hearing: the speech of each channel, cut into windows for the model. Pure but for `find`.
 
+What one channel only echoes of another is left out here already, and channels that carry one sound are taken once.
+
 The plan comes first and by itself, so that windows of several calls can be recognised together, a call that was cut
 off goes on with the windows that are missing, and figures of sound can be had without any speech model.
 """
@@ -8,17 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
+import numpy as np
+
 from agent.errors import Misconfigured
+from agent.transcribe.bleed import EARLIEST_SECONDS, LATEST_SECONDS, Loudness, is_same, part
 from agent.transcribe.channels import Channel
-from agent.transcribe.engine import Engine, Sound, Stretch
+from agent.transcribe.engine import SAMPLE_RATE, Engine, Sound, Stretch
 from agent.transcribe.gate import Dropped
 from agent.transcribe.windows import Window, plan_windows
 
 _BLOCK_SECONDS = 300.0  # voice activity is looked for in blocks, so that an hour of floats is never held
 _EDGE_SECONDS = 0.5  # speech that ends this close to the end of a block goes on in the next
 _LEAD_SECONDS = 1.0  # what voice activity detection hears before the speech that a block begins with
+_COMPARED_SECONDS = 30.0
+_WORTH_TELLING = 0.3  # seconds of a copy that was left out
 _LANGUAGE_WINDOWS = 3
 _LANGUAGE_SURE = 0.9
 
@@ -51,11 +59,13 @@ class Planned:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """``speech`` has the stretches of each channel; ``windows`` are those of all channels, by their start, and the
-    answers to them belong in the same order. ``separated``: each party has a channel of its own."""
+    answers to them belong in the same order. ``separated``: each party has a channel of its own. ``loudness`` is of
+    each channel, ``dropped`` what no model needs to hear."""
 
     seconds: float
     speech: tuple[tuple[Stretch, ...], ...]
     windows: tuple[Planned, ...]
+    loudness: tuple[Loudness, ...]
     separated: bool = True
     dropped: tuple[Dropped, ...] = ()
 
@@ -64,7 +74,13 @@ def plan(channels: Sequence[Channel], *, join_seconds: float, find: FindSpeech, 
     """Find the speech of all channels. ``mixed``: the parties are heard together; None: they are if there is one
     channel only. ``join_seconds`` and the limits of a window are the engine's."""
     is_mixed = len(channels) == 1 if mixed is None else mixed
-    speech = tuple(tuple(_stretches(channel, find)) for channel in channels)
+    is_one = _is_one_sound(channels)
+    loudness = tuple(Loudness(channel.seconds) for channel in channels)
+    heard = [
+        [] if is_one and index else list(_stretches(channel, find, loud))
+        for index, (channel, loud) in enumerate(zip(channels, loudness, strict=True))
+    ]
+    speech, dropped = _without_bleed(channels, heard)
     windows = [
         Planned(channel=index, number=number, window=window)
         for index, (channel, stretches) in enumerate(zip(channels, speech, strict=True))
@@ -74,7 +90,9 @@ def plan(channels: Sequence[Channel], *, join_seconds: float, find: FindSpeech, 
         seconds=max((channel.seconds for channel in channels), default=0.0),
         speech=speech,
         windows=tuple(sorted(windows, key=lambda one: (one.start, one.channel))),
-        separated=not is_mixed,
+        loudness=loudness,
+        separated=not is_mixed and not is_one,
+        dropped=tuple(dropped),
     )
 
 
@@ -111,12 +129,14 @@ def _known(found: Mapping[str, float], name: str, languages: Sequence[str]) -> d
     return known
 
 
-def _stretches(channel: Channel, find: FindSpeech) -> Iterator[Stretch]:
+def _stretches(channel: Channel, find: FindSpeech, loudness: Loudness) -> Iterator[Stretch]:
     """Block after block. What touches the end of a block is left to the next, which begins a little before it."""
     begin = 0.0
     while begin < channel.seconds:
         end = min(begin + _BLOCK_SECONDS, channel.seconds)
-        found = [Stretch(start=begin + one.start, end=begin + one.end) for one in find(channel.piece(begin, end))]
+        sound = channel.piece(begin, end)
+        loudness.note(begin, sound)
+        found = [Stretch(start=begin + one.start, end=begin + one.end) for one in find(sound)]
         next_begin = end
         if end < channel.seconds and found and found[-1].end > end - _EDGE_SECONDS:
             again = max(found[-1].start - _LEAD_SECONDS, found[-2].end if len(found) > 1 else begin)
@@ -125,3 +145,73 @@ def _stretches(channel: Channel, find: FindSpeech) -> Iterator[Stretch]:
                 found.pop()
         yield from found
         begin = next_begin
+
+
+def _without_bleed(
+    channels: Sequence[Channel], speech: Sequence[Sequence[Stretch]]
+) -> tuple[tuple[tuple[Stretch, ...], ...], list[Dropped]]:
+    """The speech of each channel that is its own, and what was left out of it."""
+    kept: list[tuple[Stretch, ...]] = []
+    dropped: list[Dropped] = []
+    for index, stretches in enumerate(speech):
+        own: list[Stretch] = []
+        for stretch in stretches:
+            rest, reason = _own_parts(channels, speech, index, stretch)
+            own += rest
+            dropped += [
+                Dropped(channel=index, start=start, end=end, text="", reason=reason)
+                for start, end in _between(stretch, rest)
+                if reason and end - start >= _WORTH_TELLING
+            ]
+        kept.append(tuple(own))
+    return tuple(kept), dropped
+
+
+def _own_parts(
+    channels: Sequence[Channel], speech: Sequence[Sequence[Stretch]], index: int, stretch: Stretch
+) -> tuple[list[Stretch], str]:
+    parts, reason = [stretch], ""
+    for other, theirs in enumerate(speech):
+        if other == index:
+            continue
+        rest: list[Stretch] = []
+        for one in parts:
+            begin, end = one.start - LATEST_SECONDS, one.end - EARLIEST_SECONDS
+            if not any(begin < spoken.end and spoken.start < end for spoken in theirs):
+                rest.append(one)
+                continue
+            parted = part(one, channels[index].piece(one.start, one.end), _padded(channels[other], begin, end))
+            rest += parted.own
+            reason = parted.copied.reason if parted.copied else reason
+        parts = rest
+    return parts, reason
+
+
+def _between(stretch: Stretch, parts: Sequence[Stretch]) -> list[tuple[float, float]]:
+    """What of a stretch none of its parts covers."""
+    edges = [stretch.start, *(edge for one in parts for edge in (one.start, one.end)), stretch.end]
+    return list(pairwise(edges))[::2]
+
+
+def _is_one_sound(channels: Sequence[Channel]) -> bool:
+    """Whether all channels carry the same sound: then it is a mix, whatever the number of channels says."""
+    if len(channels) < 2:
+        return False
+    heard = False
+    begin = 0.0
+    while begin < min(channel.seconds for channel in channels):
+        end = begin + _COMPARED_SECONDS
+        source = _padded(channels[0], begin - LATEST_SECONDS, end - EARLIEST_SECONDS)
+        found = [is_same(_padded(channel, begin, end), source) for channel in channels[1:]]
+        if False in found:
+            return False
+        heard = heard or None not in found
+        begin = end
+    return heard
+
+
+def _padded(channel: Channel, begin: float, end: float) -> Sound:
+    """The sound between two times, silence where the channel has none."""
+    sound = channel.piece(max(0.0, begin), end)
+    before = round(max(0.0, -begin) * SAMPLE_RATE)
+    return np.pad(sound, (before, max(0, round((end - begin) * SAMPLE_RATE) - before - len(sound))))

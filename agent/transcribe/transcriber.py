@@ -55,7 +55,7 @@ class Transcriber:
             return
         began = monotonic()
         try:
-            dialogue = await asyncio.to_thread(self._listen, recording.blob)
+            dialogue = await asyncio.to_thread(self._listen, recording.blob, recording.mixed)
         except BlobErased:
             log.info("transcription_not_needed", recording_id=recording_id, reason="erased")
             return
@@ -67,6 +67,7 @@ class Transcriber:
                 language=dialogue.language,
                 utterances=dialogue.utterances,
                 dropped=[asdict(one) for one in dialogue.dropped],
+                separated=dialogue.separated,
             )
         log.info(
             "call_transcribed",
@@ -79,10 +80,12 @@ class Transcriber:
             work_seconds=round(monotonic() - began, 2),
         )
 
-    def _listen(self, blob: SealedBlob) -> Dialogue:
+    def _listen(self, blob: SealedBlob, mixed: bool) -> Dialogue:
         engine = self._ready_engine()
         with self._archive.open(blob) as sealed:
-            return transcribe_recording(cast(BinaryIO, sealed), engine, self._settings.transcribe.languages)
+            return transcribe_recording(
+                cast(BinaryIO, sealed), engine, self._settings.transcribe.languages, mixed=mixed
+            )
 
     def _ready_engine(self) -> Engine:
         with self._lock:
@@ -93,11 +96,13 @@ class Transcriber:
             return self._engine
 
 
-def transcribe_recording(source: BinaryIO, engine: Engine, languages: tuple[str, ...]) -> Dialogue:
-    """The blocking part of the job: a recording's file to its dialogue.
+def transcribe_recording(
+    source: BinaryIO, engine: Engine, languages: tuple[str, ...], *, mixed: bool | None = None
+) -> Dialogue:
+    """The blocking part of the job: a recording's file to its dialogue. ``mixed`` as in `planning.plan`.
 
     Raises:
         Unreadable: there is no sound in the file.
         ModelUnavailable: the model cannot be loaded.
     """
-    return transcribe_channels(read_channels(source), engine, languages)
+    return transcribe_channels(read_channels(source), engine, languages, mixed=mixed)
