@@ -75,6 +75,11 @@ class Engine(Protocol):
         """How many windows at once pay off; more are taken as well."""
         ...
 
+    @property
+    def lanes(self) -> int:
+        """How many threads may call `recognise` at a time with profit."""
+        ...
+
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
         """Probability of each language the model knows (ISO 639-1), for at most 30 s of sound.
 
@@ -89,4 +94,8 @@ class Engine(Protocol):
         Raises:
             ModelUnavailable: the model cannot be loaded.
         """
+        ...
+
+    def unload(self) -> None:
+        """Give memory back, as far as nobody uses it just now; the next call loads again."""
         ...

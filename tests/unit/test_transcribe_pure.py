@@ -120,6 +120,7 @@ class ScriptedEngine:
     name = "scripted"
     join_seconds = 0.0
     batch = 4
+    lanes = 1
 
     def __init__(self, languages: Mapping[str, float], answer: Recognised = GOOD) -> None:
         self.languages = languages
@@ -134,6 +135,9 @@ class ScriptedEngine:
         return [
             Stretch(start=a / SAMPLE_RATE, end=b / SAMPLE_RATE) for a, b in zip(edges[::2], edges[1::2], strict=True)
         ]
+
+    def unload(self) -> None:
+        raise AssertionError("nobody asked for that")
 
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
         self.weighed.append(len(sound) / SAMPLE_RATE)
