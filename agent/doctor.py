@@ -33,7 +33,7 @@ from agent.sip.tls import certificates_of
 from agent.store import blobs, sources
 from agent.store.engine import Store
 from agent.store.migrate import migrate
-from agent.transcribe.models import check_model
+from agent.transcribe.checking import check_models
 
 _LEAST_FREE_BYTES = 5 * 1024**3
 _CHAIN_LATE = timedelta(minutes=1)
@@ -116,9 +116,9 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _speech(settings: Settings) -> AsyncIterator[Finding]:
-    checked = await asyncio.to_thread(check_model, settings)
-    text = f"{checked.what} {checked.remedy}".strip()
-    yield Finding(subject="speech", level="ok" if checked.ok else "warning", text=text)
+    for checked in await asyncio.to_thread(check_models, settings):
+        text = f"{checked.what} {checked.remedy}".strip()
+        yield Finding(subject="speech", level="ok" if checked.ok else "warning", text=text)
 
 
 async def _pages(settings: Settings) -> AsyncIterator[Finding]:

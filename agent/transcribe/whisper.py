@@ -141,34 +141,6 @@ def _tokenizer(model: Any, language: str) -> tuple[Any, list[int]]:
     return tokenizer, list(get_suppressed_tokens(tokenizer, [-1]))
 
 
-def keep_out_of_home(folder: Path) -> None:
-    """Make the hub's client keep its files in ``folder``; it reads the environment once, when it is imported."""
-    os.environ.setdefault("HF_HOME", str(folder))
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")  # seconds until a network that swallows packets is given up
-
-
-def sizes() -> list[str]:
-    """The names of the Whisper sizes that can be fetched."""
-    from faster_whisper import available_models
-
-    return list(available_models())
-
-
-def fetch(name: str, folder: Path, *, offline: bool) -> Path:
-    """Bring a size or hub name into ``folder`` and return its directory; ``offline`` looks there only.
-
-    Raises:
-        ModelUnavailable: it is not there and cannot be fetched.
-    """
-    from faster_whisper import download_model
-
-    try:
-        return Path(download_model(name, cache_dir=str(folder), local_files_only=offline))
-    except Exception as error:  # the hub's client has a tree of errors of its own, and httpx, OSError, ValueError
-        raise ModelUnavailable(f"The speech model {name} cannot be fetched ({_first_line(error)}).") from error
-
-
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -16,11 +16,10 @@ import numpy.typing as npt
 import pytest
 
 import agent.demo.sound
-from agent.errors import ModelUnavailable, Unreadable
-from agent.settings import Settings, TranscribeSettings
+from agent.errors import Unreadable
 from agent.transcribe.channels import read_channels
 from agent.transcribe.engine import Hints
-from agent.transcribe.models import TINY_DEMO, check_model, fetch_model, find_model
+from agent.transcribe.models import TINY_DEMO, find_model
 from agent.transcribe.transcriber import transcribe_recording
 from agent.transcribe.wer import word_errors
 from agent.transcribe.whisper import WhisperEngine
@@ -160,93 +159,6 @@ def test_a_model_without_habits_of_its_own_gives_words_inside_their_utterances(t
     for one in dialogue.utterances:
         edges = [one.start - 0.6, *(time for word in one.words for time in (word.start, word.end)), one.end + 0.6]
         assert edges == sorted(edges)
-
-
-# --- the model -------------------------------------------------------------------------------------------------------
-
-
-def chosen(model: str, data_dir: Path) -> Settings:
-    return Settings(data_dir=data_dir, transcribe=TranscribeSettings(model=model))
-
-
-def test_the_demo_model_is_built_in(tmp_path: Path) -> None:
-    check = check_model(chosen(TINY_DEMO, tmp_path))
-    assert check.ok, check
-    assert "only the phrases" in check.what
-
-
-def test_a_directory_that_is_not_there_is_named_with_its_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"transcribe\.model") as caught:
-        find_model(str(tmp_path / "gone" / "model"), data_dir=tmp_path)
-    assert "model directory" in caught.value.remedy
-    assert not check_model(chosen(str(tmp_path / "gone" / "model"), tmp_path)).ok
-
-
-def test_a_directory_that_is_not_whole_names_the_missing_file(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.bin").write_bytes(b"x")
-    with pytest.raises(ModelUnavailable, match=r"tokenizer\.json missing"):
-        find_model(str(tmp_path), data_dir=tmp_path)
-
-
-@pytest.mark.parametrize("spoiled", ["model.bin", "tokenizer.json", "config.json", "vocabulary.json"])
-def test_a_broken_model_is_unavailable_not_a_crash(tmp_path: Path, spoiled: str) -> None:
-    for file in find_model(TINY_DEMO, data_dir=tmp_path).iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes()[: 100 if file.name == spoiled else None])
-    check = check_model(chosen(str(tmp_path), tmp_path))
-    assert not check.ok
-    assert "cannot be loaded" in check.what
-    assert check.remedy
-
-
-def test_broken_habits_are_named(tmp_path: Path) -> None:
-    (tmp_path / "cardline.json").write_text("{")
-    with pytest.raises(ModelUnavailable, match=r"cardline\.json"):
-        WhisperEngine(tmp_path, name="x")
-
-
-def test_a_size_put_there_by_hand_is_found(tmp_path: Path) -> None:
-    built_in = find_model(TINY_DEMO, data_dir=tmp_path)
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "small").symlink_to(built_in)
-    assert fetch_model("small", data_dir=tmp_path) == tmp_path / "models" / "small"
-
-
-def test_without_internet_a_size_is_unavailable_and_nothing_lands_in_a_home(tmp_path: Path) -> None:
-    """In a process of its own: the hub's client reads its environment once. Port 9 of this machine refuses."""
-    code = (
-        "import sys; from pathlib import Path; from agent.errors import ModelUnavailable\n"
-        "from agent.transcribe.models import fetch_model\n"
-        "try: fetch_model('small', data_dir=Path(sys.argv[1]))\n"
-        "except ModelUnavailable as error: print(error)\n"
-    )
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {"HOME": str(home), "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "data")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
-    assert "The speech model small cannot be fetched" in done.stdout
-    assert str(tmp_path / "data" / "models" / "small") in done.stdout
-    assert "Traceback" not in done.stderr
-    assert list(home.iterdir()) == []
-
-
-def test_offline_by_wish_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("agent.transcribe.whisper.fetch", _refuse)
-    with pytest.raises(ModelUnavailable, match="HF_HUB_OFFLINE"):
-        fetch_model("small", data_dir=tmp_path)
-
-
-def _refuse(name: str, folder: Path, *, offline: bool) -> Path:
-    assert offline, "nothing may be fetched"
-    raise ModelUnavailable("not here")
 
 
 def test_importing_transcription_loads_no_model_library() -> None:

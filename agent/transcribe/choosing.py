@@ -1,0 +1,123 @@
+"""Which engine hears which language: the model of the settings finds the language out, another may then write it down.
+
+Models are brought here and loaded when they are first needed, so an installation whose calls are all Russian never
+loads the one for English.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from agent.settings import Settings
+from agent.transcribe.catalogue import KNOWN
+from agent.transcribe.engine import Engine, Hints, Recognised, Sound
+from agent.transcribe.models import fetch_model, kind_of
+from agent.transcribe.onnx import OnnxEngine, uses_gpu
+from agent.transcribe.whisper import WhisperEngine
+
+Open = Callable[[str], Engine]
+
+
+class ChoosingEngine:
+    """Several models behind one engine. ``name`` names them all; `name_for` the one that hears a language."""
+
+    def __init__(self, default: str, models: Mapping[str, str], open_engine: Open) -> None:
+        """``models``: language (ISO 639-1) → model; ``default`` has the other languages and tells them apart."""
+        self._default = default
+        self._models = dict(models)
+        self._open = open_engine
+        self._opened: dict[str, Engine] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """All models, for logs: ``small, ru gigaam-v3-ctc``."""
+        return ", ".join([self._default, *(f"{language} {model}" for language, model in sorted(self._models.items()))])
+
+    def name_for(self, language: str) -> str:
+        """The model that writes down this language; empty: nobody spoke, and the default was asked for nothing."""
+        return self._models.get(language, self._default)
+
+    @property
+    def join_seconds(self) -> float:
+        """As the default model wants it: windows are cut before the language is known, and all take 30 s."""
+        return self._engine(self._default).join_seconds
+
+    @property
+    def batch(self) -> int:
+        """As the default model wants it; the others take as many."""
+        return self._engine(self._default).batch
+
+    @property
+    def lanes(self) -> int:
+        """How many batches at a time; as the default model wants it."""
+        return int(getattr(self._engine(self._default), "lanes", 1))
+
+    def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
+        """As the default model hears it."""
+        return self._engine(self._default).weigh_languages(sound)
+
+    def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
+        """By the model of this language."""
+        return self._engine(self.name_for(language)).recognise(windows, language, hints)
+
+    def unload(self) -> None:
+        """Give the memory of all models back; each is loaded again when it is needed."""
+        with self._lock:
+            opened = list(self._opened.values())
+        for engine in opened:
+            unload = getattr(engine, "unload", None)
+            if unload is not None:
+                unload()
+
+    def _engine(self, name: str) -> Engine:
+        with self._lock:
+            if name not in self._opened:
+                self._opened[name] = self._open(name)
+            return self._opened[name]
+
+
+def models_of(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Each model of the settings and the languages it writes down; the first one also tells them apart.
+
+    Where only one language is spoken and it has a model of its own, no other is needed.
+    """
+    chosen = settings.transcribe
+    found: dict[str, tuple[str, ...]] = {} if len(chosen.languages) == 1 else {chosen.model: ()}
+    for language in chosen.languages:
+        model = chosen.models.get(language, chosen.model)
+        found[model] = (*found.get(model, ()), language)
+    return found
+
+
+def make_engine(settings: Settings) -> ChoosingEngine:
+    """The engine of the settings; nothing is fetched or loaded before it is asked for something."""
+    default, *others = models = models_of(settings)
+    by_language = {language: model for model in others for language in models[model]}
+    return ChoosingEngine(default, by_language, lambda name: open_engine(name, settings))
+
+
+def open_engine(name: str, settings: Settings) -> Engine:
+    """An engine for a model, which is fetched if it is not here. Blocks, maybe for hours.
+
+    Raises:
+        ModelUnavailable: it cannot be had now.
+    """
+    is_whisper = name in KNOWN and KNOWN[name].kind == "whisper"
+    full = not is_whisper and uses_gpu(settings.transcribe.device)
+    return engine_in(fetch_model(name, data_dir=settings.data_dir, full_precision=full), name, settings)
+
+
+def engine_in(directory: Path, name: str, settings: Settings) -> WhisperEngine | OnnxEngine:
+    """The engine that runs the model in this directory."""
+    chosen = settings.transcribe
+    if kind_of(directory) == "onnx":
+        return OnnxEngine(directory, name=name, threads=chosen.threads, device=chosen.device)
+    return WhisperEngine(directory, name=name, threads=chosen.threads, device=chosen.device)
+
+
+def model_of(engine: Engine, language: str) -> str:
+    """The name kept with a transcript: that of the model which wrote this language down."""
+    return engine.name_for(language) if isinstance(engine, ChoosingEngine) else engine.name
