@@ -37,6 +37,7 @@ READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
 IMPORT_CARDS = "import_cards"  # an uploaded list -> cards
 RESORT = "resort"  # all mails, by rules that were changed
+MASK = "mask"  # transcripts of before, by rules that were changed
 CARRY_SEAL = "carry_seal"  # a seal of the chain -> a place outside
 DELIVER = "deliver"  # whatever is due for a CRM -> that CRM
 RETAIN = "retain"  # what is older than the policy of retention -> tombstones
@@ -53,6 +54,7 @@ _QUEUES = {
     FETCH_RECORDINGS: "parse",
     IMPORT_CARDS: "link",
     RESORT: "link",
+    MASK: "link",
     CARRY_SEAL: "link",
     RETAIN: "link",
 }
@@ -65,6 +67,7 @@ _FIRST_RETRY_SECONDS = 2
 _LONGEST_RETRY_SECONDS = 600
 _ATTEMPTS_OF_A_BUG = 8
 _INNOCENT_RETURNS = 3
+_BEHIND = 1_000_000_000  # minutes; priorities are 32-bit integers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,12 @@ class Job:
     def queue_name(self) -> str:
         """The queue asked for, else the task's own."""
         return self.queue or _QUEUES[self.task]
+
+
+def speech_priority(started: datetime, *, again: bool = False) -> int:
+    """Of calls to be transcribed the newest comes first (by the minute), so that ten thousand old recordings keep no
+    call of today waiting; what is asked for ``again`` comes behind all of them."""
+    return int(started.timestamp() // 60) - (_BEHIND if again else 0)
 
 
 def host_queue(host: str) -> str:

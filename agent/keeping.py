@@ -11,7 +11,7 @@ import mimetypes
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MEDIA_TYPE = "audio/flac"
-_OLD = timedelta(days=1)
-_LEAST_PRIORITY = -10_000
 _WORTH_A_MARK = 0.2  # seconds of sound before the answer
 
 
@@ -147,7 +145,8 @@ class Keeper:
             )
         await interactions.add_flags(connection, interaction_id, assembled.flags)
         await recordings.save_marks(connection, recording_id, _lead(call, made))
-        work = jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": recording_id}, priority=_priority(call))
+        priority = jobs.speech_priority(call.started)
+        work = jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": recording_id}, priority=priority)
         await jobs.defer(connection, [work])
         await notices.notify(connection, notices.INTERACTIONS, interaction_id)
         return recording_id
@@ -157,12 +156,6 @@ def _media_type(path: Path) -> str:
     """By its ending, which is all that is told of a file without a head; never that of a mail."""
     kind = mimetypes.guess_type(path.name)[0] or ""
     return kind if kind.startswith("audio/") else "application/octet-stream"
-
-
-def _priority(call: CapturedCall) -> int:
-    """Ten thousand old recordings keep no call of today waiting for its transcript; of theirs the newer come first."""
-    age = datetime.now(UTC) - call.started
-    return max(-age.days, _LEAST_PRIORITY) if age > _OLD else 0
 
 
 def _lead(call: CapturedCall, made: _Made) -> list[Mark]:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,16 @@ from agent.settings import Settings, load_settings
 log = structlog.get_logger()
 
 KINDS = ("general", "speech", "crm")
-_AT_ONCE = {"general": 4, "speech": 1, "crm": 8}
+_AT_ONCE = {"general": 4, "crm": 8}
 _NICENESS = 10  # signalling and capture of calls, on the same machine, go first
 _IDLE_SECONDS = 5.0  # PostgreSQL's NOTIFY wakes a worker at once; this is for the notice that got lost
 
 
-async def run_worker(settings: Settings, kind: str) -> None:
-    """Work until SIGTERM.
+_Equip = Callable[[procrastinate.App, Parts], Awaitable[list[str]]]
+
+
+async def run_worker(settings: Settings, kind: str, *, beside_service: bool = False) -> None:
+    """Work until SIGTERM. ``beside_service``: as a child of the service, which may record calls on this machine.
 
     Raises:
         Misconfigured: there is no such kind, or no database to take jobs from.
@@ -44,16 +48,17 @@ async def run_worker(settings: Settings, kind: str) -> None:
             "A worker on its own needs a database to take jobs from.",
             remedy="Set database.url, or run `cardline run`, which starts its own workers.",
         )
-    os.nice(_NICENESS)
+    os.nice(settings.transcribe.niceness if kind == "speech" else _NICENESS)
     parts = Parts(settings, url)
     app = jobs.make_app(url, redoable=kind == "general")
-    queues = await {"speech": _equip_speech, "crm": _equip_crm}.get(kind, _equip_general)(app, parts)
+    equip: dict[str, _Equip] = {"speech": partial(_equip_speech, beside_service=beside_service), "crm": _equip_crm}
+    queues = await equip.get(kind, _equip_general)(app, parts)
     async with app.open_async():
         log.info("worker_started", kind=kind, queues=queues)
         await app.run_worker_async(
             queues=queues,
             name=kind,
-            concurrency=_AT_ONCE[kind],
+            concurrency=_AT_ONCE.get(kind, settings.transcribe.calls_at_once),
             delete_jobs="successful",
             fetch_job_polling_interval=_IDLE_SECONDS,
             update_heartbeat_interval=jobs.HEARTBEAT_SECONDS,
@@ -87,6 +92,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
     from agent.store.searchindex import Indexer
+    from agent.transcribe.remasking import Remasker
     from linker.importing import CardImporter
     from linker.link import Linker
     from linker.resort import Resorter
@@ -100,6 +106,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.LINK, linker.link)
     jobs.register(app, jobs.IMPORT_CARDS, CardImporter(parts.store, linker).take_in)
     jobs.register(app, jobs.RESORT, Resorter(parts.store, linker).resort)
+    jobs.register(app, jobs.MASK, Remasker(parts.store).mask_again)
     jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
     jobs.register(app, jobs.RETAIN, Retention(parts.store, jobs.retain).retain)
     jobs.register(app, jobs.ASSEMBLE, _AtFirst(lambda: _assembling(parts)))
@@ -133,10 +140,11 @@ def _fetching(parts: Parts) -> Callable[..., Awaitable[None]]:
     return RecordingFetcher(parts.store, parts.archive, parts.intake, known, fetched).fetch
 
 
-async def _equip_speech(app: procrastinate.App, parts: Parts) -> list[str]:
+async def _equip_speech(app: procrastinate.App, parts: Parts, *, beside_service: bool) -> list[str]:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy reads it when loaded; transcription counts its threads
     from agent.transcribe.transcriber import Transcriber
 
-    transcriber = Transcriber(parts.store, parts.archive, parts.settings)
+    transcriber = Transcriber(parts.store, parts.archive, parts.settings, beside_service=beside_service)
     jobs.register(app, jobs.TRANSCRIBE, transcriber.transcribe)
     return [jobs.SPEECH_QUEUE]
 
@@ -164,7 +172,7 @@ def main() -> None:
         configure_logging(settings.log_format)
         keep_heap_small()
         leave_with_parent()
-        asyncio.run(run_worker(settings, sys.argv[1]))
+        asyncio.run(run_worker(settings, sys.argv[1], beside_service=True))
     except CardlineError as error:
         sys.exit(f"cardline: {error}")
 

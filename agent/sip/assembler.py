@@ -143,7 +143,9 @@ class Assembler:
                 truncated=row.truncated,
             )
             await recordings.save_marks(connection, recording_id, made.marks)
-            await jobs.defer(connection, [jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": recording_id})])
+            priority = jobs.speech_priority(made.started)
+            work = jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": recording_id}, priority=priority)
+            await jobs.defer(connection, [work])
         log.info(
             "recording_sealed",
             capture_id=capture_id,

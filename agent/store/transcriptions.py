@@ -76,6 +76,12 @@ async def begin(connection: AsyncConnection, recording_id: int, *, model: str, h
     return tries
 
 
+async def excuse(connection: AsyncConnection, recording_id: int) -> None:
+    """It ended for a reason that is known, and has killed no worker: this time is not counted."""
+    mine = transcription.c.recording_id == recording_id
+    await connection.execute(update(transcription).where(mine).values(tries=0))
+
+
 async def list_answers(connection: AsyncConnection, recording_id: int) -> dict[bytes, bytes]:
     """The sealed answers of a transcription that was cut off, by the digest of their windows."""
     query = select(answered_window.c.window, answered_window.c.answer)

@@ -1,108 +1,234 @@
 """The job `transcribe`: a sealed recording becomes its transcript, once for each model.
 
-The worker of the speech queue is a process of its own, so a crash of native code costs one attempt at one job. Calls
-into it go to a thread, for the process answers its queue meanwhile.
+The worker of the speech queue is a process of its own, so a crash of native code costs an attempt of the calls in work
+and nothing else. Whatever blocks goes to threads, for the process answers its queue meanwhile. Several calls are in
+work at a time: their windows meet in the batcher.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import BinaryIO, cast
 
 import structlog
 
+from agent import jobs
 from agent.archive.blobs import Archive
-from agent.errors import BlobErased
-from agent.model import SealedBlob
+from agent.errors import BlobErased, DatabaseUnavailable
 from agent.settings import Settings
-from agent.store import recordings, transcripts
+from agent.store import recordings, transcriptions, transcripts
 from agent.store.engine import Store
-from agent.transcribe.channels import read_channels
-from agent.transcribe.dialogue import Dialogue, transcribe_channels
-from agent.transcribe.engine import Engine
+from agent.store.recordings import Recording
+from agent.transcribe.answers import AnswerSeal
+from agent.transcribe.batcher import Batcher, Cores
+from agent.transcribe.callwork import CallWork, WindowRunner
+from agent.transcribe.channels import Channel, read_channels
+from agent.transcribe.dialogue import Dialogue, Plan, find_language, merge, plan, transcribe_channels
+from agent.transcribe.engine import NO_HINTS, Engine
 from agent.transcribe.models import fetch_model
+from agent.transcribe.share import Turns, count_threads, night_begins
+from agent.transcribe.speechfinder import find_speech
 from agent.transcribe.whisper import WhisperEngine
 
 log = structlog.get_logger()
 
+_ALONE_TRIES, _MOST_TRIES = 3, 8  # begun in vain so often: the call is done alone, then not at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What a job asks for: the model named, or that of the settings; ``round`` counts how often it was asked again."""
+
+    recording: Recording
+    model: str
+    round: int
+    tries: int
+
 
 class Transcriber:
-    """Does the job; keeps the speech model loaded between calls. ``engine`` replaces Whisper, for tests."""
+    """Does the job; keeps speech models loaded between calls. ``engine`` replaces them, for tests."""
 
-    def __init__(self, store: Store, archive: Archive, settings: Settings, *, engine: Engine | None = None) -> None:
-        self._store = store
-        self._archive = archive
-        self._settings = settings
-        self._engine = engine
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        store: Store,
+        archive: Archive,
+        settings: Settings,
+        *,
+        engine: Engine | None = None,
+        beside_service: bool = False,
+    ) -> None:
+        """``beside_service``: this host may record calls too (`share.count_threads`)."""
+        self._store, self._archive = store, archive
+        threads = count_threads(settings, beside_service=beside_service)
+        chosen = settings.transcribe.model_copy(update={"threads": threads})
+        self._settings = settings.model_copy(update={"transcribe": chosen})
+        self._cores = Cores(threads)
+        self._models = _Models(self._settings, self._cores, engine)
+        self._runner = WindowRunner(store, AnswerSeal(archive.keys))
+        self._turns = Turns()
 
-    async def transcribe(self, recording_id: int) -> None:
-        """Write down one recording. Run twice it changes nothing: one transcript a recording and model.
+    async def transcribe(self, recording_id: int, model: str = "", round: int = 0) -> None:  # noqa: A002 - the noun
+        """Write down one recording. Run twice it changes nothing: one transcript a recording, model and round.
 
         Raises:
             ModelUnavailable: the model cannot be had now; the job is tried again later, the call stays shown.
             ArchiveUnavailable: the sealed recording cannot be read now.
         """
-        model = self._settings.transcribe.model
-        async with self._store.begin() as connection:
-            recording = await recordings.find_recording(connection, recording_id)
-            done = await transcripts.has_transcript(connection, recording_id, model)
-        if recording is None or done:
-            log.info("transcription_not_needed", recording_id=recording_id, reason="done" if done else "no recording")
+        order = await self._begin(recording_id, model or self._settings.transcribe.model, round)
+        if order is None:
             return
         began = monotonic()
         try:
-            dialogue = await asyncio.to_thread(self._listen, recording.blob, recording.mixed)
+            async with self._turns.taken(alone=order.tries >= _ALONE_TRIES):
+                name, dialogue = await self._listen(order)
         except BlobErased:
             log.info("transcription_not_needed", recording_id=recording_id, reason="erased")
+            await self._forget(recording_id)
             return
+        except BaseException:
+            await asyncio.shield(self._excuse(recording_id))
+            raise
+        await self._save(order, name, dialogue)
+        log.info(
+            "call_transcribed",
+            recording_id=recording_id,
+            interaction_id=order.recording.interaction_id,
+            language=dialogue.language,
+            utterances=len(dialogue.utterances),
+            dropped=len(dialogue.dropped),
+            sound_seconds=order.recording.duration_ms / 1000,
+            work_seconds=float(f"{monotonic() - began:.2f}"),
+        )
+
+    async def close(self) -> None:
+        """End the threads; what was loaded is given back."""
+        await asyncio.to_thread(self._models.close)
+
+    async def _begin(self, recording_id: int, model: str, round: int) -> _Order | None:  # noqa: A002
+        """None: there is nothing to do, now or at all."""
+        async with self._store.begin() as connection:
+            recording = await recordings.find_recording(connection, recording_id)
+            done = await transcripts.has_transcript(connection, recording_id, model)
+            if recording is None or done:
+                reason = "done" if done else "no recording"
+                log.info("transcription_not_needed", recording_id=recording_id, reason=reason)
+                return None
+            if (night := self._night_to_wait_for(recording)) is not None:
+                args = {"recording_id": recording_id, "model": model, "round": round}
+                priority = jobs.speech_priority(recording.started)
+                await jobs.defer(connection, [jobs.Job(task=jobs.TRANSCRIBE, args=args, priority=priority, at=night)])
+                return None
+            host = self._settings.host
+            tries = await transcriptions.begin(connection, recording_id, model=model, host=host)
+        if tries > _MOST_TRIES:
+            log.error("transcription_given_up", recording_id=recording_id, tries=tries)
+            return None
+        return _Order(recording=recording, model=model, round=round, tries=tries)
+
+    def _night_to_wait_for(self, recording: Recording) -> datetime | None:
+        night = self._settings.transcribe.night_minutes
+        if night is None or recording.started > datetime.now(UTC) - timedelta(
+            days=self._settings.transcribe.night_days
+        ):
+            return None
+        return night_begins(datetime.now().astimezone(), night)
+
+    async def _listen(self, order: _Order) -> tuple[str, Dialogue]:
+        """The name of the model that did it, and the dialogue."""
+        engine, batcher = await asyncio.to_thread(self._models.open, order.model)
+        with self._archive.open(order.recording.blob) as sealed:
+            source = cast(BinaryIO, sealed)
+            channels, planned = await asyncio.to_thread(self._plan, source, engine, mixed=order.recording.mixed)
+            language = await asyncio.to_thread(self._find_language, planned, channels, engine)
+            work = CallWork(
+                recording_id=order.recording.id,
+                plan=planned,
+                channels=channels,
+                model=order.model,
+                language=language,
+                hints=NO_HINTS,
+                rank=-order.recording.started.timestamp(),
+            )
+            answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)
+        return order.model, await asyncio.to_thread(merge, planned, answers, language)
+
+    def _plan(self, source: BinaryIO, engine: Engine, *, mixed: bool) -> tuple[Sequence[Channel], Plan]:
+        with self._cores.taken():
+            channels = read_channels(source)
+            return channels, plan(channels, join_seconds=engine.join_seconds, find=find_speech, mixed=mixed or None)
+
+    def _find_language(self, planned: Plan, channels: Sequence[Channel], engine: Engine) -> str:
+        with self._cores.taken():
+            return find_language(planned, channels, engine, self._settings.transcribe.languages)
+
+    async def _save(self, order: _Order, model: str, dialogue: Dialogue) -> None:
         async with self._store.begin() as connection:
             await transcripts.save_transcript(
                 connection,
-                recording_id=recording_id,
+                recording_id=order.recording.id,
                 model=model,
                 language=dialogue.language,
                 utterances=dialogue.utterances,
                 dropped=[asdict(one) for one in dialogue.dropped],
                 separated=dialogue.separated,
             )
-        log.info(
-            "call_transcribed",
-            recording_id=recording_id,
-            interaction_id=recording.interaction_id,
-            language=dialogue.language,
-            utterances=len(dialogue.utterances),
-            dropped=len(dialogue.dropped),
-            sound_seconds=recording.duration_ms / 1000,
-            work_seconds=round(monotonic() - began, 2),
-        )
+            await transcriptions.forget(connection, order.recording.id)
 
-    def _listen(self, blob: SealedBlob, mixed: bool) -> Dialogue:
-        engine = self._ready_engine()
-        with self._archive.open(blob) as sealed:
-            return transcribe_recording(
-                cast(BinaryIO, sealed), engine, self._settings.transcribe.languages, mixed=mixed
-            )
+    async def _forget(self, recording_id: int) -> None:
+        async with self._store.begin() as connection:
+            await transcriptions.forget(connection, recording_id)
 
-    def _ready_engine(self) -> Engine:
+    async def _excuse(self, recording_id: int) -> None:
+        """This process lives, so the call has not killed it."""
+        with contextlib.suppress(DatabaseUnavailable):
+            async with self._store.begin() as connection:
+                await transcriptions.excuse(connection, recording_id)
+
+
+class _Models:
+    """The engines that were asked for by now, each with its batcher."""
+
+    def __init__(self, settings: Settings, cores: Cores, engine: Engine | None) -> None:
+        self._settings, self._cores, self._engine = settings, cores, engine
+        self._opened: dict[str, tuple[Engine, Batcher]] = {}
+        self._lock = threading.Lock()
+
+    def open(self, name: str) -> tuple[Engine, Batcher]:
+        """The model of this name, fetched if need be. Blocks, maybe for hours.
+
+        Raises:
+            ModelUnavailable: it cannot be had now.
+        """
         with self._lock:
-            if self._engine is None:
+            if name not in self._opened:
                 chosen = self._settings.transcribe
-                directory = fetch_model(chosen.model, data_dir=self._settings.data_dir)
-                self._engine = WhisperEngine(directory, name=chosen.model, threads=chosen.threads)
-            return self._engine
+                engine = self._engine or self._make(name)
+                batcher = Batcher(engine, self._cores, unload_seconds=chosen.unload_seconds)
+                self._opened[name] = engine, batcher
+            return self._opened[name]
+
+    def _make(self, name: str) -> Engine:
+        chosen = self._settings.transcribe
+        directory = fetch_model(name, data_dir=self._settings.data_dir)
+        return WhisperEngine(directory, name=name, threads=chosen.threads, device=chosen.device)
+
+    def close(self) -> None:
+        """End the batchers."""
+        for _, batcher in self._opened.values():
+            batcher.close()
 
 
-def transcribe_recording(
-    source: BinaryIO, engine: Engine, languages: tuple[str, ...], *, mixed: bool | None = None
-) -> Dialogue:
-    """The blocking part of the job: a recording's file to its dialogue. ``mixed`` as in `planning.plan`.
+def transcribe_recording(source: BinaryIO, engine: Engine, languages: tuple[str, ...]) -> Dialogue:
+    """The blocking part of the job: a recording's file to its dialogue.
 
     Raises:
         Unreadable: there is no sound in the file.
         ModelUnavailable: the model cannot be loaded.
     """
-    return transcribe_channels(read_channels(source), engine, languages, mixed=mixed)
+    return transcribe_channels(read_channels(source), engine, languages)

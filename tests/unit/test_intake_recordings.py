@@ -201,7 +201,7 @@ async def test_old_recordings_keep_no_call_of_today_waiting(store: Store, intake
         recording_id = await intake.keep_recording(call, path, reference="r")
         query = "SELECT priority FROM procrastinate_jobs WHERE (args->>'recording_id')::bigint = :id"
         found.append((await _rows(store, query, id=recording_id))[0].priority)
-    assert found == [0, -10, -400]
+    assert [found[0] - one for one in found] == [0, 10 * 24 * 60, 400 * 24 * 60]
 
 
 def test_where_a_recording_lies_in_its_call() -> None:
