@@ -29,12 +29,11 @@ from agent.transcribe.answers import AnswerSeal
 from agent.transcribe.batcher import Batcher, Cores
 from agent.transcribe.callwork import CallWork, WindowRunner
 from agent.transcribe.channels import Channel, read_channels
+from agent.transcribe.choosing import make_engine, model_of, models_of, open_engine
 from agent.transcribe.dialogue import Dialogue, Plan, find_language, merge, plan, transcribe_channels
 from agent.transcribe.engine import NO_HINTS, Engine
-from agent.transcribe.models import fetch_model
 from agent.transcribe.share import Turns, count_threads, night_begins
 from agent.transcribe.speechfinder import find_speech
-from agent.transcribe.whisper import WhisperEngine
 
 log = structlog.get_logger()
 
@@ -43,7 +42,7 @@ _ALONE_TRIES, _MOST_TRIES = 3, 8  # begun in vain so often: the call is done alo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """What a job asks for: the model named, or that of the settings; ``round`` counts how often it was asked again."""
+    """What a job asks for: the model named, or those of the settings; ``round`` counts how often it was asked again."""
 
     recording: Recording
     model: str
@@ -80,7 +79,7 @@ class Transcriber:
             ModelUnavailable: the model cannot be had now; the job is tried again later, the call stays shown.
             ArchiveUnavailable: the sealed recording cannot be read now.
         """
-        order = await self._begin(recording_id, model or self._settings.transcribe.model, round)
+        order = await self._begin(recording_id, model, round)
         if order is None:
             return
         began = monotonic()
@@ -114,7 +113,8 @@ class Transcriber:
         """None: there is nothing to do, now or at all."""
         async with self._store.begin() as connection:
             recording = await recordings.find_recording(connection, recording_id)
-            done = await transcripts.has_transcript(connection, recording_id, model)
+            names = [model] if model else list(models_of(self._settings))
+            done = [one for one in names if await transcripts.has_transcript(connection, recording_id, one)]
             if recording is None or done:
                 reason = "done" if done else "no recording"
                 log.info("transcription_not_needed", recording_id=recording_id, reason=reason)
@@ -125,7 +125,7 @@ class Transcriber:
                 await jobs.defer(connection, [jobs.Job(task=jobs.TRANSCRIBE, args=args, priority=priority, at=night)])
                 return None
             host = self._settings.host
-            tries = await transcriptions.begin(connection, recording_id, model=model, host=host)
+            tries = await transcriptions.begin(connection, recording_id, model=", ".join(names), host=host)
         if tries > _MOST_TRIES:
             log.error("transcription_given_up", recording_id=recording_id, tries=tries)
             return None
@@ -146,22 +146,24 @@ class Transcriber:
             source = cast(BinaryIO, sealed)
             channels, planned = await asyncio.to_thread(self._plan, source, engine, mixed=order.recording.mixed)
             language = await asyncio.to_thread(self._find_language, planned, channels, engine)
+            name = model_of(engine, language)
             work = CallWork(
                 recording_id=order.recording.id,
                 plan=planned,
                 channels=channels,
-                model=order.model,
+                model=name,
                 language=language,
                 hints=NO_HINTS,
                 rank=-order.recording.started.timestamp(),
             )
             answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)
-        return order.model, await asyncio.to_thread(merge, planned, answers, language)
+        return name, await asyncio.to_thread(merge, planned, answers, language)
 
     def _plan(self, source: BinaryIO, engine: Engine, *, mixed: bool) -> tuple[Sequence[Channel], Plan]:
+        join_seconds = engine.join_seconds
         with self._cores.taken():
             channels = read_channels(source)
-            return channels, plan(channels, join_seconds=engine.join_seconds, find=find_speech, mixed=mixed or None)
+            return channels, plan(channels, join_seconds=join_seconds, find=find_speech, mixed=mixed or None)
 
     def _find_language(self, planned: Plan, channels: Sequence[Channel], engine: Engine) -> str:
         with self._cores.taken():
@@ -200,23 +202,17 @@ class _Models:
         self._lock = threading.Lock()
 
     def open(self, name: str) -> tuple[Engine, Batcher]:
-        """The model of this name, fetched if need be. Blocks, maybe for hours.
+        """The model of this name, fetched if need be; empty: those of the settings. Blocks, maybe for hours.
 
         Raises:
             ModelUnavailable: it cannot be had now.
         """
         with self._lock:
             if name not in self._opened:
-                chosen = self._settings.transcribe
-                engine = self._engine or self._make(name)
-                batcher = Batcher(engine, self._cores, unload_seconds=chosen.unload_seconds)
-                self._opened[name] = engine, batcher
+                engine = self._engine or (open_engine(name, self._settings) if name else make_engine(self._settings))
+                unload = self._settings.transcribe.unload_seconds
+                self._opened[name] = engine, Batcher(engine, self._cores, unload_seconds=unload)
             return self._opened[name]
-
-    def _make(self, name: str) -> Engine:
-        chosen = self._settings.transcribe
-        directory = fetch_model(name, data_dir=self._settings.data_dir)
-        return WhisperEngine(directory, name=name, threads=chosen.threads, device=chosen.device)
 
     def close(self) -> None:
         """End the batchers."""
