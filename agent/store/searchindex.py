@@ -70,7 +70,7 @@ _NUMBERS = """
 _SAID = """
     SELECT string_agg(coalesce(k.text, u.text), ' . ' ORDER BY u.start_ms, u.id) AS said
     FROM (SELECT DISTINCT ON (recording_id) id FROM transcript WHERE interaction_id = i.id
-          ORDER BY recording_id, id DESC) AS t
+          ORDER BY recording_id, shown_at DESC, id DESC) AS t
         JOIN utterance u ON u.transcript_id = t.id
         LEFT JOIN utterance_correction k ON k.utterance_id = u.id AND k.ended_at IS NULL
 """

@@ -90,7 +90,7 @@ _LINES = text(
     """
     SELECT t.interaction_id, u.start_ms, u.channel, coalesce(k.text, u.text) AS words
     FROM (SELECT DISTINCT ON (recording_id) id, interaction_id FROM transcript WHERE interaction_id = ANY(:ids)
-          ORDER BY recording_id, id DESC) AS t
+          ORDER BY recording_id, shown_at DESC, id DESC) AS t
         CROSS JOIN LATERAL (SELECT * FROM utterance WHERE transcript_id = t.id ORDER BY start_ms, id LIMIT :most) AS u
         LEFT JOIN utterance_correction k ON k.utterance_id = u.id AND k.ended_at IS NULL
     ORDER BY t.interaction_id, u.start_ms, u.id

@@ -6,7 +6,7 @@ Whoever asks for an utterance gets the corrected words; the machine's stay besid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,9 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance, Word
-from agent.store import notices, outbox, search
+from agent.store import masks, notices, outbox, retranscribing, search
 from agent.store.engine import is_any
+from agent.store.masks import Masked
 from agent.store.schema import blob, recording, transcript, utterance, utterance_correction
 
 
@@ -33,7 +34,8 @@ class Spoken(Utterance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """What one model understood of one recording. Not ``separated``: nobody knows which party said what."""
+    """What one model understood of one recording. Not ``separated``: nobody knows which party said what. ``masks`` are
+    the stretches that were masked in it."""
 
     id: int
     recording_id: int
@@ -42,11 +44,16 @@ class Transcript:
     language: str
     utterances: tuple[Spoken, ...]
     separated: bool = True
+    round: int = 0
+    created: datetime | None = None
+    masks: tuple[Masked, ...] = ()
 
 
-async def has_transcript(connection: AsyncConnection, recording_id: int, model: str) -> bool:
-    """Whether this model has transcribed this recording."""
-    query = select(transcript.c.id).where(transcript.c.recording_id == recording_id, transcript.c.model == model)
+async def has_transcript(connection: AsyncConnection, recording_id: int, model: str, *, round: int = 0) -> bool:  # noqa: A002
+    """Whether this model has transcribed this recording; in a later ``round``: when it was asked once more."""
+    query = select(transcript.c.id).where(
+        transcript.c.recording_id == recording_id, transcript.c.model == model, transcript.c.round == round
+    )
     return (await connection.execute(query)).first() is not None
 
 
@@ -59,9 +66,13 @@ async def save_transcript(
     utterances: Sequence[Utterance],
     dropped: Sequence[Mapping[str, Any]] = (),
     separated: bool = True,
+    round: int = 0,  # noqa: A002 - the noun
+    masked: Sequence[Masked] = (),
 ) -> int | None:
-    """Save one transcript a recording and model; None when there is one already (the job ran twice), or when the
-    recording was erased meanwhile: an erasure waits for this transaction, or this one for it."""
+    """Save one transcript a recording, model and round; None when there is one already (the job ran twice), or when the
+    recording was erased meanwhile: an erasure waits for this transaction, or this one for it.
+
+    The text is masked already, and ``masked`` says where (its ``transcript_id`` is filled in here)."""
     living = select(blob.c.wrapped_key).join(recording).where(recording.c.id == recording_id)
     if (await connection.execute(living.with_for_update(read=True, of=blob))).scalar_one_or_none() is None:
         return None
@@ -72,6 +83,7 @@ async def save_transcript(
             recording_id=recording_id,
             interaction_id=owner,
             model=model,
+            round=round,
             language=language,
             dropped=[dict(one) for one in dropped],
             separated=separated,
@@ -83,6 +95,8 @@ async def save_transcript(
     if transcript_id is not None and utterances:
         await connection.execute(insert(utterance), [_utterance_values(transcript_id, one) for one in utterances])
     if transcript_id is not None:
+        await masks.add_masks(connection, [replace(one, transcript_id=transcript_id) for one in masked])
+        await retranscribing.carry_corrections(connection, recording_id, transcript_id)
         interaction_id = (await connection.execute(select(owner))).scalar_one()
         await notices.notify(connection, notices.INTERACTIONS, interaction_id)
         await outbox.stir(connection, [interaction_id])
@@ -91,16 +105,18 @@ async def save_transcript(
 
 
 async def list_transcripts(
-    connection: AsyncConnection, interaction_ids: Sequence[int], *, words: bool = False
+    connection: AsyncConnection, interaction_ids: Sequence[int], *, words: bool = False, chosen: int = 0
 ) -> list[Transcript]:
-    """The newest transcript of each recording of these interactions; its words one by one only where asked for."""
-    newest = (
+    """The transcript of each recording of these interactions that is shown; its words one by one only where asked for.
+    One that is ``chosen`` by its number takes the place of its recording's."""
+    shown = (
         select(transcript)
         .where(is_any(transcript.c.interaction_id, interaction_ids))
         .ext(distinct_on(transcript.c.recording_id))
-        .order_by(transcript.c.recording_id, transcript.c.id.desc())
     )
-    heads = (await connection.execute(newest)).all()
+    each, *latest = retranscribing.LATEST_SHOWN
+    heads = (await connection.execute(shown.order_by(each, (transcript.c.id == chosen).desc(), *latest))).all()
+    hidden = await masks.list_masks(connection, [head.id for head in heads]) if heads else {}
     lines = _lines(words=words).where(is_any(utterance.c.transcript_id, [head.id for head in heads]))
     spoken: dict[int, list[Spoken]] = {head.id: [] for head in heads}
     for row in await connection.execute(lines.order_by(utterance.c.start_ms, utterance.c.id)):
@@ -114,6 +130,9 @@ async def list_transcripts(
             language=head.language,
             utterances=tuple(spoken[head.id]),
             separated=head.separated,
+            round=head.round,
+            created=head.created_at,
+            masks=tuple(hidden.get(head.id, ())),
         )
         for head in heads
     ]
@@ -165,18 +184,20 @@ async def correct(connection: AsyncConnection, utterance_id: int, words: str, *,
     await connection.execute(ended.values(ended_at=func.now(), ended_by=by))
     if words != (spoken.machine or spoken.text):
         await connection.execute(insert(utterance_correction).values(utterance_id=utterance_id, text=words, by=by))
+    await retranscribing.settle_beside(connection, utterance_id, by=by)
     await notices.notify(connection, notices.INTERACTIONS, interaction_id)
     await outbox.stir(connection, [interaction_id])
     await search.changed(connection, [interaction_id])
     return True
 
 
-async def list_words(connection: AsyncConnection, recording_id: int) -> dict[int, list[Any]]:
-    """The machine's words of the newest transcript of a recording, as stored (see `Word`), by utterance."""
+async def list_words(connection: AsyncConnection, recording_id: int, *, chosen: int = 0) -> dict[int, list[Any]]:
+    """The machine's words of the transcript of a recording that is shown, or of the chosen one, as stored (see `Word`),
+    by utterance."""
     newest = (
         select(transcript.c.id)
         .where(transcript.c.recording_id == recording_id)
-        .order_by(transcript.c.id.desc())
+        .order_by((transcript.c.id == chosen).desc(), *retranscribing.LATEST_SHOWN[1:])
         .limit(1)
         .scalar_subquery()
     )

@@ -111,6 +111,7 @@ transcript = Table(
     Column("separated", Boolean, nullable=False, server_default=text("true")),  # a channel is a party
     json("dropped", "[]"),  # what was not believed: channel, start, end, text, reason
     now("created_at"),
+    now("shown_at"),  # when it came to be, or was chosen; of a recording's the latest is shown
     UniqueConstraint("recording_id", "model", "round"),
     Index(None, "interaction_id"),
 )

@@ -12,6 +12,11 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column('transcript', sa.Column('round', sa.SmallInteger(), server_default=sa.text('0'), nullable=False))
+    op.add_column(
+        'transcript',
+        sa.Column('shown_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    )
+    op.execute('UPDATE transcript SET shown_at = created_at')
     op.drop_constraint('uq_transcript_recording_id_model', 'transcript')
     op.create_unique_constraint(
         'uq_transcript_recording_id_model_round', 'transcript', ['recording_id', 'model', 'round']
