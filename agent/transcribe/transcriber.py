@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import BinaryIO, cast
@@ -20,11 +20,12 @@ import structlog
 
 from agent import jobs
 from agent.archive.blobs import Archive
-from agent.errors import BlobErased, DatabaseUnavailable
+from agent.errors import BlobErased, DatabaseUnavailable, ModelUnavailable
 from agent.settings import Settings
-from agent.store import recordings, transcriptions, transcripts
+from agent.store import recordings, talks, transcriptions, transcripts
 from agent.store.engine import Store
 from agent.store.recordings import Recording
+from agent.transcribe.afterwards import save_dialogue, save_figures
 from agent.transcribe.answers import AnswerSeal
 from agent.transcribe.batcher import Batcher, Cores
 from agent.transcribe.callwork import CallWork, WindowRunner
@@ -90,8 +91,10 @@ class Transcriber:
             log.info("transcription_not_needed", recording_id=recording_id, reason="erased")
             await self._forget(recording_id)
             return
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(self._excuse(recording_id))
+            if isinstance(error, ModelUnavailable):
+                await self._measure(order)
             raise
         await self._save(order, name, dialogue)
         log.info(
@@ -114,7 +117,9 @@ class Transcriber:
         async with self._store.begin() as connection:
             recording = await recordings.find_recording(connection, recording_id)
             names = [model] if model else list(models_of(self._settings))
-            done = [one for one in names if await transcripts.has_transcript(connection, recording_id, one)]
+            done = [
+                one for one in names if await transcripts.has_transcript(connection, recording_id, one, round=round)
+            ]
             if recording is None or done:
                 reason = "done" if done else "no recording"
                 log.info("transcription_not_needed", recording_id=recording_id, reason=reason)
@@ -159,8 +164,20 @@ class Transcriber:
             answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)
         return name, await asyncio.to_thread(merge, planned, answers, language)
 
-    def _plan(self, source: BinaryIO, engine: Engine, *, mixed: bool) -> tuple[Sequence[Channel], Plan]:
-        join_seconds = engine.join_seconds
+    async def _measure(self, order: _Order) -> None:
+        """The figures of the talk, which need no model, while the model is awaited."""
+        recording = order.recording
+        async with self._store.begin() as connection:
+            if await talks.list_talks(connection, [recording.id]):
+                return
+        with self._archive.open(recording.blob) as sealed:
+            _, planned = await asyncio.to_thread(self._plan, cast(BinaryIO, sealed), None, mixed=recording.mixed)
+        async with self._store.begin() as connection:
+            seconds = recording.duration_ms / 1000
+            await save_figures(connection, recording.id, planned.speech, seconds=seconds, separated=planned.separated)
+
+    def _plan(self, source: BinaryIO, engine: Engine | None, *, mixed: bool) -> tuple[Sequence[Channel], Plan]:
+        join_seconds = engine.join_seconds if engine is not None else 0.0
         with self._cores.taken():
             channels = read_channels(source)
             return channels, plan(channels, join_seconds=join_seconds, find=find_speech, mixed=mixed or None)
@@ -171,13 +188,12 @@ class Transcriber:
 
     async def _save(self, order: _Order, model: str, dialogue: Dialogue) -> None:
         async with self._store.begin() as connection:
-            await transcripts.save_transcript(
+            await save_dialogue(connection, dialogue, recording_id=order.recording.id, model=model, round=order.round)
+            await save_figures(
                 connection,
-                recording_id=order.recording.id,
-                model=model,
-                language=dialogue.language,
-                utterances=dialogue.utterances,
-                dropped=[asdict(one) for one in dialogue.dropped],
+                order.recording.id,
+                dialogue.speech,
+                seconds=order.recording.duration_ms / 1000,
                 separated=dialogue.separated,
             )
             await transcriptions.forget(connection, order.recording.id)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, select, text
 
 from agent.archive.blobs import Archive
+from agent.errors import ModelUnavailable
 from agent.intake import Intake
 from agent.model import CapturedCall, Disposition, Mark, MarkKind, Utterance, Word
+from agent.settings import Settings, TranscribeSettings
 from agent.store import blobs, masks, recordings, retranscribing, rewriting, talks, transcripts
 from agent.store.engine import Store
 from agent.store.masks import MaskKind, MaskRule
@@ -24,6 +27,8 @@ from agent.transcribe.engine import Stretch
 from agent.transcribe.gate import Dropped
 from agent.transcribe.masking import MASK
 from agent.transcribe.remasking import Remasker, start, try_rule
+from agent.transcribe.transcriber import Transcriber
+from tests.unit.test_transcribe_speech import CALLS, PARTIES, SOUND, flac, track
 
 STARTED = datetime(2026, 3, 2, 10, tzinfo=UTC)
 CARD = "4111 1111 1111 1111"
@@ -48,7 +53,9 @@ def said(start: float, words: str, *, channel: int = 0, end: float | None = None
     return Utterance(channel=channel, start=start, end=stop, text=words, confidence=0.9, words=told)
 
 
-async def record(store: Store, archive: Archive, intake: Intake, *, started: datetime = STARTED) -> tuple[int, int]:
+async def record(
+    store: Store, archive: Archive, intake: Intake, *, started: datetime = STARTED, sound: bytes = b""
+) -> tuple[int, int]:
     """Interaction and recording of a call of a minute, answered after five seconds."""
     key = uuid.uuid4().hex
     call = CapturedCall(
@@ -61,7 +68,7 @@ async def record(store: Store, archive: Archive, intake: Intake, *, started: dat
         capture_id=key,
     )
     interaction_id = await intake.close_call(call)
-    sealed = archive.seal(key.encode(), media_type="audio/flac")
+    sealed = archive.seal(sound or key.encode(), media_type="audio/flac")
     async with store.begin() as connection:
         recording_id = await recordings.save_recording(
             connection,
@@ -345,3 +352,22 @@ async def test_figures_count_from_the_answer_and_without_holds(store: Store, arc
     assert (found.length_ms, found.talk_ms, found.first_ms) == (45_000, (3000, 4000), (0, 5000))
     assert (found.patience_ms, found.interruptions) == ((None, 2000), (0, 0))
     assert found.speech == (((5000, 8000),), ((10_000, 14_000),))
+
+
+async def test_figures_come_although_no_model_can_be_had(
+    store: Store, archive: Archive, intake: Intake, tmp_path: Path
+) -> None:
+    call = CALLS[2]
+    sound = flac([track(SOUND / call["files"][party]) for party in PARTIES]).getvalue()
+    interaction_id, recording_id = await record(store, archive, intake, sound=sound)
+    settings = Settings(data_dir=tmp_path, transcribe=TranscribeSettings(model=str(tmp_path / "none"), threads=1))
+    transcriber = Transcriber(store, archive, settings)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable):
+            await transcriber.transcribe(recording_id)
+    async with store.begin() as connection:
+        assert await transcripts.list_transcripts(connection, [interaction_id]) == []
+        found = (await talks.list_talks(connection, [recording_id]))[recording_id]
+    assert found.separated
+    assert min(found.talk_ms) > 500
+    await transcriber.close()
