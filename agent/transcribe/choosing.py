@@ -29,6 +29,7 @@ class ChoosingEngine:
         self._models = dict(models)
         self._open = open_engine
         self._opened: dict[str, Engine] = {}
+        self._opening: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     @property
@@ -53,7 +54,7 @@ class ChoosingEngine:
     @property
     def lanes(self) -> int:
         """How many batches at a time; as the default model wants it."""
-        return int(getattr(self._engine(self._default), "lanes", 1))
+        return self._engine(self._default).lanes
 
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
         """As the default model hears it."""
@@ -68,12 +69,12 @@ class ChoosingEngine:
         with self._lock:
             opened = list(self._opened.values())
         for engine in opened:
-            unload = getattr(engine, "unload", None)
-            if unload is not None:
-                unload()
+            engine.unload()
 
     def _engine(self, name: str) -> Engine:
         with self._lock:
+            opening = self._opening.setdefault(name, threading.Lock())
+        with opening:  # while one model is fetched, calls in other languages go on
             if name not in self._opened:
                 self._opened[name] = self._open(name)
             return self._opened[name]

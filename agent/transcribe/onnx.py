@@ -35,7 +35,8 @@ _WASTE = 1.3  # windows go together while the longest is at most this much longe
 _LEAST_SAMPLES = SAMPLE_RATE // 10  # shorter sound has no frame in some models
 _PAUSE_SECONDS = 0.6  # between words, which parts two segments; a cut between two pieces of a window is longer
 _TOKEN_SECONDS = 0.08  # how long a token at the end of a word sounds, for it has a beginning only
-_BATCH_SECONDS = 100.0  # of sound at once, which bounds the memory of one run
+_BATCH_SECONDS = 60.0  # of sound at once, which bounds the memory of one run
+_MOST_LANES = 4
 _IMPOSSIBLE = -10.0
 _NEUTRAL = -0.3  # log-probability of a model that tells none: nothing speaks for or against it
 _ALIASES = {"t-one": "t-one-ctc"}  # where onnx-asr has another name for it
@@ -61,7 +62,6 @@ class OnnxEngine:
 
     join_seconds = JOIN_SECONDS
     batch = _BATCH
-    lanes = 1  # its threads share the work of one batch
 
     def __init__(self, directory: Path, *, name: str, threads: int = 0, device: str = "auto") -> None:
         """``threads`` is the number of CPU threads; 0: all cores this process may use, but one."""
@@ -71,6 +71,11 @@ class OnnxEngine:
         self._device = device
         self._lock = threading.Lock()
         self._model: Any = None
+
+    @property
+    def lanes(self) -> int:
+        """How many batches at a time: on a CPU several of few threads each get more done than one of all."""
+        return 1 if uses_gpu(self._device) else min(_MOST_LANES, self._threads)
 
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
         """These models understand one language, or do not say which they heard: all they know are as likely."""
@@ -116,13 +121,14 @@ class OnnxEngine:
         runtime, asr = _libraries(self.name)
         on_gpu = uses_gpu(self._device)
         providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_gpu else ["CPUExecutionProvider"]
-        own = {"sess_options": _session_options(runtime, self._threads), "providers": providers}
+        own = {"sess_options": _session_options(runtime, max(1, self._threads // self.lanes)), "providers": providers}
         small = {"sess_options": _session_options(runtime, 1), "providers": ["CPUExecutionProvider"]}
+        kind = _type_of(self._directory, self.name)
         try:
             model = _first_precision(
                 (None, "int8") if on_gpu else ("int8", None),
                 lambda precision: asr.load_model(
-                    _type_of(self._directory, self.name),
+                    kind,
                     self._directory,
                     quantization=precision,
                     asr_config=own,
@@ -275,19 +281,20 @@ _Spoken: TypeAlias = tuple[Word, tuple[float, ...]]
 
 
 def _words(tokens: Sequence[Token], seconds: float) -> list[_Spoken]:
-    """Tokens to words with the log-probabilities of their tokens; a word begins with the token after a space."""
+    """Tokens to words with the log-probabilities of their tokens; a word begins after a space or a pause."""
     groups: list[list[Token]] = []
-    begins = True
+    begins, last = True, 0.0
     for token in tokens:
         text = token.text.strip()
-        begins = begins or token.text.startswith(" ")
+        begins = begins or token.text.startswith(" ") or token.start - last >= _PAUSE_SECONDS
+        last = token.start
         if text:
             if begins:
                 groups.append([])
             groups[-1].append(token)
         begins = (begins and not text) or token.text.endswith(" ")
-    starts = [group[0].start for group in groups[1:]] + [seconds]
-    return [_word(group, before) for group, before in zip(groups, starts, strict=True)]
+    ends = [*(group[0].start for group in groups[1:]), seconds]
+    return [_word(group, before) for group, before in zip(groups, ends, strict=False)]
 
 
 def _word(tokens: Sequence[Token], before: float) -> _Spoken:
