@@ -19,7 +19,7 @@ import numpy as np
 
 from tests.speech.corpus import load_corpus
 from tests.speech.synth import RATE, Law, Samples, active, add, noise, telephone, through
-from tests.speech.voices import HELD_OUT, Timed, Voice, choose_voice, speak
+from tests.speech.voices import HELD_OUT, Spoken, Timed, Voice, choose_voice, speak
 
 PARTIES = 2
 _PAUSE_SECONDS = (0.15, 0.6)  # between the sentences of one turn
@@ -130,16 +130,21 @@ def write_flac(call: SyntheticCall, *, mixed: bool = False) -> bytes:
     return target.getvalue()
 
 
-def say(text: str, voice: Voice, *, decibels: float = -22.0) -> tuple[Samples, tuple[Timed, ...]]:
-    """A sentence through a telephone without silence at its ends, and the times of its words in it."""
+def say(text: str, voice: Voice, *, decibels: float = -22.0) -> Spoken:
+    """A sentence through a telephone without silence at its ends, and the times in it."""
     spoken = speak(text, voice)
     samples = telephone(spoken.samples, spoken.rate, decibels=decibels)
     first, last = active(samples)
-    words = tuple(
-        Timed(start=max(0.0, word.start - first), end=max(0.0, min(word.end, last) - first), text=word.text)
-        for word in spoken.words
+
+    def moved(one: Timed) -> Timed:
+        return Timed(start=max(0.0, one.start - first), end=max(0.0, min(one.end, last) - first), text=one.text)
+
+    return Spoken(
+        samples=samples[round(first * RATE) : round(last * RATE)],
+        rate=RATE,
+        words=tuple(map(moved, spoken.words)),
+        phonemes=tuple(map(moved, spoken.phonemes)),
     )
-    return samples[round(first * RATE) : round(last * RATE)], words
 
 
 def _turns(
@@ -159,11 +164,11 @@ def _turns(
         turn: list[_Sentence] = []
         for _ in range(chance.randint(1, _MOST_TURN_SENTENCES)):
             text = chance.choice(corpus.demo) if demo_only else corpus.sentence(chance)
-            samples, words = say(text, voices[channel], decibels=levels[channel])
-            if turns and spoken + len(samples) / RATE > speech + 1.0:
+            said = say(text, voices[channel], decibels=levels[channel])
+            if turns and spoken + len(said.samples) / RATE > speech + 1.0:
                 return turns + ([turn] if turn else [])
-            turn.append(_Sentence(channel=channel, text=text, samples=samples, words=words))
-            spoken += len(samples) / RATE
+            turn.append(_Sentence(channel=channel, text=text, samples=said.samples, words=said.words))
+            spoken += len(said.samples) / RATE
         turns.append(turn)
     return turns
 
