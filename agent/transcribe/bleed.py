@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,8 @@ from agent.transcribe.wer import fold
 
 QUIETER_DB = 6.0
 EARLIEST_SECONDS, LATEST_SECONDS = -0.1, 0.6  # a copy after its source; below 0: clocks of two streams differ a little
-COPIED_SHARE = 0.6  # from here on a block is a copy; unrelated voices reach 0.2
+COPIED_SHARE = 0.5  # of what is above the noise of the line: from here on a block is a copy
+_LEAST_SHARE = 0.35  # of all there is; unrelated voices reach 0.25 where a stretch is short
 _SAME_WORDS = 0.8
 _FEWEST_WORDS = 4
 _OVERLAP = 0.5
@@ -35,14 +36,25 @@ _OVERLAP = 0.5
 _RATE = 8000
 _FRAME, _STEP = 512, 128  # 64 ms: the longest echo path that is seen whole
 _BLOCK, _HOP = 0.6, 0.15  # seconds
-_ACTIVE_DB = 20.0  # below the loudest block of the stretch nothing is judged
-_TAIL_DB = 8.0  # what is that much quieter than the copy before it is its reverberation
+_ACTIVE = 0.01  # of the energy of the loudest block of the stretch: below it nothing is judged
+_TAIL = 0.16  # of the energy of the loudest copy: what is less is its reverberation
+_NOISE = 1.3 / 0.105  # from the lowest tenth of a noise's energy to a little more than its mean
 _LEAST_OWN = 0.25  # seconds of own speech that are worth a stretch
 _SOUND = 0.001  # RMS of a block, -60 dBFS: below it there is nothing to compare
 _SAME_SHARE, _SAME_DB = 0.85, 3.0  # what two codecs leave of one sound
 _GAP = 1.0  # seconds without own speech that part two stretches
 
 _Reals: TypeAlias = npt.NDArray[np.float64]
+
+
+class _Blocks(NamedTuple):
+    """Of each block, a hop apart: energy that is heard, that follows from the origin, that is left above the noise of
+    the line; and by how many dB the origin is louder."""
+
+    heard: _Reals
+    follows: _Reals
+    own: _Reals
+    quieter: _Reals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +93,18 @@ def part(stretch: Stretch, heard: Sound, source: Sound) -> Parted:
         return Parted(own=(stretch,))
     place = _place(copy, origin)
     blocks = _blocks(copy, origin[place : place + len(copy)])
-    loudest = blocks[:, 1].max()
-    active = blocks[:, 1] > loudest - _ACTIVE_DB
-    is_copy = active & (blocks[:, 0] >= COPIED_SHARE) & (blocks[:, 2] >= QUIETER_DB)
+    active = blocks.heard > blocks.heard.max() * _ACTIVE
+    follows = np.maximum(blocks.follows, 1e-12)
+    is_copy = active & (blocks.quieter >= QUIETER_DB) & (follows >= _LEAST_SHARE * blocks.heard)
+    is_copy &= follows >= COPIED_SHARE * (follows + blocks.own)
     if not is_copy.any():
         return Parted(own=(stretch,))
     found = Copy(
         lag=LATEST_SECONDS - place / _RATE,
-        quieter_db=float(np.median(blocks[is_copy, 2])),
-        share=float(np.median(blocks[is_copy, 0])),
+        quieter_db=float(np.median(blocks.quieter[is_copy])),
+        share=float(np.median((follows / (follows + blocks.own))[is_copy])),
     )
-    is_own = active & ~is_copy & (blocks[:, 1] > blocks[is_copy, 1].max() - _TAIL_DB)
+    is_own = active & ~is_copy & (blocks.own > blocks.heard[is_copy].max() * _TAIL)
     own = tuple(_own(stretch, is_own))
     return Parted(own=(stretch,)) if own == (stretch,) else Parted(own=own, copied=found)
 
@@ -104,9 +117,9 @@ def is_same(heard: Sound, source: Sound) -> bool | None:
         return None if np.sqrt(np.mean(origin**2)) < _SOUND else False
     place = _place(copy, origin)
     blocks = _blocks(copy, origin[place : place + len(copy)])
-    active = blocks[blocks[:, 1] > blocks[:, 1].max() - _ACTIVE_DB]
-    same = (active[:, 0] > _SAME_SHARE) & (np.abs(active[:, 2]) < _SAME_DB)
-    return bool(np.mean(same) > _SAME_SHARE)
+    active = blocks.heard > blocks.heard.max() * _ACTIVE
+    same = (blocks.follows > _SAME_SHARE * blocks.heard) & (np.abs(blocks.quieter) < _SAME_DB)
+    return bool(np.mean(same[active]) > _SAME_SHARE)
 
 
 def _place(copy: _Reals, origin: _Reals) -> int:
@@ -118,20 +131,20 @@ def _place(copy: _Reals, origin: _Reals) -> int:
     return int(np.abs(np.fft.irfft(cross, size)[: max(1, len(origin) - len(copy))]).argmax())
 
 
-def _blocks(copy: _Reals, origin: _Reals) -> _Reals:
-    """For each block, a hop apart: share of its energy that follows from the origin, its level, and how much the origin
-    is louder, both in dB."""
+def _blocks(copy: _Reals, origin: _Reals) -> _Blocks:
     y, x = _spectra(copy), _spectra(origin)
     frames = min(len(x), len(y))
     wide, hop = max(1, round(_BLOCK * _RATE / _STEP)), max(1, round(_HOP * _RATE / _STEP))
+    noise = np.percentile(y.real**2 + y.imag**2, 10, axis=0) * _NOISE
     rows = []
     for first in range(0, max(1, frames - wide // 2), hop):
         a, b = x[first : first + wide], y[first : first + wide]
-        cross, xx, yy = (a.conj() * b).sum(axis=0), _energy(a), _energy(b)
-        share = float((np.abs(cross) ** 2 / (xx + 1e-12)).sum() / (yy.sum() + 1e-12))
-        level, other = (10 * math.log10(energy.sum() / len(a) + 1e-12) for energy in (yy, xx))
-        rows.append((min(1.0, share), level, other - level))
-    return np.array(rows)
+        xx, yy = _energy(a), _energy(b)
+        follows = np.abs((a.conj() * b).sum(axis=0)) ** 2 / (xx + 1e-12)
+        own = max(0.0, float((yy - follows - noise * len(b)).sum()))
+        quieter = 10 * math.log10((xx.sum() + 1e-12) / (yy.sum() + 1e-12))
+        rows.append((yy.sum() / len(b), follows.sum() / len(b), own / len(b), quieter))
+    return _Blocks(*np.array(rows).T)
 
 
 def _spectra(samples: _Reals) -> npt.NDArray[np.complex128]:

@@ -32,8 +32,8 @@ Probabilities = npt.NDArray[np.float32]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """When frames are speech: from the probability ``begin`` on it begins, below ``end`` it ends once that has lasted
-    for ``pause`` seconds. What is shorter than ``shortest``, or sure for less than ``sure_seconds`` altogether, is none;
-    nothing is longer than ``longest``.
+    for ``pause`` seconds. What is shorter than ``shortest``, or sure for less than ``sure_seconds`` altogether, is
+    none; nothing is longer than ``longest``.
 
     Found on the synthetic calls and the hard sounds of the tests (tests/speech_hard/README.md has the figures).
     """

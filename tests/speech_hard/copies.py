@@ -69,10 +69,7 @@ def under_noise(samples: Samples, speaking: float, decibels: float, kind: str, s
     """Speech whose loud parts have the RMS ``speaking`` over noise that is ``decibels`` below it; white, pink or a
     street."""
     length = len(samples)
-    made = {
-        "white": lambda: np.random.default_rng(seed).standard_normal(length),
-        "pink": lambda: np.resize(coloured(0, 1, seed=seed), length),
-        "street": lambda: np.resize(coloured(0, 1.5, (60, 1500), seed=seed), length),
-    }[kind]()
+    slope, band = {"white": (0.0, (0, 4000)), "pink": (1.0, (0, 4000)), "street": (1.5, (60, 1500))}[kind]
+    made = np.resize(coloured(0, slope, band, seed), length)
     level = speaking * 10 ** (-decibels / 20) / float(np.sqrt(np.mean(made**2)))
     return through(clip(samples.astype(np.float64) + made * level), "alaw")
