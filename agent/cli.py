@@ -18,6 +18,7 @@ from agent.commandline.imports import imports
 from agent.commandline.mailbox import mailbox
 from agent.commandline.seal import chain, seal
 from agent.commandline.smtp import smtp
+from agent.commandline.speech import model
 from agent.commandline.user import user
 from agent.commandline.verify import verify
 from agent.errors import CardlineError, Misconfigured
@@ -44,6 +45,7 @@ app.add_typer(mailbox, name="mailbox")
 app.add_typer(smtp, name="smtp")
 app.add_typer(imports, name="import")
 app.add_typer(crm, name="crm")
+app.add_typer(model, name="model")
 
 
 @app.callback()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -45,6 +45,18 @@ def asterisk() -> None:
     findings = run(examine_asterisk(settings))
     console.print(lines_to_paste(settings), highlight=False, markup=False)
     show(findings)
+
+
+@doctor.command()
+def speech(
+    alone: Annotated[bool, typer.Option(help="As a further machine, which records no calls itself.")] = False,
+    seconds: Annotated[float, typer.Option(help="How long each model is measured.", min=1, max=600)] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+) -> None:
+    """Measure this machine: how fast each speech model is, and how many hours of talk a day it keeps up with."""
+    from agent.commandline.speech import examine_speech
+
+    examine_speech(read_settings(), alone=alone, as_json=as_json, seconds=seconds)
 
 
 def show(findings: Sequence[Finding]) -> None:

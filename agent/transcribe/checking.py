@@ -29,7 +29,8 @@ def check_models(settings: Settings) -> list[ModelCheck]:
 def _check(name: str, languages: tuple[str, ...], settings: Settings) -> ModelCheck:
     try:
         directory = find_model(name, data_dir=settings.data_dir)
-        engine_in(directory, name, settings).load()
+        chosen = settings.transcribe
+        engine_in(directory, name, threads=chosen.threads, device=chosen.device).load()
     except ModelUnavailable as error:
         return ModelCheck(ok=False, what=error.what, remedy=error.remedy)
     only = f" for {', '.join(languages)}" if settings.transcribe.models else ""

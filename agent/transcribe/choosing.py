@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.settings import Settings
 from agent.transcribe.catalogue import KNOWN
 from agent.transcribe.engine import Engine, Hints, Recognised, Sound
-from agent.transcribe.models import fetch_model, kind_of
+from agent.transcribe.models import Tell, fetch_model, kind_of
 from agent.transcribe.onnx import OnnxEngine, uses_gpu
 from agent.transcribe.whisper import WhisperEngine
 
@@ -106,17 +106,25 @@ def open_engine(name: str, settings: Settings) -> Engine:
     Raises:
         ModelUnavailable: it cannot be had now.
     """
+    chosen = settings.transcribe
+    return engine_in(bring(name, settings), name, threads=chosen.threads, device=chosen.device)
+
+
+def bring(name: str, settings: Settings, tell: Tell | None = None) -> Path:
+    """The directory of a model, fetched in the precision that this machine runs. Blocks, maybe for hours.
+
+    Raises:
+        ModelUnavailable: it cannot be had now.
+    """
     is_whisper = name in KNOWN and KNOWN[name].kind == "whisper"
     full = not is_whisper and uses_gpu(settings.transcribe.device)
-    return engine_in(fetch_model(name, data_dir=settings.data_dir, full_precision=full), name, settings)
+    return fetch_model(name, data_dir=settings.data_dir, full_precision=full, tell=tell)
 
 
-def engine_in(directory: Path, name: str, settings: Settings) -> WhisperEngine | OnnxEngine:
+def engine_in(directory: Path, name: str, *, threads: int, device: str) -> WhisperEngine | OnnxEngine:
     """The engine that runs the model in this directory."""
-    chosen = settings.transcribe
-    if kind_of(directory) == "onnx":
-        return OnnxEngine(directory, name=name, threads=chosen.threads, device=chosen.device)
-    return WhisperEngine(directory, name=name, threads=chosen.threads, device=chosen.device)
+    kind = OnnxEngine if kind_of(directory) == "onnx" else WhisperEngine
+    return kind(directory, name=name, threads=threads, device=device)
 
 
 def model_of(engine: Engine, language: str) -> str:

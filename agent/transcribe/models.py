@@ -8,6 +8,7 @@ folder. With ``HF_HUB_OFFLINE=1`` in the environment nothing is fetched: only wh
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,7 +86,10 @@ def fetch_model(name: str, *, data_dir: Path, full_precision: bool = False, tell
             raise _missing(name, data_dir, f"{error.what} HF_HUB_OFFLINE forbids fetching it.") from None
     try:
         with _alone(name, data_dir):
-            return _fetched(name, data_dir, full_precision, tell or _Logged())
+            try:
+                return _fetched(name, data_dir, full_precision, tell or _Logged())
+            finally:
+                _give_to_service(data_dir)
     except ModelUnavailable as error:
         raise _missing(name, data_dir, error.what) from error
     except OSError as error:
@@ -197,6 +201,14 @@ def _alone(name: str, data_dir: Path) -> Iterator[None]:
     with (folder / f".{_place(name, data_dir).name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _give_to_service(data_dir: Path) -> None:
+    """What root has fetched belongs to the user of the data directory: it is he who fetches more of it."""
+    if os.geteuid() == 0:
+        owner = data_dir.stat()
+        for path in (_folder(data_dir), *_folder(data_dir).rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 class _Logged:
