@@ -74,8 +74,8 @@ async def count_history(connection: AsyncConnection, card_id: int) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[Entry]:
-    """These interactions in the order asked for."""
+async def load_entries(connection: AsyncConnection, ids: Sequence[int], *, transcript: int = 0) -> list[Entry]:
+    """These interactions in the order asked for; ``transcript`` is one that is looked at in place of that shown."""
     if not ids:
         return []
     found = {one.id: one for one in await interactions.find_interactions(connection, ids)}
@@ -90,7 +90,7 @@ async def load_entries(connection: AsyncConnection, ids: Sequence[int]) -> list[
     sounds = await recordings.list_recordings(connection, talks) if talks else []
     marks = await recordings.list_marks(connection, [one.id for one in sounds]) if sounds else {}
     captures = await _captures(connection, talks) if talks else []
-    heard = await transcripts.list_transcripts(connection, talks) if sounds else []
+    heard = await transcripts.list_transcripts(connection, talks, chosen=transcript) if sounds else []
     spoken = {one.recording_id: one for one in heard}
     parts = await messages.list_attachments(connection, written) if mails else []
     returned = await messages.list_returned(connection, list(mails.values())) if mails else []

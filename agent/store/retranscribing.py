@@ -41,6 +41,7 @@ class OpenCorrection:
     ``utterance_id`` is of the new transcript; None: nothing was understood there."""
 
     id: int
+    transcript_id: int
     utterance_id: int | None
     start: float
     text: str
@@ -68,11 +69,9 @@ async def list_versions(connection: AsyncConnection, recording_ids: Sequence[int
     return found
 
 
-async def next_round(connection: AsyncConnection, recording_id: int, model: str) -> int:
-    """The number under which this model may be asked once more; 0: it never was."""
-    query = select(func.max(transcript.c.round)).where(
-        transcript.c.recording_id == recording_id, transcript.c.model == model
-    )
+async def next_round(connection: AsyncConnection, recording_id: int) -> int:
+    """The number under which models may be asked once more; 0: none ever was."""
+    query = select(func.max(transcript.c.round)).where(transcript.c.recording_id == recording_id)
     last = (await connection.execute(query)).scalar_one_or_none()
     return 0 if last is None else int(last) + 1
 
@@ -158,7 +157,16 @@ async def list_open(connection: AsyncConnection, transcript_ids: Sequence[int]) 
     """What a person is to look at in these transcripts, in order of time."""
     made, said, waits = utterance_correction.c, utterance.c, carried_correction.c
     query = (
-        select(waits.id, waits.utterance_id, said.start_ms, made.text, said.text.label("heard"), made.by, made.at)
+        select(
+            waits.id,
+            waits.transcript_id,
+            waits.utterance_id,
+            said.start_ms,
+            made.text,
+            said.text.label("heard"),
+            made.by,
+            made.at,
+        )
         .join_from(carried_correction, utterance_correction, waits.correction_id == made.id)
         .join(utterance, made.utterance_id == said.id)
         .where(is_any(waits.transcript_id, transcript_ids), waits.settled_at.is_(None))
@@ -167,6 +175,7 @@ async def list_open(connection: AsyncConnection, transcript_ids: Sequence[int]) 
     return [
         OpenCorrection(
             id=row.id,
+            transcript_id=row.transcript_id,
             utterance_id=row.utterance_id,
             start=row.start_ms / 1000,
             text=row.text,

@@ -34,8 +34,7 @@ class Spoken(Utterance):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """What one model understood of one recording. Not ``separated``: nobody knows which party said what. ``masks`` are
-    the stretches that were masked in it."""
+    """What one model understood of one recording. Not ``separated``: nobody knows which party said what."""
 
     id: int
     recording_id: int
@@ -46,7 +45,6 @@ class Transcript:
     separated: bool = True
     round: int = 0
     created: datetime | None = None
-    masks: tuple[Masked, ...] = ()
 
 
 async def has_transcript(connection: AsyncConnection, recording_id: int, model: str, *, round: int = 0) -> bool:  # noqa: A002
@@ -116,7 +114,6 @@ async def list_transcripts(
     )
     each, *latest = retranscribing.LATEST_SHOWN
     heads = (await connection.execute(shown.order_by(each, (transcript.c.id == chosen).desc(), *latest))).all()
-    hidden = await masks.list_masks(connection, [head.id for head in heads]) if heads else {}
     lines = _lines(words=words).where(is_any(utterance.c.transcript_id, [head.id for head in heads]))
     spoken: dict[int, list[Spoken]] = {head.id: [] for head in heads}
     for row in await connection.execute(lines.order_by(utterance.c.start_ms, utterance.c.id)):
@@ -132,7 +129,6 @@ async def list_transcripts(
             separated=head.separated,
             round=head.round,
             created=head.created_at,
-            masks=tuple(hidden.get(head.id, ())),
         )
         for head in heads
     ]

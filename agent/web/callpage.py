@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,9 +18,10 @@ from agent.store.interactions import Party
 from agent.web.calls import LiveView, live_views
 from agent.web.corrections import list_correctable
 from agent.web.decisions import load_relinking
-from agent.web.moments import Moment, Presence, list_moments, transfers
+from agent.web.moments import Moment, Presence, list_moments, marked_interruptions, masked, transfers
 from agent.web.pages import PAGES, formats_of, page
 from agent.web.recordings import may_download
+from agent.web.said import Reading, load_readings
 from agent.web.services import login_of, services
 from agent.web.shown import CallView, Sound
 from agent.web.spoken import Wordings
@@ -50,6 +51,7 @@ class Deck:
     """
 
     sound: Sound
+    reading: Reading
     text: Markup
     asides: tuple[Moment, ...]
     interruptions: tuple[Moment, ...]
@@ -65,13 +67,16 @@ async def show_call(
     proofs = await evidence.list_evidence_of(connection, number)
     chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
     parties = (await interactions.list_parties(connection, [number]))[number]
+    readings = await load_readings(request, connection, entry.sounds)
     return page(
         request,
         "call.html",
         entry=entry,
         call_id=number,
         recording_id=entry.sounds[0].id if entry.sounds else "",
-        decks=_decks(request, entry, parties),
+        decks=_decks(request, entry, parties, readings),
+        asked=_number(request.query.get("asked", "")),
+        may_ask=viewer.supervises and services(request).settings.transcribe.enabled,
         notes=await load_notes(request, connection, number),
         problem="comment_wrong" if request.query.get("problem") == "comment_wrong" else "",
         may_download=may_download(request),
@@ -150,7 +155,9 @@ async def _lives(request: web.Request, connection: AsyncConnection, entry: CallV
     return live_views(found, host=services(request).settings.host, now=datetime.now(UTC))
 
 
-def _decks(request: web.Request, entry: CallView, parties: Sequence[Party]) -> list[Deck]:
+def _decks(
+    request: web.Request, entry: CallView, parties: Sequence[Party], readings: Mapping[int, Reading]
+) -> list[Deck]:
     """The fuller recording first, what continues it after it, copies folded; the one that the address names is open at
     its second."""
     at = _second(request.query.get("at", ""))
@@ -168,19 +175,30 @@ def _decks(request: web.Request, entry: CallView, parties: Sequence[Party]) -> l
     for sound in entry.sounds:
         is_wanted = sound.id == wanted
         folded = sound.is_copy and not is_wanted
-        decks.append(_deck(request, entry, sound, present, at=at if is_wanted else 0.0, is_folded=folded))
+        reading = readings[sound.id]
+        decks.append(_deck(request, entry, sound, reading, present, at=at if is_wanted else 0.0, is_folded=folded))
     return decks
 
 
 def _deck(
-    request: web.Request, entry: CallView, sound: Sound, present: Sequence[Presence], *, at: float, is_folded: bool
+    request: web.Request,
+    entry: CallView,
+    sound: Sound,
+    reading: Reading,
+    present: Sequence[Presence],
+    *,
+    at: float,
+    is_folded: bool,
 ) -> Deck:
-    moments = list_moments(sound.marks, sound.gaps, () if sound.mixed else sound.lines)
+    marked = marked_interruptions(sound.lines) if reading.is_measured else None
+    moments = list_moments(sound.marks, sound.gaps, () if sound.mixed else sound.lines, marked=marked)
+    moments += masked(reading.masked)
     moments += transfers(present, sound.started, sound.seconds)
     moments.sort(key=lambda one: (one.start, one.end))
     many = sum(one.kind == "interruption" for one in moments) > _FEW
     return Deck(
         sound=sound,
+        reading=reading,
         text=_text(request, entry, sound),
         asides=tuple(one for one in moments if not many or one.kind != "interruption"),
         interruptions=tuple(one for one in moments if many and one.kind == "interruption"),

@@ -78,9 +78,11 @@ async def views(
     ids: Sequence[int],
     *,
     clients: Mapping[Identity, str] | None = None,
+    transcript: int = 0,
 ) -> list[View]:
-    """Interactions as templates show them, in the order asked for; ``clients`` are names for identities."""
-    entries = await history.load_entries(connection, ids)
+    """Interactions as templates show them, in the order asked for; ``clients`` are names for identities, ``transcript``
+    is one that is looked at in place of the one that is shown."""
+    entries = await history.load_entries(connection, ids, transcript=transcript)
     employees = {one.employee_id for entry in entries for one in entry.parties if one.employee_id is not None}
     names = Names(employees=await history.list_employee_names(connection, sorted(employees)), clients=clients or {})
     transcribes = services(request).settings.transcribe.enabled

@@ -145,7 +145,8 @@ def _sound(
     *,
     transcribes: bool,
 ) -> Sound:
-    channels = {} if recording.mixed else {one.channel: _person(one, names) for one in parties}
+    mixed = recording.mixed or (spoken is not None and not spoken.separated)
+    channels = {} if mixed else {one.channel: _person(one, names) for one in parties}
     waiting = ""
     if spoken is None:
         waiting = "transcript_waits" if transcribes else "transcript_off"
@@ -158,15 +159,17 @@ def _sound(
         gaps=_gaps(recording, shown := _shown(marks)),
         marks=shown,
         truncated=recording.truncated,
-        mixed=recording.mixed,
+        mixed=mixed,
         is_copy=False,
-        lines=_lines(spoken, channels, mixed=recording.mixed) if spoken else (),
+        lines=_lines(spoken, channels, mixed=mixed) if spoken else (),
         model=spoken.model if spoken else "",
         language=spoken.language if spoken else "",
         waiting=waiting,
         started=recording.started,
         voices=_voices(recording, channels),
         is_erased=recording.blob.wrapped_key is None,
+        transcript_id=spoken.id if spoken else 0,
+        understood=spoken.created if spoken else None,
     )
 
 
@@ -225,6 +228,7 @@ def _lines(spoken: Transcript, channels: Mapping[int | None, Person], *, mixed: 
                 machine=said.machine,
                 corrected_by=said.corrected_by,
                 corrected_at=said.corrected_at,
+                interrupts=said.interrupts and not mixed,
             )
         )
     return tuple(lines)

@@ -88,6 +88,13 @@ class Formats:
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
+    def seconds(self, seconds: float) -> str:
+        """0.8 s, or 4:05 from a minute on."""
+        if seconds >= 60:
+            return self.length(seconds)
+        number = f"{seconds:.1f}"
+        return f"{number.replace('.', ',')} с" if self._texts.language == "ru" else f"{number} s"
+
     def size(self, number: int) -> str:
         """Bytes in the largest unit that leaves at least one."""
         units = _SIZE_UNITS[self._texts.language]

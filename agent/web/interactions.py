@@ -24,6 +24,7 @@ from agent.web.files import PICTURES, cut_out
 from agent.web.mailpage import show_mail
 from agent.web.pages import page
 from agent.web.recordings import may_download
+from agent.web.said import chosen_transcript
 from agent.web.services import login_of, number_in, services
 from agent.web.shown import CallView, MailView
 
@@ -57,7 +58,7 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         await _check(request, number, connection)
         seen = await load_cards(request, connection, number)
         known = {point.identity: card.name for card in seen for point in card.contact_points}
-        (entry,) = await views(request, connection, [number], clients=known)
+        (entry,) = await views(request, connection, [number], clients=known, transcript=chosen_transcript(request))
         if isinstance(entry, CallView):
             return await show_call(request, connection, entry, seen)
         if isinstance(entry, MailView):

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from agent.model import Mark
+from agent.store.masks import Masked
+from agent.web.shown import Line
 
 # An interruption: one begins while the other is speaking, and the other gives way only after a while.
 _INTO_SPEECH = 0.4  # seconds the other had been speaking
@@ -54,9 +56,13 @@ class Presence:
 
 
 def list_moments(
-    marks: Sequence[Mark], gaps: Sequence[tuple[float, float, str]], said: Sequence[Heard]
+    marks: Sequence[Mark],
+    gaps: Sequence[tuple[float, float, str]],
+    said: Sequence[Heard],
+    *,
+    marked: Sequence[Moment] | None = None,
 ) -> list[Moment]:
-    """Everything that is to be seen on the time line, in order."""
+    """Everything that is to be seen on the time line, in order; ``marked`` are interruptions that are known already."""
     found = [
         Moment(
             kind=one.kind.value,
@@ -68,12 +74,36 @@ def list_moments(
         for one in marks
     ]
     found += [Moment(kind="gap", start=start, end=end, text=reason) for start, end, reason in gaps]
-    found += interruptions(said)
+    found += interruptions(said) if marked is None else marked
     return sorted(found, key=lambda one: (one.start, one.end))
 
 
+def marked_interruptions(said: Sequence[Line]) -> list[Moment]:
+    """Lines that the dialogue says are interruptions."""
+    return [
+        Moment(kind="interruption", start=one.start, end=one.start, channel=one.channel)
+        for one in said
+        if one.interrupts
+    ]
+
+
+def masked(found: Sequence[Masked]) -> list[Moment]:
+    """Words that were masked: ``text`` is why, or the rule."""
+    return [
+        Moment(
+            kind="masked",
+            start=one.start_ms / 1000,
+            end=one.end_ms / 1000,
+            channel=one.channel,
+            text=one.rule if one.why == "rule" else one.why,
+        )
+        for one in found
+    ]
+
+
 def interruptions(said: Sequence[Heard]) -> list[Moment]:
-    """Where one began to speak while the other had not finished; ``channel`` is who began."""
+    """Where one began to speak while the other had not finished; ``channel`` is who began. For transcripts that do not
+    say it themselves."""
     found = []
     speaking: dict[int, Heard] = {}
     for one in sorted(said, key=lambda each: each.start):

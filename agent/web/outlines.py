@@ -20,6 +20,7 @@ from agent.sound.outline import Outline, measure, silences
 from agent.store import outlines, recordings, rights, transcripts
 from agent.store.outlines import StoredOutline
 from agent.store.recordings import Recording
+from agent.web.said import chosen_transcript
 from agent.web.services import caller_of, number_in, services
 
 log = structlog.get_logger()
@@ -117,6 +118,6 @@ async def send_words(request: web.Request) -> web.StreamResponse:
         found = await recordings.find_recording(connection, number)
         if found is None or not await rights.may_see_interaction(connection, viewer, found.interaction_id):
             raise web.HTTPNotFound
-        spoken = await transcripts.list_words(connection, number)
+        spoken = await transcripts.list_words(connection, number, chosen=chosen_transcript(request))
     words = {str(one): [[each["start"], each["end"], each["text"]] for each in told] for one, told in spoken.items()}
     return web.json_response(words, headers=_HEADERS)

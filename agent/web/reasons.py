@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from agent.web.reasons_linking import LINK_REASONS
+from agent.web.reasons_speech import SPEECH_REASONS
 from agent.web.texts_mail import MAIL_REASONS, RULE_NAMES
 
 _RUSSIAN = (
@@ -85,7 +86,9 @@ _RUSSIAN = (
         "записывавшая машина молчала сутки; конец звонка — её последний признак жизни",
     ),
 )
-_PATTERNS = tuple((re.compile(pattern), russian) for pattern, russian in (*_RUSSIAN, *MAIL_REASONS, *LINK_REASONS))
+_PATTERNS = tuple(
+    (re.compile(pattern), russian) for pattern, russian in (*_RUSSIAN, *MAIL_REASONS, *LINK_REASONS, *SPEECH_REASONS)
+)
 _AMONG = re.compile(r"(.+); of (\d+) cards with it: (.+)")
 _RULE = re.compile(r"rule «([^»]*)»: (.+)")
 

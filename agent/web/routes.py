@@ -66,6 +66,7 @@ from agent.web.routes_admin import ADMIN_ROUTES
 from agent.web.shared import send_shared
 from agent.web.sources import list_sources
 from agent.web.tasks import add_task, change_task, finish_task, list_tasks, reopen_task
+from agent.web.transcripts import ask_again, settle_correction, show_transcript
 from agent.web.unsorted import (
     add_contact_point,
     decide,
@@ -149,6 +150,9 @@ TABLE = (
     Route("POST", f"/interactions/{_ID}/comments", add_comment, EVERYBODY),
     Route("POST", f"/comments/{_ID}/remove", remove_comment, EVERYBODY),  # one's own, or by an administrator
     Route("POST", f"/utterances/{_ID}", correct_utterance, EVERYBODY),
+    Route("POST", f"/carried-corrections/{_ID}", settle_correction, EVERYBODY),
+    Route("POST", f"/recordings/{_ID}/transcribe", ask_again, SUPERVISORS),
+    Route("POST", f"/transcripts/{_ID}/show", show_transcript, SUPERVISORS),
     Route("GET", f"/attachments/{_ID}", download_attachment, EVERYBODY),
     Route("GET", f"/attachments/{_ID}/view", show_file, EVERYBODY),
     Route("GET", f"/attachments/{_ID}/picture", show_picture, EVERYBODY),

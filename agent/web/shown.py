@@ -35,6 +35,7 @@ class Line:
     machine: str = ""
     corrected_by: str = ""
     corrected_at: datetime | None = None
+    interrupts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +51,8 @@ class Voice:
 class Sound:
     """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown.
 
-    ``mixed``: all parties are heard on one channel. ``is_copy``: another recorder had the same talk, and has it fuller;
-    nobody wants to read it twice.
+    ``mixed``: all parties are heard on one channel, or on several alike. ``is_copy``: another recorder had the same
+    talk, and has it fuller; nobody wants to read it twice.
     """
 
     id: int
@@ -69,6 +70,8 @@ class Sound:
     started: datetime
     voices: tuple[Voice, ...]
     is_erased: bool = False
+    transcript_id: int = 0
+    understood: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

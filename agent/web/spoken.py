@@ -51,6 +51,10 @@ class Wording(Protocol):
     def corrected_at(self) -> datetime | None:
         """When it was corrected."""
 
+    @property
+    def interrupts(self) -> bool:
+        """Whether the other one was speaking when it began, and gave way."""
+
 
 class Wordings:
     """Writes lines of one call in one language."""
@@ -58,16 +62,19 @@ class Wordings:
     def __init__(self, texts: Texts, formats: Formats, call_id: int) -> None:
         self._texts, self._formats = texts, formats
         self._correct = escape(texts("said_correct"))
+        self._cut_in = f'<span class="cut-in">{escape(texts("said_interrupts"))}</span>'
         self._link = f"/interactions/{call_id}?edit="
 
     def line(self, one: Wording) -> str:
         """One utterance: its words play it, the pencil corrects them."""
         clock, number = self._formats.length(one.start), one.id
         mended = self._mended(one) if one.corrected_by else ""
+        cut_in = self._cut_in if one.interrupts else ""
         return (
             f'<div class="bubble" id="u{number}" data-line data-start="{one.start:.2f}" data-end="{one.end:.2f}">'
             f'<button type="button" class="say"><span class="said">{escape(one.text)}</span></button>'
-            f'<span class="beside"><span class="at">{clock}</span><a class="mend" href="{self._link}{number}#u{number}"'
+            f'<span class="beside">{cut_in}<span class="at">{clock}</span>'
+            f'<a class="mend" href="{self._link}{number}#u{number}"'
             f' hx-get="{self._link}{number}" title="{self._correct}" aria-label="{self._correct} {clock}">✎</a></span>'
             f"{mended}</div>"
         )

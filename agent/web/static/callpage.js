@@ -46,7 +46,8 @@ class Transcript {
   }
 
   async load() {
-    this.words ??= await fetch(`/recordings/${this.player.id}/words`)
+    const chosen = this.section.dataset.chosen ? `?transcript=${this.section.dataset.chosen}` : "";
+    this.words ??= await fetch(`/recordings/${this.player.id}/words${chosen}`)
       .then((answer) => (answer.ok ? answer.json() : {}))
       .catch(() => null);
     if (this.current) this.split(this.current.element);

@@ -55,6 +55,7 @@ export class Player extends EventTarget {
     this.muted = new Set();
     this.skips = false;
     this.mixer = null;
+    this.hushed = (box.dataset.hushed ?? "").split(" ").filter(Boolean).map((one) => one.split("-").map(Number));
     this.#show();
     this.#wire();
     const at = Number(box.dataset.at);
@@ -254,6 +255,8 @@ export class Player extends EventTarget {
       const silence = this.silences.find(([start, end]) => now >= start && now < end - 0.2);
       if (silence) return this.seek(silence[1]);
     }
+    // What was masked in the text is not played aloud here either.
+    if (this.hushed.length) this.audio.volume = this.hushed.some(([start, end]) => now >= start && now < end) ? 0 : 1;
     const part = this.seconds ? Math.min(1, now / this.seconds) : 0;
     for (const lane of this.lanes) lane.show(part);
     this.find("[data-head]").style.left = `${part * 100}%`;
