@@ -49,7 +49,8 @@ _Reals: TypeAlias = npt.NDArray[np.float64]
 
 class _Blocks(NamedTuple):
     """Of each block, a hop apart: energy that is heard, that follows from the origin, that is left above the noise of
-    the line; and by how many dB the origin is louder."""
+    the line; and by how many dB the origin is louder at those frequencies at which it comes through. (Where both hear
+    each other's echo, each follows from the other: but one's own voice is the louder there.)"""
 
     heard: _Reals
     follows: _Reals
@@ -142,8 +143,9 @@ def _blocks(copy: _Reals, origin: _Reals) -> _Blocks:
         xx, yy = _energy(a), _energy(b)
         follows = np.abs((a.conj() * b).sum(axis=0)) ** 2 / (xx + 1e-12)
         own = max(0.0, float((yy - follows - noise * len(b)).sum()))
-        quieter = 10 * math.log10((xx.sum() + 1e-12) / (yy.sum() + 1e-12))
-        rows.append((yy.sum() / len(b), follows.sum() / len(b), own / len(b), quieter))
+        quieter = 10 * np.log10((xx + 1e-12) / (follows + 1e-12))
+        louder = float((quieter * follows).sum() / (follows.sum() + 1e-12))
+        rows.append((yy.sum() / len(b), follows.sum() / len(b), own / len(b), louder))
     return _Blocks(*np.array(rows).T)
 
 
@@ -167,8 +169,8 @@ def _own(stretch: Stretch, is_own: npt.NDArray[np.bool_]) -> Iterator[Stretch]:
     for run in np.split(places, cuts):
         if len(run) * _HOP < _LEAST_OWN:
             continue
-        start = stretch.start if run[0] == 0 else stretch.start + run[0] * _HOP
-        end = stretch.start + run[-1] * _HOP + _BLOCK
+        start = stretch.start if run[0] == 0 else stretch.start + float(run[0]) * _HOP
+        end = stretch.start + float(run[-1]) * _HOP + _BLOCK
         yield Stretch(start=start, end=stretch.end if run[-1] == len(is_own) - 1 else min(end, stretch.end))
 
 
