@@ -18,7 +18,8 @@ class Habits:
     ``join_seconds``: speech joined in a window, at most 25; 0: one stretch a window. ``timestamps``: let the model
     write times. ``word_times``: its word times are worth having. ``temperatures``: tried one after the other while
     the text repeats itself or is improbable. ``short_windows``: it may be given windows as short as their sound, which
-    cost a fraction; a Whisper as OpenAI trained them has only ever heard 30 s and begins to repeat itself.
+    cost a fraction; a Whisper as OpenAI trained them has only ever heard 30 s and begins to repeat itself. ``hints``:
+    it has learnt to read names and words before it hears; one that has not takes them for what was said.
     """
 
     join_seconds: float = 25.0
@@ -27,6 +28,7 @@ class Habits:
     beam_size: int = 5
     temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6)
     short_windows: bool = False
+    hints: bool = True
 
 
 def read_habits(directory: Path) -> Habits:
