@@ -53,12 +53,14 @@ PLACES = (
     ("group_flow", (
         Place(path="/sources", name="sources", roles=_S, whole=True),
         Place(path="/mail-rules", name="mail_rules", roles=_A),
+        Place(path="/glossary", name="glossary", roles=_A),
         Place(path="/decisions", name="decisions", roles=_S, whole=True),
         Place(path="/crm", name="crm", roles=_S, whole=True),
     )),
     ("group_care", (
         Place(path="/keys", name="keys", roles=_A),
         Place(path="/retention", name="retention", roles=_A),
+        Place(path="/masks", name="masks", roles=_A),
         Place(path="/audit", name="audit", roles=_A),
         Place(path="/tokens", name="tokens", roles=_A),
     )),

@@ -60,6 +60,8 @@ SETTINGS = (
     Section("/decisions", "nav_decisions", roles=_SUPERVISORS, whole=True),
     Section("/crm", "crm_title", roles=_SUPERVISORS, whole=True),
     Section("/keys", "place_keys", roles=_ADMINISTRATORS),
+    Section("/masks", "place_masks", roles=_ADMINISTRATORS),
+    Section("/glossary", "place_glossary", roles=_ADMINISTRATORS),
     Section("/retention", "place_retention", roles=_ADMINISTRATORS),
     Section("/audit", "place_audit", roles=_ADMINISTRATORS),
     Section("/tokens", "place_tokens", roles=_ADMINISTRATORS),

@@ -18,6 +18,16 @@ from agent.web.administration import show_keys, show_settings, skip_step
 from agent.web.apitokens import add_token, list_tokens, revoke_token
 from agent.web.auditlog import export_audit, show_audit
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
+from agent.web.masking import (
+    list_mask_rules,
+    mask_older,
+    remove_mask_rule,
+    save_glossary,
+    save_mask_rule,
+    show_glossary,
+    show_mask_rule,
+    try_mask_rule,
+)
 from agent.web.me import (
     begin_factor,
     change_password,
@@ -77,6 +87,14 @@ ADMIN_ROUTES = (
     Route("GET", "/audit", show_audit, ADMINISTRATORS),
     Route("GET", "/audit.csv", export_audit, ADMINISTRATORS),
     Route("GET", "/keys", show_keys, ADMINISTRATORS),
+    Route("GET", "/masks", list_mask_rules, ADMINISTRATORS),
+    Route("POST", "/masks/run", mask_older, ADMINISTRATORS),
+    Route("GET", f"/masks/{_ID}", show_mask_rule, ADMINISTRATORS),
+    Route("POST", f"/masks/{_ID}", save_mask_rule, ADMINISTRATORS),
+    Route("POST", f"/masks/{_ID}/try", try_mask_rule, ADMINISTRATORS),
+    Route("POST", f"/masks/{_ID}/remove", remove_mask_rule, ADMINISTRATORS),
+    Route("GET", "/glossary", show_glossary, ADMINISTRATORS),
+    Route("POST", "/glossary", save_glossary, ADMINISTRATORS),
     Route("GET", "/retention", show_retention, ADMINISTRATORS),
     Route("POST", "/retention", save_retention, ADMINISTRATORS),
     Route("POST", "/holds", hold_card, ADMINISTRATORS),

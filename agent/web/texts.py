@@ -14,6 +14,7 @@ from agent.web.texts_cards import CARD_TEXTS
 from agent.web.texts_crm import CRM_TEXTS
 from agent.web.texts_find import FIND_TEXTS
 from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
+from agent.web.texts_masks import MASK_TEXTS
 from agent.web.texts_people import PEOPLE_TEXTS
 
 _OTHER_TEXTS = (
@@ -22,6 +23,7 @@ _OTHER_TEXTS = (
     | CARD_TEXTS
     | CARD_PAGE_TEXTS
     | CALL_TEXTS
+    | MASK_TEXTS
     | MAIL_TEXTS
     | CRM_TEXTS
     | ADMIN_TEXTS
