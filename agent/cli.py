@@ -19,6 +19,7 @@ from agent.commandline.mailbox import mailbox
 from agent.commandline.seal import chain, seal
 from agent.commandline.smtp import smtp
 from agent.commandline.speech import model
+from agent.commandline.transcribing import status, transcribe
 from agent.commandline.user import user
 from agent.commandline.verify import verify
 from agent.errors import CardlineError, Misconfigured
@@ -41,6 +42,8 @@ app.add_typer(chain, name="chain")
 app.command()(verify)
 app.command()(erase)
 app.command()(export)
+app.command()(transcribe)
+app.command()(status)
 app.add_typer(mailbox, name="mailbox")
 app.add_typer(smtp, name="smtp")
 app.add_typer(imports, name="import")

@@ -219,15 +219,15 @@ async def settle_beside(connection: AsyncConnection, utterance_id: int, *, by: s
 
 async def list_recordings_without(
     connection: AsyncConnection,
-    model: str,
+    models: Sequence[str],
     *,
     since: datetime,
     until: datetime | None = None,
     limit: int = 1_000_000,
 ) -> list[tuple[int, int, datetime]]:
-    """Id, length in milliseconds and start of recordings that this model has not transcribed, the newest first. Erased
-    ones are none."""
-    has = select(transcript.c.id).where(transcript.c.recording_id == recording.c.id, transcript.c.model == model)
+    """Id, length in milliseconds and start of recordings that none of these models has transcribed, the newest first.
+    Erased ones are none."""
+    has = select(transcript.c.id).where(transcript.c.recording_id == recording.c.id, transcript.c.model.in_(models))
     query = (
         select(recording.c.id, recording.c.duration_ms, recording.c.started_at)
         .join(blob)
@@ -238,3 +238,23 @@ async def list_recordings_without(
     if until is not None:
         query = query.where(recording.c.started_at < until)
     return [(row.id, row.duration_ms, row.started_at) for row in await connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What was transcribed: how many recordings, of how many seconds together."""
+
+    count: int
+    seconds: float
+
+
+async def count_since(connection: AsyncConnection, since: datetime) -> Done:
+    """How much was transcribed since."""
+    query = (
+        select(func.count(), func.coalesce(func.sum(recording.c.duration_ms), 0))
+        .select_from(transcript)
+        .join(recording, recording.c.id == transcript.c.recording_id)
+        .where(transcript.c.created_at >= since)
+    )
+    count, milliseconds = (await connection.execute(query)).one()
+    return Done(count=count, seconds=int(milliseconds) / 1000)

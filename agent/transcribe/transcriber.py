@@ -22,7 +22,7 @@ from agent import jobs
 from agent.archive.blobs import Archive
 from agent.errors import BlobErased, DatabaseUnavailable, ModelUnavailable
 from agent.settings import Settings
-from agent.store import recordings, talks, transcriptions, transcripts
+from agent.store import callnames, glossary, recordings, talks, transcriptions, transcripts
 from agent.store.engine import Store
 from agent.store.recordings import Recording
 from agent.transcribe.afterwards import save_dialogue, save_figures
@@ -32,7 +32,8 @@ from agent.transcribe.callwork import CallWork, WindowRunner
 from agent.transcribe.channels import Channel, read_channels
 from agent.transcribe.choosing import make_engine, model_of, models_of, open_engine
 from agent.transcribe.dialogue import Dialogue, Plan, find_language, merge, plan, transcribe_channels
-from agent.transcribe.engine import NO_HINTS, Engine
+from agent.transcribe.engine import Engine, Hints
+from agent.transcribe.hints import make_hints
 from agent.transcribe.share import Turns, count_threads, night_begins
 from agent.transcribe.speechfinder import find_speech
 
@@ -158,11 +159,17 @@ class Transcriber:
                 channels=channels,
                 model=name,
                 language=language,
-                hints=NO_HINTS,
+                hints=await self._hints(order.recording.id),
                 rank=-order.recording.started.timestamp(),
             )
             answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)
         return name, await asyncio.to_thread(merge, planned, answers, language)
+
+    async def _hints(self, recording_id: int) -> Hints:
+        """Names of this call, and the words that an administrator has named."""
+        async with self._store.begin() as connection:
+            names = await callnames.find_call_names(connection, recording_id)
+            return make_hints(names, await glossary.find_glossary(connection))
 
     async def _measure(self, order: _Order) -> None:
         """The figures of the talk, which need no model, while the model is awaited."""

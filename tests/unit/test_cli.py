@@ -26,6 +26,8 @@ COMMANDS = [
     ("demo",),
     ("doctor",),
     ("verify",),
+    ("transcribe",),
+    ("status",),
     ("worker",),
     ("keys",),
     ("keys", "show"),

@@ -335,11 +335,15 @@ async def test_what_a_model_has_not_transcribed_since(store: Store, archive: Arc
     await save(store, first, said(1, "раз"), model="large-v3")
     async with store.begin() as connection:
         since = datetime(2030, 12, 1, tzinfo=UTC)
-        found = await retranscribing.list_recordings_without(connection, "small", since=since)
+        found = await retranscribing.list_recordings_without(connection, ["small"], since=since)
         assert found == [(second, 60_000, late), (first, 60_000, early)]
-        found = await retranscribing.list_recordings_without(connection, "large-v3", since=since)
+        found = await retranscribing.list_recordings_without(connection, ["large-v3", "x"], since=since)
         assert found == [(second, 60_000, late)]
-        assert await retranscribing.list_recordings_without(connection, "small", since=since, until=early) == []
+        assert await retranscribing.list_recordings_without(connection, ["small"], since=since, until=early) == []
+        assert await retranscribing.list_recordings_without(connection, ["small", "large-v3"], since=late) == [
+            (second, 60_000, late)
+        ]
+        assert (await retranscribing.count_since(connection, datetime(2026, 1, 1, tzinfo=UTC))).seconds >= 60
 
 
 # --- Figures ----------------------------------------------------------------------------------------------------------
