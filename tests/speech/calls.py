@@ -1,7 +1,8 @@
 """Whole two-channel calls out of synthetic speech, with every word and its time known.
 
 ``python -m tests.speech.calls FOLDER --language ru --seconds 60 --seed 1`` writes one as FLAC with a JSON table beside
-it. The same arguments always make the same call (with the same espeak-ng).
+it. The same arguments make the same call: the same words, at times that differ by some milliseconds and in sound that
+differs unnoticeably, for espeak-ng carries its flutter and breath on from one sentence to the next.
 """
 
 from __future__ import annotations
