@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.settings import Settings
 from agent.transcribe.catalogue import KNOWN
-from agent.transcribe.engine import Engine, Hints, Recognised, Sound
+from agent.transcribe.engine import NO_HINTS, Engine, Hints, Recognised, Sound
 from agent.transcribe.models import Tell, fetch_model, kind_of
 from agent.transcribe.onnx import OnnxEngine, uses_gpu
 from agent.transcribe.whisper import WhisperEngine
@@ -63,6 +63,10 @@ class ChoosingEngine:
     def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
         """By the model of this language."""
         return self._engine(self.name_for(language)).recognise(windows, language, hints)
+
+    def reads_hints(self, language: str) -> bool:
+        """Whether the model of this language can be told names."""
+        return bool(getattr(self._engine(self.name_for(language)), "reads_hints", True))
 
     def unload(self) -> None:
         """Give the memory of all models back; each is loaded again when it is needed."""
@@ -130,3 +134,14 @@ def engine_in(directory: Path, name: str, *, threads: int, device: str) -> Whisp
 def model_of(engine: Engine, language: str) -> str:
     """The name kept with a transcript: that of the model which wrote this language down."""
     return engine.name_for(language) if isinstance(engine, ChoosingEngine) else engine.name
+
+
+def hints_for(engine: Engine, language: str, hints: Hints) -> Hints:
+    """Hints as far as they change anything: calls with different ones cannot be heard in one batch. Blocks while the
+    model is fetched.
+
+    Raises:
+        ModelUnavailable: the model of this language cannot be had now.
+    """
+    reads = engine.reads_hints(language) if isinstance(engine, ChoosingEngine) else getattr(engine, "reads_hints", True)
+    return hints if reads else NO_HINTS

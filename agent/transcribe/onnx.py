@@ -8,37 +8,27 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import structlog
 
 from agent.errors import ModelUnavailable
-from agent.model import Word
 from agent.processes import give_memory_back
 from agent.transcribe.catalogue import KNOWN
 from agent.transcribe.engine import SAMPLE_RATE, Hints, Recognised, Sound
 from agent.transcribe.habits import HABITS_FILE
-from agent.transcribe.segments import compression
+from agent.transcribe.spelled import BATCH, NEUTRAL, Token, alike, figure, segments_of
 
 log = structlog.get_logger()
 
 JOIN_SECONDS = 25.0  # GigaAM was trained on pieces of up to 30 s; others take more
-_BATCH = 8
-_WASTE = 1.3  # windows go together while the longest is at most this much longer than the shortest
 _LEAST_SAMPLES = SAMPLE_RATE // 10  # shorter sound has no frame in some models
-_PAUSE_SECONDS = 0.6  # between words, which parts two segments; a cut between two pieces of a window is longer
-_TOKEN_SECONDS = 0.08  # how long a token at the end of a word sounds, for it has a beginning only
-_BATCH_SECONDS = 60.0  # of sound at once, which bounds the memory of one run
 _MOST_LANES = 4
-_IMPOSSIBLE = -10.0
-_NEUTRAL = -0.3  # log-probability of a model that tells none: nothing speaks for or against it
 _ALIASES = {"t-one": "t-one-ctc"}  # where onnx-asr has another name for it
 _FILES = (  # what the files of a directory without a name say of its model; the first that fits
     ("v3_e2e_ctc*.onnx", "gigaam-v3-e2e-ctc"),
@@ -48,20 +38,12 @@ _FILES = (  # what the files of a directory without a name say of its model; the
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """A piece of a word, or a blank, as a model wrote it: when it began and with which log-probability."""
-
-    text: str
-    start: float
-    log_probability: float
-
-
 class OnnxEngine:
     """One ONNX model in a directory, loaded when it is first needed. Safe to call from several threads."""
 
     join_seconds = JOIN_SECONDS
-    batch = _BATCH
+    reads_hints = False
+    batch = BATCH
 
     def __init__(self, directory: Path, *, name: str, threads: int = 0, device: str = "auto") -> None:
         """``threads`` is the number of CPU threads; 0: all cores this process may use, but one."""
@@ -123,6 +105,11 @@ class OnnxEngine:
         providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_gpu else ["CPUExecutionProvider"]
         own = {"sess_options": _session_options(runtime, max(1, self._threads // self.lanes)), "providers": providers}
         small = {"sess_options": _session_options(runtime, 1), "providers": ["CPUExecutionProvider"]}
+        if self._device == "cuda" and not on_gpu:
+            raise ModelUnavailable(
+                "transcribe.device asks for a GPU, and onnxruntime has no CUDA.",
+                remedy="Put onnxruntime-gpu in place of onnxruntime (docs/speech.md), or let transcribe.device be auto.",
+            )
         kind = _type_of(self._directory, self.name)
         try:
             model = _first_precision(
@@ -235,102 +222,15 @@ def _read(path: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def alike(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Numbers of windows in batches: of like length, for all are stretched to the longest, and not too much at once."""
-    batch: list[int] = []
-    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
-        longest = lengths[number]
-        too_much = (len(batch) + 1) * longest > _BATCH_SECONDS * SAMPLE_RATE
-        if batch and (len(batch) == _BATCH or too_much or longest > _WASTE * lengths[batch[0]]):
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch
-
-
-def segments_of(tokens: Sequence[Token], text: str, seconds: float) -> list[Recognised]:
-    """What a model wrote into one window of ``seconds``, parted where it heard a pause.
-
-    These models say nothing where nobody speaks, and have no figure for it: ``no_speech`` is 0.
-    """
-    if not tokens:
-        whole = text.strip()
-        return [_segment(whole, 0.0, seconds, [], ())] if whole else []
-    found = []
-    for spoken in _parted(_words(tokens, seconds)):
-        words = tuple(word for word, _ in spoken)
-        chances = [chance for _, of_word in spoken for chance in of_word]
-        found.append(_segment("".join(word.text for word in words), words[0].start, words[-1].end, chances, words))
-    return found
-
-
-def _segment(text: str, start: float, end: float, chances: Sequence[float], words: tuple[Word, ...]) -> Recognised:
-    return Recognised(
-        start=start,
-        end=end,
-        text=text,
-        no_speech=0.0,
-        log_probability=sum(chances) / len(chances) if chances else _NEUTRAL,
-        compression=compression(text),
-        words=words,
-    )
-
-
-_Spoken: TypeAlias = tuple[Word, tuple[float, ...]]
-
-
-def _words(tokens: Sequence[Token], seconds: float) -> list[_Spoken]:
-    """Tokens to words with the log-probabilities of their tokens; a word begins after a space or a pause."""
-    groups: list[list[Token]] = []
-    begins, last = True, 0.0
-    for token in tokens:
-        text = token.text.strip()
-        begins = begins or token.text.startswith(" ") or token.start - last >= _PAUSE_SECONDS
-        last = token.start
-        if text:
-            if begins:
-                groups.append([])
-            groups[-1].append(token)
-        begins = (begins and not text) or token.text.endswith(" ")
-    ends = [*(group[0].start for group in groups[1:]), seconds]
-    return [_word(group, before) for group, before in zip(groups, ends, strict=False)]
-
-
-def _word(tokens: Sequence[Token], before: float) -> _Spoken:
-    chances = tuple(token.log_probability for token in tokens)
-    start = tokens[0].start
-    end = max(start, min(tokens[-1].start + _TOKEN_SECONDS, before))
-    confidence = sum(math.exp(chance) for chance in chances) / len(chances)
-    text = " " + "".join(token.text for token in tokens).strip()
-    return Word(start=start, end=end, text=text, confidence=round(confidence, 3)), chances
-
-
-def _parted(words: Sequence[_Spoken]) -> Iterator[list[_Spoken]]:
-    part: list[_Spoken] = []
-    for spoken in words:
-        if part and spoken[0].start - part[-1][0].end >= _PAUSE_SECONDS:
-            yield part
-            part = []
-        part.append(spoken)
-    if part:
-        yield part
-
-
 def _tokens(result: Any) -> list[Token]:
     """None where the model gives no times."""
     if not result.tokens or not result.timestamps:
         return []
-    chances = result.logprobs or [_NEUTRAL] * len(result.tokens)
+    chances = result.logprobs or [NEUTRAL] * len(result.tokens)
     return [
-        Token(text=text, start=float(start), log_probability=_sound_figure(chance))
+        Token(text=text, start=float(start), log_probability=figure(chance))
         for text, start, chance in zip(result.tokens, result.timestamps, chances, strict=True)
     ]
-
-
-def _sound_figure(chance: float) -> float:
-    """A log-probability as one: weights that broke give NaN, which the gate is to drop."""
-    return min(0.0, float(chance)) if math.isfinite(chance) else _IMPOSSIBLE
 
 
 def _long_enough(sound: Sound) -> Sound:

@@ -30,7 +30,7 @@ from agent.transcribe.answers import AnswerSeal
 from agent.transcribe.batcher import Batcher, Cores
 from agent.transcribe.callwork import CallWork, WindowRunner
 from agent.transcribe.channels import Channel, read_channels
-from agent.transcribe.choosing import make_engine, model_of, models_of, open_engine
+from agent.transcribe.choosing import hints_for, make_engine, model_of, models_of, open_engine
 from agent.transcribe.dialogue import Dialogue, Plan, find_language, merge, plan, transcribe_channels
 from agent.transcribe.engine import Engine, Hints
 from agent.transcribe.hints import make_hints
@@ -153,13 +153,14 @@ class Transcriber:
             channels, planned = await asyncio.to_thread(self._plan, source, engine, mixed=order.recording.mixed)
             language = await asyncio.to_thread(self._find_language, planned, channels, engine)
             name = model_of(engine, language)
+            hints = await asyncio.to_thread(hints_for, engine, language, await self._hints(order.recording.id))
             work = CallWork(
                 recording_id=order.recording.id,
                 plan=planned,
                 channels=channels,
                 model=name,
                 language=language,
-                hints=await self._hints(order.recording.id),
+                hints=hints,
                 rank=-order.recording.started.timestamp(),
             )
             answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)

@@ -55,6 +55,11 @@ class WhisperEngine:
         """How many batches at a time: on a CPU several of few threads each get more done than one of all."""
         return min(_MOST_LANES, self._threads) if self._where() == "cpu" else 1
 
+    @property
+    def reads_hints(self) -> bool:
+        """Whether hints change anything: windows with different ones cannot be heard together."""
+        return self._habits.hints
+
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
         """Probabilities by Whisper's own language tokens; an English-only model knows English."""
         with self._loaded() as hearing:

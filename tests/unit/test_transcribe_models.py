@@ -249,6 +249,17 @@ def test_a_hub_that_cannot_go_on_in_the_middle_begins_anew(hub: Hub, tmp_path: P
     assert (directory / "model.bin").read_bytes() == WHISPER["model.bin"]
 
 
+def test_large_files_on_another_host_are_gone_on_with_and_get_no_token(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_secret")
+    hub.elsewhere, hub.cut_after = True, [SIZE // 3]
+    fetch_model("small", data_dir=tmp_path)
+    assert [first for first, _ in hub.sent("model.bin")] == [0, SIZE // 3]
+    assert {token for host, token in hub.tokens if host.startswith("127.")} == {"Bearer hf_secret"}
+    assert {token for host, token in hub.tokens if host.startswith("localhost")} == {""}
+
+
 def test_wrong_bytes_are_fetched_again_and_never_used(hub: Hub, tmp_path: Path) -> None:
     hub.wrong = 1
     directory = fetch_model("small", data_dir=tmp_path)

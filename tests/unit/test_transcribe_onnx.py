@@ -17,11 +17,12 @@ from agent.intake import Intake
 from agent.settings import Settings, TranscribeSettings
 from agent.store.engine import Store
 from agent.transcribe.channels import Channel
-from agent.transcribe.choosing import ChoosingEngine, make_engine, model_of, models_of
+from agent.transcribe.choosing import ChoosingEngine, hints_for, make_engine, model_of, models_of
 from agent.transcribe.dialogue import transcribe_channels
 from agent.transcribe.engine import NO_HINTS, SAMPLE_RATE, Hints, Recognised, Sound
 from agent.transcribe.models import TINY_DEMO, fetch_model
-from agent.transcribe.onnx import OnnxEngine, Token, alike, segments_of
+from agent.transcribe.onnx import OnnxEngine
+from agent.transcribe.spelled import NEUTRAL, Token, alike, figure, segments_of
 from agent.transcribe.transcriber import Transcriber
 from tests.speech.onnx.build import WRITERS, write_ctc, write_t_one
 from tests.speech.onnx.whistled import SPELLED_SECONDS, find_whistling, whistle
@@ -151,6 +152,23 @@ def test_without_the_package_the_extra_is_named(
     assert "cardline[ru]" in caught.value.remedy
 
 
+def test_a_gpu_that_is_asked_for_and_not_there_is_said(small_models: Mapping[str, Path]) -> None:
+    with pytest.raises(ModelUnavailable, match="asks for a GPU") as caught:
+        OnnxEngine(small_models["t-one"], name="t-one", device="cuda").load()
+    assert "onnxruntime-gpu" in caught.value.remedy
+
+
+def test_calls_with_different_names_are_heard_together_where_names_change_nothing(
+    small_models: Mapping[str, Path],
+) -> None:
+    hints = Hints(names=("Anna",))
+    onnx = OnnxEngine(small_models["t-one"], name="t-one")
+    assert hints_for(onnx, "ru", hints) == NO_HINTS
+    engine = ChoosingEngine("listener", {"ru": "t-one"}, lambda name: onnx if name == "t-one" else Listener("en"))
+    assert hints_for(engine, "ru", hints) == NO_HINTS
+    assert hints_for(engine, "en", hints) == hints
+
+
 # --- pure ------------------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +211,12 @@ def test_a_word_ends_before_the_next_begins_and_within_the_window() -> None:
 def test_a_model_without_times_gives_one_segment_and_one_without_figures_is_neutral() -> None:
     (segment,) = segments_of([], " some words ", 3.0)
     assert (segment.start, segment.end, segment.text, segment.words) == (0.0, 3.0, "some words", ())
+    assert segment.log_probability == NEUTRAL
     assert segments_of([], "  ", 3.0) == []
+
+
+def test_figures_of_broken_weights_are_as_bad_as_can_be() -> None:
+    assert [figure(one) for one in (-0.5, 0.1, float("nan"), float("-inf"), float("inf"))] == [-0.5, 0.0, -10, -10, -10]
 
 
 # --- through the dialogue --------------------------------------------------------------------------------------------
