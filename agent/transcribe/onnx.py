@@ -108,7 +108,7 @@ class OnnxEngine:
         if self._device == "cuda" and not on_gpu:
             raise ModelUnavailable(
                 "transcribe.device asks for a GPU, and onnxruntime has no CUDA.",
-                remedy="Put onnxruntime-gpu in place of onnxruntime (docs/speech.md), or let transcribe.device be auto.",
+                remedy="Put onnxruntime-gpu in place of onnxruntime (docs/speech.md), or let the device be auto.",
             )
         kind = _type_of(self._directory, self.name)
         try:
