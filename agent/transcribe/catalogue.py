@@ -85,7 +85,7 @@ _ALL = (
     _onnx("gigaam-v3-ctc", _GIGAAM_3, 225, "ru", "v3_ctc*.onnx", "v3_vocab.txt"),
     _onnx("gigaam-v3-rnnt", _GIGAAM_3, 225, "ru", "v3_rnnt_*.onnx", "v3_vocab.txt"),
     _onnx("gigaam-v3-e2e-ctc", _GIGAAM_3, 225, "ru", "v3_e2e_ctc*.onnx", "v3_e2e_ctc_vocab.txt"),
-    _onnx("gigaam-v3-e2e-rnnt", _GIGAAM_3, 230, "ru", "v3_e2e_rnnt_*.onnx", "v3_e2e_rnnt_vocab.txt"),
+    _onnx("gigaam-v3-e2e-rnnt", _GIGAAM_3, 227, "ru", "v3_e2e_rnnt_*.onnx", "v3_e2e_rnnt_vocab.txt"),
     _onnx("nemo-fastconformer-ru-ctc", _FASTCONFORMER, 130, "ru", "model*.onnx", "vocab.txt"),
     _onnx("nemo-fastconformer-ru-rnnt", _FASTCONFORMER, 140, "ru", "*er*-model*.onnx", "vocab.txt"),
     _onnx("t-one", "t-tech/T-one", 143, "ru", "model*.onnx"),

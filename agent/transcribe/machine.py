@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ BLIND_SIZE = "base"
 _DAY_HOURS = 24
 _MOST_SECONDS = 900.0  # for one model: loading, and one window of a model that is far too large
 _KILLED = -9
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +68,7 @@ def look(settings: Settings, *, beside_service: bool) -> Machine:
     """This machine, without measuring anything."""
     import ctranslate2
 
-    told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    total, free = (int(told[name].split()[0]) // 1024 for name in ("MemTotal", "MemAvailable"))
+    total, free = _memory()
     return Machine(
         cores=len(os.sched_getaffinity(0)),
         threads=count_threads(settings, beside_service=beside_service),
@@ -75,6 +76,17 @@ def look(settings: Settings, *, beside_service: bool) -> Machine:
         free_mb=free,
         gpus=0 if settings.transcribe.device == "cpu" else ctranslate2.get_cuda_device_count(),
     )
+
+
+def _memory() -> tuple[int, int]:
+    """All and free memory in MB; in a container that of its limit."""
+    told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(told[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    with contextlib.suppress(OSError, ValueError):  # another version of cgroups, or no limit, which is the word "max"
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        total, free = min(total, limit), min(free, max(0, limit - used))
+    return total >> 20, free >> 20
 
 
 def rate(

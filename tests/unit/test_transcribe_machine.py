@@ -166,6 +166,17 @@ def test_a_child_that_fails_or_is_killed_says_why(tmp_path: Path, monkeypatch: p
         assert words in found.error
 
 
+def test_in_a_container_its_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    whole = look(settings(tmp_path), beside_service=False)
+    (tmp_path / "memory.max").write_text("536870912\n")
+    (tmp_path / "memory.current").write_text("134217728\n")
+    limited = look(settings(tmp_path), beside_service=False)
+    assert (limited.memory_mb, limited.free_mb) == (512, 384)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert look(settings(tmp_path), beside_service=False).memory_mb == whole.memory_mb
+
+
 def test_this_machine(tmp_path: Path) -> None:
     found = look(settings(tmp_path, threads=1, device="cpu"), beside_service=True)
     assert found.threads == 1

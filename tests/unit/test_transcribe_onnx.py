@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
@@ -76,6 +77,17 @@ def test_a_batch_says_what_each_window_says_alone(small_models: Mapping[str, Pat
     windows = [padded(text) for text in TEXTS * 3]
     together = engine.recognise(windows, "ru", NO_HINTS)
     assert together == [engine.recognise([window], "ru", NO_HINTS)[0] for window in windows]
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_several_threads_at_a_time_hear_what_one_hears(small_models: Mapping[str, Path], name: str) -> None:
+    engine = OnnxEngine(small_models[name], name=name, threads=4)
+    assert engine.lanes > 1
+    windows = [[padded(text), padded(text[::-1])] for text in TEXTS * 4]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda batch: engine.recognise(batch, "ru", NO_HINTS), windows))
+    assert [text_of(first) for first, _ in together] == TEXTS * 4
+    assert [text_of(second) for _, second in together] == [text[::-1] for text in TEXTS * 4]
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
