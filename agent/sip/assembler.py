@@ -252,7 +252,12 @@ def _span(first: float, last: float, answered: float, ended: float) -> tuple[flo
     most, flags = LONGEST_LEAD.total_seconds(), list[str]()
     if answered - first > most or last - ended > most:
         flags.append("sound of more than an hour before the answer or after the end was left out")
-    return max(min(first, answered), answered - most), min(max(last, ended), ended + most), flags
+    return begins_at(first, answered), min(max(last, ended), ended + most), flags
+
+
+def begins_at(first: float, answered: float) -> float:
+    """When a recording begins, of a call whose first sound was at ``first``; all in seconds since the epoch."""
+    return max(min(first, answered), answered - LONGEST_LEAD.total_seconds())
 
 
 def _lead(started: float, answered: float) -> list[Interval]:

@@ -87,23 +87,44 @@ class Assembly:
         """Whether there may be sound in the logs that was not understood, so that they are worth keeping."""
         return any(sound.unread for sound in self._sounds)
 
+    @property
+    def rate(self) -> int:
+        """Of the recording, in Hz: the highest that any codec that came needs, 8000 at least."""
+        return max([8000, *(sound.rate for sound in self._sounds)])
+
+    def windows(self, *, started: float, ended: float) -> Iterator[Samples]:
+        """The samples that `write` would put down, of shape (samples, channels), `WINDOW` seconds at a time.
+
+        Once only, like `write`.
+
+        Raises:
+            OSError: a log cannot be read.
+        """
+        covers = [Cover(round(SHORTEST_GAP * self.rate)) for _ in range(self.channels)]
+        yield from self._windows(covers, started, max(round((ended - started) * self.rate), 1))
+
+    def _windows(self, covers: list[Cover], started: float, total: int) -> Iterator[Samples]:
+        rate = self.rate
+        mutes = [(round((begin - started) * rate), round((end - started) * rate)) for begin, end in self._pauses]
+        voices = [_Voice(sound, sound.pieces(rate=rate, started=started)) for sound in self._sounds]
+        for begin in range(0, total, WINDOW * rate):
+            yield _window(voices, covers, begin, min(begin + WINDOW * rate, total), mutes)
+
     def write(self, *, started: float, ended: float, out: Path, silences: Sequence[Silence] = ()) -> Assembled:
         """Write the recording from ``started`` to ``ended`` (seconds since the epoch) to ``out``.
 
-        Sound outside of the two times is left out. The rate is the highest any codec that came needs, 8000 Hz at least.
+        Sound outside of the two times is left out.
         ``silences`` are known from elsewhere, such as a hold, and are the reason of the gaps that they explain.
 
         Raises:
             OSError: a log cannot be read, or ``out`` cannot be written.
         """
-        rate = max([8000, *(sound.rate for sound in self._sounds)])
+        rate = self.rate
         total = max(round((ended - started) * rate), 1)
-        mutes = [(round((begin - started) * rate), round((end - started) * rate)) for begin, end in self._pauses]
-        voices = [_Voice(sound, sound.pieces(rate=rate, started=started)) for sound in self._sounds]
         covers = [Cover(round(SHORTEST_GAP * rate)) for _ in range(self.channels)]
         with FlacWriter(out, rate=rate, channels=self.channels) as flac:
-            for begin in range(0, total, WINDOW * rate):
-                flac.write(_window(voices, covers, begin, min(begin + WINDOW * rate, total), mutes))
+            for window in self._windows(covers, started, total):
+                flac.write(window)
         known = [*silences, *(Silence(start=begin, end=end, reason=_PAUSED) for begin, end in self._pauses)]
         gaps = tuple(
             gap

@@ -42,6 +42,7 @@ from agent.store.schema import (
     kept_log,
     link,
     link_rule,
+    live_answer,
     meeting,
     message,
     notification,
@@ -71,6 +72,7 @@ DELETED: tuple[Table, ...] = (
     transcript,
     answered_window,
     transcription,
+    live_answer,
     talk,
     recording_mark,
     recording_outline,
@@ -244,6 +246,8 @@ async def wipe(connection: AsyncConnection, interaction_ids: Sequence[int], eras
     await connection.execute(delete(utterance).where(utterance.c.transcript_id.in_(spoken)))
     for table in (recording_outline, recording_mark, talk, answered_window, transcription):
         await connection.execute(delete(table).where(table.c.recording_id.in_(sounds)))
+    captures = select(capture.c.id).where(capture.c.interaction_id.in_(interaction_ids))
+    await connection.execute(delete(live_answer).where(live_answer.c.capture_id.in_(captures)))
     proofs = select(evidence.c.id).where(evidence.c.interaction_id.in_(interaction_ids))
     for table in (call_view, call_number):
         await connection.execute(delete(table).where(table.c.evidence_id.in_(proofs)))

@@ -22,10 +22,9 @@ from agent.transcribe.engine import SAMPLE_RATE, Engine, Sound, Stretch
 from agent.transcribe.gate import Dropped
 from agent.transcribe.windows import Window, plan_windows
 
-_BLOCK_SECONDS = 300.0  # voice activity is looked for in blocks, so that an hour of floats is never held
+BLOCK_SECONDS = 30.0  # voice activity is looked for up to each multiple of this, whether more is there by then or not
 _EDGE_SECONDS = 0.5  # speech that ends this close to the end of a block goes on in the next
 _LEAD_SECONDS = 1.0  # what voice activity detection hears before the speech that a block begins with
-_COMPARED_SECONDS = 30.0
 _WORTH_TELLING = 0.3  # seconds of a copy that was left out
 _LANGUAGE_WINDOWS = 3
 _LANGUAGE_SURE = 0.9
@@ -77,7 +76,7 @@ def plan(channels: Sequence[Channel], *, join_seconds: float, find: FindSpeech, 
     is_one = _is_one_sound(channels)
     loudness = tuple(Loudness(channel.seconds) for channel in channels)
     heard = [
-        [] if is_one and index else list(_stretches(channel, find, loud))
+        [] if is_one and index else list(SpeechSearch(channel, find, loud).rest())
         for index, (channel, loud) in enumerate(zip(channels, loudness, strict=True))
     ]
     speech, dropped = _without_bleed(channels, heard)
@@ -129,22 +128,45 @@ def _known(found: Mapping[str, float], name: str, languages: Sequence[str]) -> d
     return known
 
 
-def _stretches(channel: Channel, find: FindSpeech, loudness: Loudness) -> Iterator[Stretch]:
-    """Block after block. What touches the end of a block is left to the next, which begins a little before it."""
-    begin = 0.0
-    while begin < channel.seconds:
-        end = min(begin + _BLOCK_SECONDS, channel.seconds)
-        sound = channel.piece(begin, end)
-        loudness.note(begin, sound)
-        found = [Stretch(start=begin + one.start, end=begin + one.end) for one in find(sound)]
-        next_begin = end
-        if end < channel.seconds and found and found[-1].end > end - _EDGE_SECONDS:
-            again = max(found[-1].start - _LEAD_SECONDS, found[-2].end if len(found) > 1 else begin)
-            if again > begin:
-                next_begin = again
-                found.pop()
-        yield from found
-        begin = next_begin
+class SpeechSearch:
+    """Speech of a channel, block after block: the same of a sound that still grows and of the same sound later.
+
+    What touches the end of a block is left to the next, which begins a little before it.
+    """
+
+    def __init__(self, channel: Channel, find: FindSpeech, loudness: Loudness | None = None) -> None:
+        self._channel, self._find, self._loudness = channel, find, loudness
+        self._number = 1
+        self.reached = 0.0  # all speech that begins before is found
+
+    def blocks(self, until: float) -> Iterator[Stretch]:
+        """What is found in the blocks that end by ``until`` and were not looked at yet."""
+        while self._number * BLOCK_SECONDS <= until:
+            yield from self._block(self._number * BLOCK_SECONDS)
+            self._number += 1
+
+    def rest(self) -> Iterator[Stretch]:
+        """All that is left, to the end of the channel."""
+        yield from self.blocks(self._channel.seconds)
+        if self.reached < self._channel.seconds:
+            yield from self._block(self._channel.seconds)
+
+    def _block(self, end: float) -> list[Stretch]:
+        begin = self.reached
+        sound = self._channel.piece(begin, end)
+        if self._loudness is not None:
+            self._loudness.note(begin, sound)
+        found = [Stretch(start=begin + one.start, end=begin + one.end) for one in self._find(sound)]
+        self.reached = end
+        if end < self._channel.seconds:
+            before = begin
+            if found and found[-1].end > end - _EDGE_SECONDS:
+                before = found[-2].end if len(found) > 1 else begin
+                if max(found[-1].start - _LEAD_SECONDS, before) > begin:
+                    self.reached = max(found.pop().start - _LEAD_SECONDS, before)
+            else:
+                self.reached = max(end - _LEAD_SECONDS, found[-1].end if found else begin)
+        return found
 
 
 def _without_bleed(
@@ -156,7 +178,7 @@ def _without_bleed(
     for index, stretches in enumerate(speech):
         own: list[Stretch] = []
         for stretch in stretches:
-            rest, reason = _own_parts(channels, speech, index, stretch)
+            rest, reason = own_parts(channels, speech, index, stretch)
             own += rest
             dropped += [
                 Dropped(channel=index, start=start, end=end, text="", reason=reason)
@@ -167,9 +189,10 @@ def _without_bleed(
     return tuple(kept), dropped
 
 
-def _own_parts(
+def own_parts(
     channels: Sequence[Channel], speech: Sequence[Sequence[Stretch]], index: int, stretch: Stretch
 ) -> tuple[list[Stretch], str]:
+    """The parts of a stretch of channel ``index`` that are its own, and why others are not (empty: all is)."""
     parts, reason = [stretch], ""
     for other, theirs in enumerate(speech):
         if other == index:
@@ -200,14 +223,23 @@ def _is_one_sound(channels: Sequence[Channel]) -> bool:
     heard = False
     begin = 0.0
     while begin < min(channel.seconds for channel in channels):
-        end = begin + _COMPARED_SECONDS
-        source = _padded(channels[0], begin - LATEST_SECONDS, end - EARLIEST_SECONDS)
-        found = [is_same(_padded(channel, begin, end), source) for channel in channels[1:]]
-        if False in found:
+        found = differ(channels, begin)
+        if found:
             return False
-        heard = heard or None not in found
-        begin = end
+        heard = heard or found is False
+        begin += BLOCK_SECONDS
     return heard
+
+
+def differ(channels: Sequence[Channel], begin: float) -> bool | None:
+    """Whether a channel's block from ``begin`` on is not what the first one carries; None: there is too little in it to
+    tell."""
+    end = begin + BLOCK_SECONDS
+    source = _padded(channels[0], begin - LATEST_SECONDS, end - EARLIEST_SECONDS)
+    found = [is_same(_padded(channel, begin, end), source) for channel in channels[1:]]
+    if False in found:
+        return True
+    return None if None in found else False
 
 
 def _padded(channel: Channel, begin: float, end: float) -> Sound:

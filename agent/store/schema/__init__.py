@@ -51,6 +51,7 @@ from agent.store.schema.crm import (
 )
 from agent.store.schema.hosts import host
 from agent.store.schema.interactions import interaction, party
+from agent.store.schema.live import live_answer
 from agent.store.schema.mails import (
     attachment,
     mail_rule,
@@ -133,6 +134,7 @@ __all__ = [
     "line_policy",
     "link",
     "link_rule",
+    "live_answer",
     "login_attempt",
     "login_session",
     "mail_rule",

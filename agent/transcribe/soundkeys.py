@@ -1,0 +1,45 @@
+"""Names of sound: a keyed digest of the very samples, so that an answer given once is found for the same sound only.
+
+Keyed, because a digest of known sound would else tell to whoever reads the database that it was heard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from agent.archive.keys import KeyRing
+from agent.transcribe.channels import Channel
+from agent.transcribe.engine import Hints, Sound
+from agent.transcribe.planning import Planned
+
+_BYTES = 16
+
+
+class SoundKeys:
+    """Keys of this installation: the same on every machine that has its master key."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._key = keys.derive(b"live speech")
+
+    def of_window(
+        self, planned: Planned, channels: Sequence[Channel], *, model: str, language: str, hints: Hints
+    ) -> bytes:
+        """What a model that is asked about this window has to hear, in which language, with which hints."""
+        asked = "\n".join([model, language, *hints.names, "", *hints.glossary])
+        digest = self._digest(asked.encode())
+        channel = channels[planned.channel]
+        for piece in planned.window.pieces:
+            first, last = round(piece.start * channel.rate), round(piece.end * channel.rate)
+            samples = channel.samples[max(0, first) : min(last, len(channel.samples))]
+            digest.update(b"%d %d;" % (channel.rate, len(samples)) + samples.tobytes())
+        return digest.digest()
+
+    def of_block(self, sound: Sound) -> bytes:
+        """A block in which speech is looked for."""
+        digest = self._digest(b"\x00speech")
+        digest.update(sound.tobytes())
+        return digest.digest()
+
+    def _digest(self, about: bytes) -> hashlib.blake2b:
+        return hashlib.blake2b(b"%d;" % len(about) + about, digest_size=_BYTES, key=self._key)
