@@ -26,25 +26,29 @@ from agent.transcribe.engine import SAMPLE_RATE, Sound, Stretch
 from agent.transcribe.wer import fold
 
 QUIETER_DB = 6.0
-EARLIEST_SECONDS, LATEST_SECONDS = -0.1, 0.6  # a copy after its source; below 0: clocks of two streams differ a little
+EARLIEST_SECONDS, LATEST_SECONDS = -0.01, 0.6  # a copy after its source. Not earlier: there lies, where both hear their
+# echo, one's own voice in the other channel, and it is the stronger of the two
 COPIED_SHARE = 0.5  # of what is above the noise of the line: from here on a block is a copy
 _LEAST_SHARE = 0.35  # of all there is; unrelated voices reach 0.25 where a stretch is short
 _SAME_WORDS = 0.8
 _FEWEST_WORDS = 4
 _OVERLAP = 0.5
+_UNSHARP = 0.2  # seconds by which times of words may be wrong
 
 _RATE = 8000
 _FRAME, _STEP = 512, 128  # 64 ms: the longest echo path that is seen whole
-_BLOCK, _HOP = 0.6, 0.15  # seconds
-_ACTIVE = 0.01  # of the energy of the loudest block of the stretch: below it nothing is judged
+_BLOCK, _HOP = 0.5, 0.1  # seconds
+_ACTIVE = 0.0001  # of the energy of the loudest block of the stretch: below it nothing is judged
 _TAIL = 0.16  # of the energy of the loudest copy: what is less is its reverberation
 _NOISE = 1.3 / 0.105  # from the lowest tenth of a noise's energy to a little more than its mean
 _LEAST_OWN = 0.25  # seconds of own speech that are worth a stretch
 _SOUND = 0.001  # RMS of a block, -60 dBFS: below it there is nothing to compare
 _SAME_SHARE, _SAME_DB = 0.85, 3.0  # what two codecs leave of one sound
-_GAP = 1.0  # seconds without own speech that part two stretches
+_PARTING = 2  # blocks of a copy between two own parts that make two stretches of them
+_EDGE = 0.05  # seconds of its first and last block that are not a stretch's
 
 _Reals: TypeAlias = npt.NDArray[np.float64]
+_Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class _Blocks(NamedTuple):
@@ -106,7 +110,7 @@ def part(stretch: Stretch, heard: Sound, source: Sound) -> Parted:
         share=float(np.median((follows / (follows + blocks.own))[is_copy])),
     )
     is_own = active & ~is_copy & (blocks.own > blocks.heard[is_copy].max() * _TAIL)
-    own = tuple(_own(stretch, is_own))
+    own = tuple(_own(stretch, is_own, is_copy))
     return Parted(own=(stretch,)) if own == (stretch,) else Parted(own=own, copied=found)
 
 
@@ -160,17 +164,18 @@ def _energy(spectra: npt.NDArray[np.complex128]) -> _Reals:
     return energy
 
 
-def _own(stretch: Stretch, is_own: npt.NDArray[np.bool_]) -> Iterator[Stretch]:
-    """Runs of own blocks as stretches; what is between two of them belongs to them unless it is long."""
+def _own(stretch: Stretch, is_own: _Flags, is_copy: _Flags) -> Iterator[Stretch]:
+    """Runs of own blocks as stretches; what is between two of them belongs to them unless a copy is heard there. One's
+    own voice is the louder, so a block is one's own as soon as a part of it is: the edges are taken inside of it."""
     places = np.flatnonzero(is_own)
     if not len(places):
         return
-    cuts = [index for index, (a, b) in enumerate(pairwise(places), start=1) if (b - a) * _HOP > _GAP]
+    cuts = [index for index, (a, b) in enumerate(pairwise(places), start=1) if is_copy[a:b].sum() >= _PARTING]
     for run in np.split(places, cuts):
         if len(run) * _HOP < _LEAST_OWN:
             continue
-        start = stretch.start if run[0] == 0 else stretch.start + float(run[0]) * _HOP
-        end = stretch.start + float(run[-1]) * _HOP + _BLOCK
+        start = stretch.start if run[0] == 0 else stretch.start + float(run[0]) * _HOP + _EDGE
+        end = stretch.start + float(run[-1]) * _HOP + _BLOCK - _EDGE
         yield Stretch(start=start, end=stretch.end if run[-1] == len(is_own) - 1 else min(end, stretch.end))
 
 
@@ -192,7 +197,7 @@ def repeats_other(one: Utterance, quieter_db: float, other: Utterance) -> str:
     quieter it is."""
     if one.channel == other.channel or quieter_db < QUIETER_DB:
         return ""
-    start, end = max(one.start, other.start + EARLIEST_SECONDS), min(one.end, other.end + LATEST_SECONDS)
+    start, end = max(one.start, other.start - _UNSHARP), min(one.end, other.end + LATEST_SECONDS)
     if end - start < _OVERLAP * (one.end - one.start):
         return ""
     share = same_words(one.text, other.text)
