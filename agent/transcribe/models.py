@@ -55,6 +55,7 @@ def find_model(name: str, *, data_dir: Path, thorough: bool = False) -> Path:
     Raises:
         ModelUnavailable: it is not on this machine, or not whole; the remedy says how to get it.
     """
+    hub.keep_out_of_home(_folder(data_dir) / ".hub")  # before an engine imports the hub's client
     if name == TINY_DEMO:
         return _whole(_BUILT_IN / TINY_DEMO)
     directory = Path(name).expanduser()
@@ -140,7 +141,6 @@ def _fetched(name: str, data_dir: Path, full_precision: bool, tell: Tell) -> Pat
         return find_model(name, data_dir=data_dir, thorough=True)  # another process was faster
     except ModelUnavailable:
         directory = _place(name, data_dir)
-    hub.keep_out_of_home(_folder(data_dir) / ".hub")
     repository = repository_of(name)
     listing = hub.list_files(repository)
     chosen = set(needed(name, [one.path for one in listing.files], full_precision=full_precision))

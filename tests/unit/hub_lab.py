@@ -28,6 +28,7 @@ class Hub:
     stall: threading.Event | None = None  # set once the first half of a large file is sent; the rest never comes
     elsewhere: bool = False  # large files lie on another host, to which the hub sends on
     tokens: list[tuple[str, str]] = field(default_factory=list)  # host and authorization of each request for a file
+    strange: list[str] = field(default_factory=list)  # paths that have nothing to do with fetching a model
     asked: list[tuple[str, int, int]] = field(default_factory=list)
     address: str = ""
 
@@ -66,6 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
             repository, _, rest = path[1:].partition("/resolve/")
             self._serve(repository, rest.partition("/")[2])
         else:
+            self.told.strange.append(path)
             self._answer(404, b"{}")
 
     def _list(self, repository: str) -> None:

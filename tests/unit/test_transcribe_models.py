@@ -384,6 +384,28 @@ def test_of_an_onnx_repository_only_the_smaller_files_come_for_a_cpu(hub: Hub, t
     assert "gigaam-v3-ctc" in models_on_disk(tmp_path)
 
 
+def test_nothing_lands_in_a_home_whatever_was_loaded_before(hub: Hub, tmp_path: Path) -> None:
+    """The hub's client comes with faster-whisper, and reads its environment once."""
+    code = (
+        "from agent.transcribe.whisper import WhisperEngine; from agent.transcribe.models import find_model\n"
+        "WhisperEngine(find_model('tiny-demo', data_dir=Path(sys.argv[1])), name='x', threads=1).load()\n"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {"HOME": str(home), "HF_ENDPOINT": hub.address, "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; from pathlib import Path\n{code}{CODE}", str(tmp_path / "data")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "data" / "models" / "small")
+    assert list(home.iterdir()) == []
+    assert hub.strange == []
+
+
 def test_without_internet_a_size_is_unavailable_and_nothing_lands_in_a_home(tmp_path: Path) -> None:
     """In a process of its own, with a home of its own. Port 9 of this machine refuses."""
     home = tmp_path / "home"
