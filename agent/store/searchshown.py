@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.engine import is_any
 from agent.store.rights import Viewer, is_visible_card
-from agent.store.schema import attachment, card_note, client_card, link
+from agent.store.schema import attachment, card_note, client_card, link, utterance
 from agent.store.searchindex import CONFIG, folded
 from agent.store.searching import Hit, fold
 
@@ -29,6 +29,7 @@ _KEPT_WORDS = 200_000
 class FoundLine:
     """An utterance of a call: its second, and on which channel."""
 
+    id: int
     second: float
     channel: int
     text: str
@@ -88,7 +89,7 @@ _ENTRIES = text(
 ).bindparams(_IDS)
 _LINES = text(
     """
-    SELECT t.interaction_id, u.start_ms, u.channel, coalesce(k.text, u.text) AS words
+    SELECT t.interaction_id, u.id, u.start_ms, u.channel, coalesce(k.text, u.text) AS words
     FROM (SELECT DISTINCT ON (recording_id) id, interaction_id FROM transcript WHERE interaction_id = ANY(:ids)
           ORDER BY recording_id, shown_at DESC, id DESC) AS t
         CROSS JOIN LATERAL (SELECT * FROM utterance WHERE transcript_id = t.id ORDER BY start_ms, id LIMIT :most) AS u
@@ -113,8 +114,8 @@ async def load_entries(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
     rows = (await connection.execute(_ENTRIES, values | {"longest": _LONGEST_TEXT})).all()
     lines: dict[int, list[FoundLine]] = {}
     if any(row.kind == "call" for row in rows):
-        for owner, start, channel, words in await connection.execute(_LINES, values | {"most": _MOST_LINES}):
-            lines.setdefault(owner, []).append(FoundLine(second=start / 1000, channel=channel, text=words))
+        for owner, number, start, channel, words in await connection.execute(_LINES, values | {"most": _MOST_LINES}):
+            lines.setdefault(owner, []).append(FoundLine(id=number, second=start / 1000, channel=channel, text=words))
     cards = await _cards(connection, viewer, ids)
     return {
         row.id: FoundEntry(
@@ -131,6 +132,17 @@ async def load_entries(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
             lines=tuple(lines.get(row.id, ())),
         )
         for row in rows
+    }
+
+
+async def load_words(connection: AsyncConnection, utterance_ids: Sequence[int]) -> dict[int, list[tuple[float, str]]]:
+    """The words of a few utterances as the machine understood them, each with its second."""
+    if not utterance_ids:
+        return {}
+    query = select(utterance.c.id, utterance.c.words).where(is_any(utterance.c.id, utterance_ids))
+    return {
+        row.id: [(float(one["start"]), str(one["text"])) for one in row.words]
+        for row in await connection.execute(query)
     }
 
 

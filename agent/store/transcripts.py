@@ -103,15 +103,18 @@ async def save_transcript(
 
 
 async def list_transcripts(
-    connection: AsyncConnection, interaction_ids: Sequence[int], *, words: bool = False, chosen: int = 0
+    connection: AsyncConnection,
+    interaction_ids: Sequence[int],
+    *,
+    words: bool = False,
+    chosen: int = 0,
+    every: bool = False,
 ) -> list[Transcript]:
     """The transcript of each recording of these interactions that is shown; its words one by one only where asked for.
-    One that is ``chosen`` by its number takes the place of its recording's."""
-    shown = (
-        select(transcript)
-        .where(is_any(transcript.c.interaction_id, interaction_ids))
-        .ext(distinct_on(transcript.c.recording_id))
-    )
+    One that is ``chosen`` by its number takes the place of its recording's; with ``every`` the others follow it."""
+    shown = select(transcript).where(is_any(transcript.c.interaction_id, interaction_ids))
+    if not every:
+        shown = shown.ext(distinct_on(transcript.c.recording_id))
     each, *latest = retranscribing.LATEST_SHOWN
     heads = (await connection.execute(shown.order_by(each, (transcript.c.id == chosen).desc(), *latest))).all()
     lines = _lines(words=words).where(is_any(utterance.c.transcript_id, [head.id for head in heads]))

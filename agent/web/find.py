@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl
@@ -16,7 +16,7 @@ from agent.store.clients import Position
 from agent.store.rights import Viewer
 from agent.store.searching import Found, Hit, Question
 from agent.store.searchquery import parse_query
-from agent.store.searchshown import FoundEntry, FoundFile, FoundNote
+from agent.store.searchshown import FoundEntry, FoundFile, FoundLine, FoundNote
 from agent.web.findquery import BEST, NEWEST, FindQuery, query_of, read_cursor, read_query, write_cursor
 from agent.web.formats import phone, zone_of
 from agent.web.pages import page
@@ -181,10 +181,14 @@ async def load_results(
         words |= words_of(text)
     found = await searchshown.match_words(connection, words, question.lexemes, question.prefixes)
     results = []
+    best = {one.id: _best_lines(one, found.__contains__) for one in entries.values() if one.lines}
+    said = await searchshown.load_words(connection, [line.id for lines in best.values() for line in lines])
     for group in groups:
         first = group[0]
         if first.interaction_id in entries:
-            results.append(_entry(entries[first.interaction_id], group, files, found.__contains__))
+            entry = entries[first.interaction_id]
+            places = _lines(entry, best.get(entry.id, ()), said, found.__contains__)
+            results.append(_entry(entry, group, files, places, found.__contains__))
         elif first.note_id in notes:
             results.append(_note(notes[first.note_id], first, found.__contains__))
     return results
@@ -204,13 +208,14 @@ def _entry(
     entry: FoundEntry,
     group: Sequence[Hit],
     files: dict[tuple[int, int], FoundFile],
+    lines: Sequence[Place],
     is_hit: Callable[[str], bool],
 ) -> Result:
     url = f"/interactions/{entry.id}"
     places: list[Place] = []
     is_own = any(one.file is None for one in group)
     if entry.lines and is_own:
-        places = _lines(entry, is_hit)
+        places = list(lines)
     elif entry.text and (is_own or not group):
         places = [Place(url=url, pieces=snippet(entry.text, is_hit)[0])]
     for one in group:
@@ -233,7 +238,7 @@ def _entry(
     )
 
 
-def _lines(entry: FoundEntry, is_hit: Callable[[str], bool]) -> list[Place]:
+def _best_lines(entry: FoundEntry, is_hit: Callable[[str], bool]) -> list[FoundLine]:
     """The lines with the most of what was looked for, in the order in which they were said; without any the first."""
     scored = []
     for place, line in enumerate(entry.lines):
@@ -241,14 +246,28 @@ def _lines(entry: FoundEntry, is_hit: Callable[[str], bool]) -> list[Place]:
         if different:
             scored.append((-len(different), place))
     best = sorted(place for _, place in sorted(scored)[:_MOST_PLACES]) or [0]
-    return [
-        Place(
-            url=f"/interactions/{entry.id}?at={entry.lines[at].second:.1f}",
-            pieces=snippet(entry.lines[at].text, is_hit, length=_LONG_LINE)[0],
-            second=entry.lines[at].second,
+    return [entry.lines[place] for place in best]
+
+
+def _lines(
+    entry: FoundEntry,
+    lines: Sequence[FoundLine],
+    said: Mapping[int, Sequence[tuple[float, str]]],
+    is_hit: Callable[[str], bool],
+) -> list[Place]:
+    """Each at the second at which the first word that was looked for is said in it."""
+    places = []
+    for line in lines:
+        heard = (second for second, word in said.get(line.id, ()) if any(map(is_hit, words_of(word))))
+        second = next(heard, line.second)
+        places.append(
+            Place(
+                url=f"/interactions/{entry.id}?at={second:.1f}",
+                pieces=snippet(line.text, is_hit, length=_LONG_LINE)[0],
+                second=second,
+            )
         )
-        for at in best
-    ]
+    return places
 
 
 def _people(entry: FoundEntry, is_hit: Callable[[str], bool]) -> Pieces:

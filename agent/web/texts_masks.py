@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MASK_TEXTS: dict[str, tuple[str, str]] = {
+    "nav_speech": ("Речь", "Speech"),
     "masks_title": ("Что скрывать в расшифровках", "What is masked in transcripts"),
     "masks_lead": (
         "Найденное заменяется на •••• до того, как текст сохранён; скрытое не вернуть, кроме новой расшифровки записи.",

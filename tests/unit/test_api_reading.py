@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from agent.model import LinkState
-from agent.store import audit, links
+from agent.model import LinkState, Utterance
+from agent.store import audit, links, talks
 from agent.store.engine import Store
+from agent.transcribe.afterwards import save_dialogue
+from agent.transcribe.dialogue import Dialogue
 from agent.web.api.limits import Buckets
 from agent.web.app import WebServer
 from tests.unit.api_lab import Program, make_token, page_of_boss, programs
+from tests.unit.test_web_said import TALK
 from tests.unit.web_pages import HOSTILE, server, world
 from tests.web_world import MARIA, NOW, SAID, STRANGER, Browser, World
 
@@ -200,6 +204,32 @@ async def test_a_transcript_is_told_with_its_times(programs: dict[str, Program],
     assert told["utterances"][0]["words"] == []
     path = f"/interactions/{world.marias_call}/transcripts"
     assert (await programs["ivan"].ask("GET", path)).status == 404
+
+
+async def test_figures_masks_and_older_transcripts_are_told(
+    programs: dict[str, Program], world: World, store: Store
+) -> None:
+    path = f"/interactions/{world.camomiles_call}"
+    (before,) = (await programs["ivan"].get(path))["call"]["recordings"]
+    assert before["talk"] is None
+    dialogue = Dialogue(
+        language="ru",
+        utterances=(Utterance(channel=1, start=1, end=4, text="4111 1111 1111 1111", confidence=0.9, interrupts=True),),
+    )
+    async with store.begin() as connection:
+        await save_dialogue(connection, dialogue, recording_id=before["id"], model="large-v3")
+        await talks.save_talk(connection, replace(TALK, recording_id=before["id"]))
+    (told,) = (await programs["ivan"].get(path))["call"]["recordings"]
+    first, second = told["talk"]["channels"]
+    assert (first["talk"], first["patience"], second["patience"]) == (17.0, None, 0.75)
+    assert first["share"] == pytest.approx(17 / 42)
+    assert told["transcript"] == {"model": "large-v3", "language": "ru"}
+    (shown,) = (await programs["ivan"].get(f"{path}/transcripts"))["items"]
+    (line,) = shown["utterances"]
+    assert (line["text"], line["interrupts"]) == ("••••", True)
+    assert [(one["why"], one["start"], one["end"]) for one in shown["masked"]] == [("card", 0.85, 4.15)]
+    both = (await programs["ivan"].get(f"{path}/transcripts", all="true"))["items"]
+    assert [one["model"] for one in both] == ["large-v3", "small"], "the one that is shown first"
 
 
 async def test_a_mail_is_told_whole_and_its_files_are_given(programs: dict[str, Program], world: World) -> None:

@@ -15,6 +15,7 @@ from agent.store import masks, retranscribing, talks, transcriptions, transcript
 from agent.store.engine import Store
 from agent.store.masks import Masked
 from agent.store.schema import audit_entry
+from agent.store.searchindex import Indexer
 from agent.store.talks import StoredTalk
 from agent.transcribe.afterwards import save_dialogue
 from agent.transcribe.dialogue import Dialogue
@@ -215,6 +216,17 @@ async def test_comments_stay_where_they_are(people: dict[str, Browser], twice: T
     for query in ("", f"?transcript={twice.first}"):
         page = await page_of(people["anna"], twice, query)
         assert f'data-comment data-recording="{twice.heard.recording}" data-start="15.00"' in page
+
+
+async def test_a_hit_opens_at_the_second_at_which_the_word_is_said(
+    people: dict[str, Browser], twice: Twice, store: Store
+) -> None:
+    await Indexer(store).index()
+    status, page = await people["anna"].get("/find?q=пятница+свидание")
+    assert status == 200
+    found = {float(one) for one in re.findall(rf"/interactions/{twice.heard.call}\?at=([\d.]+)", page)}
+    assert 44.3 in found, "the third of the three words of its line, in another form than that of the question"
+    assert 49.0 in found
 
 
 # --- Pure -------------------------------------------------------------------------------------------------------------

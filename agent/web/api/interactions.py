@@ -9,7 +9,19 @@ from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Direction, InteractionKind, LinkState
-from agent.store import audit, changes, evidence, history, interactionlist, meetings, notices, rights, transcripts
+from agent.store import (
+    audit,
+    changes,
+    evidence,
+    history,
+    interactionlist,
+    masks,
+    meetings,
+    notices,
+    rights,
+    talks,
+    transcripts,
+)
 from agent.store.evidence import Evidence
 from agent.store.interactionlist import Wanted
 from agent.web import corrections, decisions
@@ -52,9 +64,10 @@ class InteractionQuery(Asked):
 
 
 class TranscriptQuery(Asked):
-    """``words``: each word with its time."""
+    """``words``: each word with its time; ``all``: older transcripts too."""
 
     words: Flag = False
+    all: Flag = False
 
 
 class CardDecision(Asked):
@@ -161,7 +174,10 @@ async def interaction_content(request: web.Request, connection: AsyncConnection,
     employees = await history.list_employee_names(connection, people)
     about = await meetings.list_mails_about(connection, number) if entry.meeting is not None else []
     seen = [one for one in about if await rights.may_see_interaction(connection, viewer, one)]
-    return shapes.entry(entry, changed=changed.get(number), cards=cards, employees=employees, about=seen)
+    measured = await talks.list_talks(connection, [one.id for one in entry.recordings]) if entry.recordings else {}
+    return shapes.entry(
+        entry, changed=changed.get(number), cards=cards, employees=employees, about=seen, measured=measured
+    )
 
 
 async def list_transcripts(request: web.Request) -> web.StreamResponse:
@@ -170,8 +186,9 @@ async def list_transcripts(request: web.Request) -> web.StreamResponse:
     number = number_in(request)
     async with begin(request) as connection:
         await check_entry(request, connection, number)
-        found = await transcripts.list_transcripts(connection, [number], words=asked.words)
-    items = [shapes.transcript(one, words=asked.words) for one in found]
+        found = await transcripts.list_transcripts(connection, [number], words=asked.words, every=asked.all)
+        hidden = await masks.list_masks(connection, [one.id for one in found])
+    items = [shapes.transcript(one, hidden.get(one.id, ()), words=asked.words) for one in found]
     return await answer(request, {"items": items, "next": None})
 
 

@@ -15,10 +15,12 @@ from agent.store.interactionlist import Outline
 from agent.store.interactions import Interaction, Party
 from agent.store.linkrules import LinePolicy, LinkRule
 from agent.store.links import BY_RULE, Link
+from agent.store.masks import Masked
 from agent.store.meetings import Meeting
 from agent.store.messages import Attachment, Message
 from agent.store.notes import CardNote, CardStage
 from agent.store.recordings import Recording
+from agent.store.talks import StoredTalk
 from agent.store.transcripts import Transcript
 from agent.store.unsorted import UnsortedGroup
 from agent.web.api.answers import Json
@@ -133,13 +135,17 @@ def entry(
     cards: Mapping[int, str],
     employees: Mapping[int, str],
     about: Sequence[int] = (),
+    measured: Mapping[int, StoredTalk] | None = None,
 ) -> Json:
-    """An interaction with everything but its transcripts and evidence. ``about`` are mails that tell of a meeting."""
+    """An interaction with everything but its transcripts and evidence. ``about`` are mails that tell of a meeting,
+    ``measured`` the figures of talk by recording."""
     more: Json = {}
     if one.call is not None:
         spoken = {each.recording_id: each for each in one.transcripts}
         more["call"] = call_facts(one.call) | {
-            "recordings": [recording(each, one, spoken.get(each.id)) for each in one.recordings],
+            "recordings": [
+                recording(each, one, spoken.get(each.id), (measured or {}).get(each.id)) for each in one.recordings
+            ],
             "is_waited_for": any(state in ("open", "closed") for state in one.captures),
         }
     if one.message is not None:
@@ -212,7 +218,7 @@ def call_facts(one: CallFacts) -> Json:
     }
 
 
-def recording(one: Recording, of: Entry, spoken: Transcript | None) -> Json:
+def recording(one: Recording, of: Entry, spoken: Transcript | None, measured: StoredTalk | None = None) -> Json:
     """The sound of a call; ``url`` takes Range."""
     return {
         "id": one.id,
@@ -240,15 +246,57 @@ def recording(one: Recording, of: Entry, spoken: Transcript | None) -> Json:
             for mark in of.marks.get(one.id, ())
         ],
         "transcript": {"model": spoken.model, "language": spoken.language} if spoken is not None else None,
+        "talk": talk(measured) if measured is not None else None,
     }
 
 
-def transcript(one: Transcript, *, words: bool) -> Json:
+def talk(one: StoredTalk) -> Json:
+    """Figures of a talk, in seconds."""
+    said = sum(one.talk_ms)
+    return {
+        "seconds": one.length_ms / 1000,
+        "silence": one.silence_ms / 1000,
+        "longest_silence": one.longest_silence_ms / 1000,
+        "together": one.together_ms / 1000,
+        "separated": one.separated,
+        "channels": [
+            {
+                "talk": milliseconds / 1000,
+                "share": milliseconds / said if said else None,
+                "monologue": one.monologue_ms[channel] / 1000,
+                "interruptions": one.interruptions[channel],
+                "first": _seconds(one.first_ms[channel]),
+                "patience": _seconds(one.patience_ms[channel]),
+            }
+            for channel, milliseconds in enumerate(one.talk_ms)
+        ],
+    }
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def transcript(one: Transcript, masked: Sequence[Masked], *, words: bool) -> Json:
     """What was understood; times are seconds from the start of the recording."""
     return {
+        "id": one.id,
         "recording_id": one.recording_id,
         "model": one.model,
+        "round": one.round,
         "language": one.language,
+        "created": time(one.created),
+        "separated": one.separated,
+        "masked": [
+            {
+                "why": each.why,
+                "rule": each.rule,
+                "channel": each.channel,
+                "start": each.start_ms / 1000,
+                "end": each.end_ms / 1000,
+            }
+            for each in masked
+        ],
         "utterances": [
             {
                 "id": said.id,
@@ -257,6 +305,7 @@ def transcript(one: Transcript, *, words: bool) -> Json:
                 "end": said.end,
                 "text": said.text,
                 "confidence": said.confidence,
+                "interrupts": said.interrupts,
                 "corrected_by": said.corrected_by,
             }
             | (
