@@ -75,12 +75,13 @@ def run_service() -> None:
 def worker(kind: str, alone: bool = False) -> None:
     """Do durable jobs; `cardline run` starts its own workers. With --alone on a further machine."""
     from agent.processes import leave_with_parent
-    from agent.worker import run_worker
+    from agent.worker import run_worker, suit_memory
 
+    suit_memory(kind)
     settings = read_settings()
     if not alone:
         leave_with_parent()
-    run(run_worker(settings, kind))
+    run(run_worker(settings, kind, beside_service=not alone))
 
 
 @app.command()

@@ -22,7 +22,7 @@ from agent import jobs
 from agent.errors import CardlineError, Misconfigured
 from agent.logs import configure_logging
 from agent.parts import Parts
-from agent.processes import keep_heap_small, leave_with_parent
+from agent.processes import keep_heap_small, keep_heap_warm, leave_with_parent, use_huge_pages
 from agent.settings import Settings, load_settings
 
 log = structlog.get_logger()
@@ -163,14 +163,23 @@ async def _equip_crm(app: procrastinate.App, parts: Parts) -> list[str]:
     return [jobs.crm_queue(one.name) for one in parts.settings.crm]
 
 
+def suit_memory(kind: str) -> None:
+    """Tell the allocator what this kind of worker needs; to be said first of all, as it may begin the process anew."""
+    if kind == "speech":
+        use_huge_pages()
+        keep_heap_warm()
+    else:
+        keep_heap_small()
+
+
 def main() -> None:
     """A worker of the service. Settings come from the file in CARDLINE_CONFIG and from variables, the URL of the
     database among them."""
     config = os.environ.get("CARDLINE_CONFIG")
+    suit_memory(sys.argv[1])
     try:
         settings = load_settings(Path(config) if config else None)
         configure_logging(settings.log_format)
-        keep_heap_small()
         leave_with_parent()
         asyncio.run(run_worker(settings, sys.argv[1], beside_service=True))
     except CardlineError as error:

@@ -39,6 +39,7 @@ from agent.transcribe.speechfinder import find_speech
 
 log = structlog.get_logger()
 
+_THREADS_A_PLAN = 3  # finding speech is quick, and takes memory; the models are fed by one in so many threads
 _ALONE_TRIES, _MOST_TRIES = 3, 8  # begun in vain so often: the call is done alone, then not at all
 
 
@@ -73,6 +74,7 @@ class Transcriber:
         self._models = _Models(self._settings, self._cores, engine)
         self._runner = WindowRunner(store, AnswerSeal(archive.keys))
         self._turns = Turns()
+        self._planning = asyncio.Semaphore(max(1, threads // _THREADS_A_PLAN))
 
     async def transcribe(self, recording_id: int, model: str = "", round: int = 0) -> None:  # noqa: A002 - the noun
         """Write down one recording. Run twice it changes nothing: one transcript a recording, model and round.
@@ -150,7 +152,8 @@ class Transcriber:
         engine, batcher = await asyncio.to_thread(self._models.open, order.model)
         with self._archive.open(order.recording.blob) as sealed:
             source = cast(BinaryIO, sealed)
-            channels, planned = await asyncio.to_thread(self._plan, source, engine, mixed=order.recording.mixed)
+            async with self._planning:
+                channels, planned = await asyncio.to_thread(self._plan, source, engine, mixed=order.recording.mixed)
             language = await asyncio.to_thread(self._find_language, planned, channels, engine)
             name = model_of(engine, language)
             hints = await asyncio.to_thread(hints_for, engine, language, await self._hints(order.recording.id))
@@ -179,7 +182,8 @@ class Transcriber:
             if await talks.list_talks(connection, [recording.id]):
                 return
         with self._archive.open(recording.blob) as sealed:
-            _, planned = await asyncio.to_thread(self._plan, cast(BinaryIO, sealed), None, mixed=recording.mixed)
+            async with self._planning:
+                _, planned = await asyncio.to_thread(self._plan, cast(BinaryIO, sealed), None, mixed=recording.mixed)
         async with self._store.begin() as connection:
             seconds = recording.duration_ms / 1000
             await save_figures(connection, recording.id, planned.speech, seconds=seconds, separated=planned.separated)

@@ -20,7 +20,7 @@ from agent.transcribe.hearing import Hearing
 
 log = structlog.get_logger()
 
-_BATCH = {"cpu": 8, "cuda": 16}
+_BATCH = {"cpu": 4, "cuda": 16}
 _MOST_LANES = 4
 _COMPUTE_TYPES = {"cpu": ("int8", "float32"), "cuda": ("float16", "int8_float16", "float32")}
 
