@@ -79,7 +79,7 @@ async def save_figures(
             first_ms=tuple(None if one is None else _ms(one) for one in found.first),
             patience_ms=tuple(None if one is None else _ms(one) for one in found.patience),
             separated=separated,
-            speech=tuple(tuple((_ms(one.start), _ms(one.end)) for one in channel) for channel in found.speech),
+            speech=tuple(tuple((_ms(one.start), _ms(one.end)) for one in channel) for channel in speech),
         ),
     )
 

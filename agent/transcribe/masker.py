@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,15 +64,20 @@ async def find_spots(rules: Rules, calls: Sequence[Sequence[Utterance]]) -> list
     Raises:
         PatternsUnavailable: an expression could not be tried.
     """
-    found: list[list[Spot]] = []
+    found = await asyncio.to_thread(_find_plain, rules, calls)
+    await _find_patterns(rules.patterns, calls, found)
+    for spots in found:
+        spots.sort(key=lambda one: (one.index, one.start, one.end))
+    return found
+
+
+def _find_plain(rules: Rules, calls: Sequence[Sequence[Utterance]]) -> list[list[Spot]]:
+    found = []
     for utterances in calls:
         spots = find_cards(utterances) if rules.cards else []
         for one in rules.words:
             spots += find_words(utterances, one.text.splitlines(), one.name)
         found.append(spots)
-    await _find_patterns(rules.patterns, calls, found)
-    for spots in found:
-        spots.sort(key=lambda one: (one.index, one.start, one.end))
     return found
 
 

@@ -35,13 +35,13 @@ class Mask:
 def find_words(utterances: Sequence[Utterance], lines: Iterable[str], rule: str) -> list[Spot]:
     """Words and phrases of a list, whatever their case, ё as е; a star at the end stands for any ending."""
     phrases: dict[str, list[list[str]]] = {}
-    beginnings: list[list[str]] = []
+    beginnings: dict[str, list[list[str]]] = {}
     for line in lines:
         parts = [word for word, _, _ in words_in(line)]
         if not parts:
             continue
         if line.rstrip().endswith("*"):
-            beginnings.append(parts)
+            beginnings.setdefault(parts[0][:1], []).append(parts)
         else:
             phrases.setdefault(parts[0], []).append(parts)
     found = []
@@ -49,7 +49,7 @@ def find_words(utterances: Sequence[Utterance], lines: Iterable[str], rule: str)
         words = list(words_in(said.text))
         for place, (word, start, _) in enumerate(words):
             fitting = [one for one in phrases.get(word, ()) if _fits(words, place, one)]
-            fitting += [one for one in beginnings if _fits(words, place, one, is_beginning=True)]
+            fitting += [one for one in beginnings.get(word[:1], ()) if _fits(words, place, one, is_beginning=True)]
             if fitting:
                 last = place + max(map(len, fitting)) - 1
                 found.append(Spot(index=index, start=start, end=words[last][2], why=RULE, rule=rule))

@@ -5,7 +5,8 @@ Only what is stored is looked at: what was masked stays masked whatever the rule
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -17,6 +18,7 @@ from agent.store import masks, rewriting
 from agent.store.engine import Store
 from agent.store.masks import MaskRule, MaskRun
 from agent.store.rewriting import Rewritten, StoredText
+from agent.transcribe.cardnumbers import Spot
 from agent.transcribe.masker import Rules, find_spots, stored_masks
 from agent.transcribe.masking import apply_spots
 
@@ -93,7 +95,11 @@ async def rewrite(rules: Rules, texts: Sequence[StoredText]) -> list[Rewritten]:
     pieces: list[Sequence[Utterance]] = []
     for one in texts:
         pieces += [one.utterances, one.dropped, *([_written(words)] for words in one.corrections.values())]
-    spots = iter(await find_spots(rules, pieces))
+    return await asyncio.to_thread(_rewritten, texts, iter(await find_spots(rules, pieces)))
+
+
+def _rewritten(texts: Sequence[StoredText], spots: Iterator[list[Spot]]) -> list[Rewritten]:
+    """``spots`` are those of the pieces in the order in which `rewrite` asked for them."""
     made = []
     for one in texts:
         utterances, found = apply_spots(one.utterances, next(spots))

@@ -5,6 +5,7 @@ They are per channel and not per party: who is the employee may be decided, or c
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -32,7 +33,6 @@ class Talk:
     interruptions: tuple[int, ...]
     first: tuple[float | None, ...]
     patience: tuple[float | None, ...]
-    speech: tuple[tuple[Stretch, ...], ...]
 
 
 def measure(
@@ -58,22 +58,27 @@ def measure(
         interruptions=tuple(began),
         first=tuple(_sum(_common(there, [(begin, spans[0][0])])) if spans else None for spans in heard),
         patience=_patience(heard, there),
-        speech=stretches,
     )
 
 
 def _monologues(heard: Sequence[Spans]) -> tuple[float, ...]:
-    """The longest stretch in which only one speaks; short words of others within it do not count."""
-    longest = [0.0] * len(heard)
-    turns = _turns(heard)
-    speaker, began, ended = -1, 0.0, 0.0
-    for start, stop, channel in turns:
-        if channel != speaker or start - ended > BREATH_SECONDS:
-            speaker, began, ended = channel, start, stop
-        ended = max(ended, stop)
-        longest[channel] = max(longest[channel], ended - began)
-    for channel, spans in enumerate(heard):  # who says nothing but short words
-        longest[channel] = max([longest[channel], *(stop - start for start, stop in spans)])
+    """The longest time in which only one speaks; short words of others within it do not count."""
+    longest = []
+    for channel, spans in enumerate(heard):
+        takers = sorted(
+            start
+            for other, theirs in enumerate(heard)
+            for start, stop in theirs
+            if other != channel and stop - start >= BACKCHANNEL_SECONDS
+        )
+        best, began, before, ended = 0.0, 0.0, 0.0, float("-inf")
+        for start, stop in spans:
+            is_taken = bisect_right(takers, start) > bisect_right(takers, before)
+            if start - ended > BREATH_SECONDS or is_taken:
+                began = start
+            before, ended = start, stop
+            best = max(best, ended - began)
+        longest.append(best)
     return tuple(longest)
 
 
@@ -82,18 +87,13 @@ def _patience(heard: Sequence[Spans], there: Spans) -> tuple[float | None, ...]:
     nothing and is no answer here, and a hold between them is no pause."""
     pauses: list[list[float]] = [[] for _ in heard]
     ended, last = 0.0, -1
-    for start, stop, channel in _turns(heard, shortest=0.0):
+    for start, stop, channel in sorted((start, stop, at) for at, spans in enumerate(heard) for start, stop in spans):
         silence = start - ended
         if last not in (-1, channel) and silence >= 0 and abs(_sum(_common(there, [(ended, start)])) - silence) < 0.001:
             pauses[channel].append(silence)
         if stop >= ended:
             ended, last = stop, channel
     return tuple(median(found) if found else None for found in pauses)
-
-
-def _turns(heard: Sequence[Spans], *, shortest: float = BACKCHANNEL_SECONDS) -> list[tuple[float, float, int]]:
-    found = [(start, stop, channel) for channel, spans in enumerate(heard) for start, stop in spans]
-    return sorted(one for one in found if one[1] - one[0] >= shortest)
 
 
 def _together(heard: Sequence[Spans]) -> float:

@@ -53,13 +53,22 @@ def test_a_breath_goes_on_with_a_monologue_and_a_rest_does_not(pause: float, lon
     assert talk.monologue[0] == pytest.approx(longest)
 
 
+def test_ones_own_short_words_hold_a_monologue_together() -> None:
+    assert of("0-5 6.5-7 8.5-12", "", end=20).monologue[0] == 12
+
+
+def test_who_is_cut_short_goes_on_with_another_monologue() -> None:
+    talk = of("0-6 9-11", "6.5-8.5", end=20)
+    assert list(talk.monologue) == [6, 2]
+
+
 def test_what_came_before_the_answer_and_on_hold_is_no_talk() -> None:
     """An announcement before the answer and music on hold are heard, and belong to nobody."""
     talk = of("0-8 12-14 20-30", "15-17 31-33", begin=10, end=40, away=((18.0, 30.5),))
     assert talk.length == 17.5
     assert list(talk.talk) == [2, 4]
     assert list(talk.first) == [2, 5]
-    assert talk.patience == (None, 1), "a hold between them is no pause"
+    assert list(talk.patience) == [None, 1], "a hold between them is no pause"
     assert talk.longest_silence == 7
 
 
