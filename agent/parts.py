@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from agent import jobs
@@ -26,6 +27,7 @@ class Parts:
         self.store = Store(url)
         self.archive: Archive = open_archive(settings.data_dir, settings.archive.url)
         self.intake = Intake(self.store, self.archive, host=settings.host)
+        self._beside: list[asyncio.Task[None]] = []
 
     def notary(self) -> Notary:
         """Who seals the chain with this machine's key; copies of seals are carried away by jobs."""
@@ -37,8 +39,15 @@ class Parts:
         seal = self.settings.seal
         return Rereader(self.store, self.archive, days=seal.reread_days, megabytes_a_second=seal.reread_megabytes)
 
+    def beside(self, work: Coroutine[None, None, None]) -> None:
+        """Have something go on beside the rest until `close`."""
+        self._beside.append(asyncio.create_task(work))
+
     async def close(self) -> None:
         """Give back what is shared."""
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self.store.close()
 
 

@@ -40,6 +40,11 @@ class TranscribeSettings(Section):
     calls_at_once: int = Field(
         4, ge=1, le=64, description="Calls that one process has in work at a time; their speech is recognised together."
     )
+    live: bool = Field(
+        True,
+        description="Begin with a call while it goes on, so that its transcript is there soon after the hang-up; where "
+        "the machine does not keep up, this is what waits.",
+    )
     unload_seconds: int = Field(
         300, ge=0, description="Seconds without work after which the model's memory is given back; 0: it stays loaded."
     )

@@ -146,6 +146,11 @@ async def _equip_speech(app: procrastinate.App, parts: Parts, *, beside_service:
 
     transcriber = Transcriber(parts.store, parts.archive, parts.settings, beside_service=beside_service)
     jobs.register(app, jobs.TRANSCRIBE, transcriber.transcribe)
+    if parts.settings.transcribe.live:
+        from agent.sip.ongoing import OngoingCalls
+
+        listener = transcriber.listener(OngoingCalls(parts.settings.data_dir / "captures"))
+        parts.beside(listener.run())
     return [jobs.SPEECH_QUEUE]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from agent.sound.codecs import Samples
 
 MOST_CHANNELS = 8
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _NARROW, _NARROW_FRAME = 8000, 1152  # FFmpeg takes 576 here: as small a file for twice the packets
 
 
@@ -22,7 +22,7 @@ class FlacWriter:
 
     def __init__(self, path: Path, *, rate: int, channels: int) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-        self._layout, self._rate, self._samples = _LAYOUTS[channels], rate, 0
+        self._layout, self._rate, self._samples = LAYOUTS[channels], rate, 0
         self._file = av.open(str(path), "w", format="flac")
         self._stream = self._file.add_stream("flac", rate=rate, layout=self._layout)
         self._stream.codec_context.format = av.AudioFormat("s16")

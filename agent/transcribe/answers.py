@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from agent.archive.keys import KeyRing
 from agent.model import Word
-from agent.transcribe.engine import Recognised
+from agent.transcribe.engine import Recognised, Stretch
 from agent.transcribe.planning import Planned
 
 _NONCE_BYTES = 12
@@ -48,6 +48,20 @@ class AnswerSeal:
             ]
         except (InvalidTag, ValueError, TypeError, zlib.error):
             return None
+
+
+def pack_speech(stretches: Sequence[Stretch]) -> bytes:
+    """Where somebody speaks, as bytes; nothing in it is secret."""
+    return json.dumps([(one.start, one.end) for one in stretches]).encode()
+
+
+def unpack_speech(packed: bytes) -> list[Stretch]:
+    """The same again, exactly.
+
+    Raises:
+        ValueError: these are no such bytes.
+    """
+    return [Stretch(start=float(start), end=float(end)) for start, end in json.loads(packed)]
 
 
 def _place(recording_id: int, key: bytes) -> bytes:

@@ -99,6 +99,11 @@ class Batcher:
             self._changed.notify()
         return answer
 
+    def waiting_seconds(self, rank: float) -> float:
+        """How many seconds of sound wait that go before one of this rank, or with it."""
+        with self._changed:
+            return sum(one.seconds for one in self._waiting if one.rank[0] <= rank)
+
     def close(self) -> None:
         """End the threads after the batches they are at; what waits is cancelled."""
         with self._changed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.store import transcriptions
 from agent.store.engine import Store
@@ -21,7 +21,10 @@ _LONG_SECONDS = 1200.0  # channels of longer calls are decoded as they are asked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallWork:
-    """What is to be recognised: the plan of a recording, in one language, by one model."""
+    """What is to be recognised: the plan of a recording, in one language, by one model.
+
+    ``known`` has answers to some of its windows, by their keys (`answers.window_key`).
+    """
 
     recording_id: int
     plan: Plan
@@ -30,6 +33,7 @@ class CallWork:
     language: str
     hints: Hints
     rank: float
+    known: Mapping[bytes, list[Recognised]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -70,13 +74,13 @@ class WindowRunner:
         return [notes.answers[_key(work, planned)] for planned in work.plan.windows]
 
     async def _known(self, work: CallWork) -> dict[bytes, list[Recognised]]:
-        """What was answered before the job was cut off."""
+        """What was answered while the call went on, and before the job was cut off."""
         if not work.plan.windows:
             return {}
         async with self._store.begin() as connection:
             sealed = await transcriptions.list_answers(connection, work.recording_id)
         opened = {key: self._seal.open(one, recording_id=work.recording_id, key=key) for key, one in sealed.items()}
-        return {key: answer for key, answer in opened.items() if answer is not None}
+        return {**work.known, **{key: answer for key, answer in opened.items() if answer is not None}}
 
 
 class _Notes:

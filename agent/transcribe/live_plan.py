@@ -86,15 +86,18 @@ class LivePlan:
             row.add(block[:, index])
 
     def go_on(self) -> list[Planned]:
-        """The windows that nothing can change any more, by their start. Blocks: voice activity is looked for."""
+        """The windows that nothing can change any more, by their start; they can be cut until the next time.
+
+        Blocks: voice activity is looked for.
+        """
+        self._forget()
         until = self.seconds - AHEAD_SECONDS
         self._compare(until)
         for search, heard in zip(self._searches, self._heard, strict=True):
-            heard += search.blocks(until)
-        for index in range(len(self.channels)):
+            heard.extend(search.blocks(until))
+        for index, _ in enumerate(self.channels):
             self._settle(index)
         found = [one for index in range(len(self.channels)) for one in self._closed(index)] if self._apart else []
-        self._forget()
         return sorted(found, key=lambda one: (one.start, one.channel))
 
     def _compare(self, until: float) -> None:

@@ -8,7 +8,7 @@ off goes on with the windows that are missing, and figures of sound can be had w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -26,7 +26,7 @@ BLOCK_SECONDS = 30.0  # voice activity is looked for up to each multiple of this
 _EDGE_SECONDS = 0.5  # speech that ends this close to the end of a block goes on in the next
 _LEAD_SECONDS = 1.0  # what voice activity detection hears before the speech that a block begins with
 _WORTH_TELLING = 0.3  # seconds of a copy that was left out
-_LANGUAGE_WINDOWS = 3
+LANGUAGE_WINDOWS = 3
 _LANGUAGE_SURE = 0.9
 
 FindSpeech: TypeAlias = Callable[[Sound], list[Stretch]]
@@ -105,17 +105,28 @@ def find_language(plan: Plan, channels: Sequence[Channel], engine: Engine, langu
     """
     if not plan.windows or len(languages) == 1:
         return languages[0] if plan.windows else ""
+    longest = sorted(plan.windows, key=lambda one: one.window.seconds, reverse=True)[:LANGUAGE_WINDOWS]
+    heard = ((one.cut(channels), one.window.seconds) for one in longest)
+    return weigh(heard, engine, languages)[0]
+
+
+def weigh(heard: Iterable[tuple[Sound, float]], engine: Engine, languages: Sequence[str]) -> tuple[str, bool]:
+    """The likeliest of the languages over sounds of so many seconds, and whether that is sure; then no more are asked.
+
+    Raises:
+        ModelUnavailable: the model cannot be loaded.
+        Misconfigured: the model knows none of the languages.
+    """
     weights = dict.fromkeys(languages, 0.0)
-    longest = sorted(plan.windows, key=lambda one: one.window.seconds, reverse=True)
-    for planned in longest[:_LANGUAGE_WINDOWS]:
-        known = _known(engine.weigh_languages(planned.cut(channels)), engine.name, languages)
+    for sound, seconds in heard:
+        known = _known(engine.weigh_languages(sound), engine.name, languages)
         whole = sum(known.values()) or 1.0
         for language, weight in known.items():
-            weights[language] += weight / whole * planned.window.seconds
+            weights[language] += weight / whole * seconds
         leader = max(weights, key=weights.__getitem__)
         if weights[leader] >= _LANGUAGE_SURE * sum(weights.values()):
-            return leader
-    return max(weights, key=weights.__getitem__)
+            return leader, True
+    return max(weights, key=weights.__getitem__), False
 
 
 def _known(found: Mapping[str, float], name: str, languages: Sequence[str]) -> dict[str, float]:

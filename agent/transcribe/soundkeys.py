@@ -12,6 +12,7 @@ from agent.archive.keys import KeyRing
 from agent.transcribe.channels import Channel
 from agent.transcribe.engine import Hints, Sound
 from agent.transcribe.planning import Planned
+from agent.transcribe.speechfinder import TELEPHONY
 
 _BYTES = 16
 
@@ -22,12 +23,9 @@ class SoundKeys:
     def __init__(self, keys: KeyRing) -> None:
         self._key = keys.derive(b"live speech")
 
-    def of_window(
-        self, planned: Planned, channels: Sequence[Channel], *, model: str, language: str, hints: Hints
-    ) -> bytes:
-        """What a model that is asked about this window has to hear, in which language, with which hints."""
-        asked = "\n".join([model, language, *hints.names, "", *hints.glossary])
-        digest = self._digest(asked.encode())
+    def of_window(self, planned: Planned, channels: Sequence[Channel]) -> bytes:
+        """The sound of a window, as it was decoded."""
+        digest = self._digest(b"window")
         channel = channels[planned.channel]
         for piece in planned.window.pieces:
             first, last = round(piece.start * channel.rate), round(piece.end * channel.rate)
@@ -35,9 +33,14 @@ class SoundKeys:
             digest.update(b"%d %d;" % (channel.rate, len(samples)) + samples.tobytes())
         return digest.digest()
 
+    def of_question(self, window: bytes, *, model: str, language: str, hints: Hints) -> bytes:
+        """A window (`of_window`) that a model is asked about in a language, with hints."""
+        asked = "\n".join([model, language, *hints.names, "", *hints.glossary])
+        return self._digest(window + asked.encode()).digest()
+
     def of_block(self, sound: Sound) -> bytes:
-        """A block in which speech is looked for."""
-        digest = self._digest(b"\x00speech")
+        """A block in which speech is looked for, with the settings of now."""
+        digest = self._digest(repr(TELEPHONY).encode())
         digest.update(sound.tobytes())
         return digest.digest()
 

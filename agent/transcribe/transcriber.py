@@ -22,7 +22,7 @@ from agent import jobs
 from agent.archive.blobs import Archive
 from agent.errors import BlobErased, DatabaseUnavailable, ModelUnavailable
 from agent.settings import Settings
-from agent.store import callnames, glossary, recordings, talks, transcriptions, transcripts
+from agent.store import callnames, glossary, livespeech, recordings, talks, transcriptions, transcripts
 from agent.store.engine import Store
 from agent.store.recordings import Recording
 from agent.transcribe.afterwards import save_dialogue, save_figures
@@ -34,7 +34,12 @@ from agent.transcribe.choosing import hints_for, make_engine, model_of, models_o
 from agent.transcribe.dialogue import Dialogue, Plan, find_language, merge, plan, transcribe_channels
 from agent.transcribe.engine import Engine, Hints
 from agent.transcribe.hints import make_hints
+from agent.transcribe.live import Ear, LiveListener
+from agent.transcribe.live_answers import LiveAnswers
+from agent.transcribe.live_call import OngoingCalls
+from agent.transcribe.planning import FindSpeech
 from agent.transcribe.share import Turns, count_threads, night_begins
+from agent.transcribe.soundkeys import SoundKeys
 from agent.transcribe.speechfinder import find_speech
 
 log = structlog.get_logger()
@@ -72,7 +77,8 @@ class Transcriber:
         self._settings = settings.model_copy(update={"transcribe": chosen})
         self._cores = Cores(threads)
         self._models = _Models(self._settings, self._cores, engine)
-        self._runner = WindowRunner(store, AnswerSeal(archive.keys))
+        self._seal, self._sound_keys = AnswerSeal(archive.keys), SoundKeys(archive.keys)
+        self._runner = WindowRunner(store, self._seal)
         self._turns = Turns()
         self._planning = asyncio.Semaphore(max(1, threads // _THREADS_A_PLAN))
 
@@ -110,6 +116,18 @@ class Transcriber:
             sound_seconds=order.recording.duration_ms / 1000,
             work_seconds=float(f"{monotonic() - began:.2f}"),
         )
+
+    def listener(self, calls: OngoingCalls) -> LiveListener:
+        """Who transcribes calls while they go on, with the models and cores of the jobs."""
+        ear = Ear(
+            open=lambda: self._models.open(""),
+            cores=self._cores,
+            find=find_speech,
+            keys=self._sound_keys,
+            seal=self._seal,
+            languages=self._settings.transcribe.languages,
+        )
+        return LiveListener(self._store, calls, ear, marker=self._settings.data_dir / "live-call")
 
     async def close(self) -> None:
         """End the threads; what was loaded is given back."""
@@ -152,8 +170,11 @@ class Transcriber:
         engine, batcher = await asyncio.to_thread(self._models.open, order.model)
         with self._archive.open(order.recording.blob) as sealed:
             source = cast(BinaryIO, sealed)
+            mixed = order.recording.mixed
             async with self._planning:
-                channels, planned = await asyncio.to_thread(self._plan, source, engine, mixed=order.recording.mixed)
+                live = await self._live_answers(order.recording.id)
+                find = live.finding(find_speech)
+                channels, planned = await asyncio.to_thread(self._plan, source, engine, find, mixed=mixed)
             language = await asyncio.to_thread(self._find_language, planned, channels, engine)
             name = model_of(engine, language)
             hints = await asyncio.to_thread(hints_for, engine, language, await self._hints(order.recording.id))
@@ -165,6 +186,9 @@ class Transcriber:
                 language=language,
                 hints=hints,
                 rank=-order.recording.started.timestamp(),
+                known=await asyncio.to_thread(
+                    live.answers, planned, channels, model=name, language=language, hints=hints
+                ),
             )
             answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)
         return name, await asyncio.to_thread(merge, planned, answers, language)
@@ -182,17 +206,25 @@ class Transcriber:
             if await talks.list_talks(connection, [recording.id]):
                 return
         with self._archive.open(recording.blob) as sealed:
+            source = cast(BinaryIO, sealed)
             async with self._planning:
-                _, planned = await asyncio.to_thread(self._plan, cast(BinaryIO, sealed), None, mixed=recording.mixed)
+                _, planned = await asyncio.to_thread(self._plan, source, None, find_speech, mixed=recording.mixed)
         async with self._store.begin() as connection:
             seconds = recording.duration_ms / 1000
             await save_figures(connection, recording.id, planned.speech, seconds=seconds, separated=planned.separated)
 
-    def _plan(self, source: BinaryIO, engine: Engine | None, *, mixed: bool) -> tuple[Sequence[Channel], Plan]:
+    async def _live_answers(self, recording_id: int) -> LiveAnswers:
+        async with self._store.begin() as connection:
+            rows = await livespeech.list_answers_of(connection, recording_id)
+        return LiveAnswers(rows, self._sound_keys, self._seal)
+
+    def _plan(
+        self, source: BinaryIO, engine: Engine | None, find: FindSpeech, *, mixed: bool
+    ) -> tuple[Sequence[Channel], Plan]:
         join_seconds = engine.join_seconds if engine is not None else 0.0
         with self._cores.taken():
             channels = read_channels(source)
-            return channels, plan(channels, join_seconds=join_seconds, find=find_speech, mixed=mixed or None)
+            return channels, plan(channels, join_seconds=join_seconds, find=find, mixed=mixed or None)
 
     def _find_language(self, planned: Plan, channels: Sequence[Channel], engine: Engine) -> str:
         with self._cores.taken():
@@ -209,10 +241,12 @@ class Transcriber:
                 separated=dialogue.separated,
             )
             await transcriptions.forget(connection, order.recording.id)
+            await livespeech.forget_of(connection, order.recording.id)
 
     async def _forget(self, recording_id: int) -> None:
         async with self._store.begin() as connection:
             await transcriptions.forget(connection, recording_id)
+            await livespeech.forget_of(connection, recording_id)
 
     async def _excuse(self, recording_id: int) -> None:
         """This process lives, so the call has not killed it."""
