@@ -47,5 +47,5 @@ def clean_hint(word: str) -> str:
     plain = "".join(c if c.isprintable() else " " for c in plain)
     clean = _SPACES.sub(" ", _NO_NAME.sub(" ", _ASIDE.sub(" ", plain))).strip(" .&'’+-")
     if len(clean) > _LONGEST:
-        clean = clean[:_LONGEST].rsplit(" ", 1)[0]
+        clean = clean[: _LONGEST + 1].rsplit(" ", 1)[0][:_LONGEST]
     return clean if any(c.isalpha() for c in clean) else ""
