@@ -111,4 +111,4 @@ class MailboxFolderMissing(Misconfigured):
 class ModelUnavailable(Unavailable):
     """The speech model cannot be had now; calls are kept and their transcripts wait."""
 
-    remedy = "Run `cardline doctor` on a machine with internet, or name a local model directory in transcribe.model."
+    remedy = "Run `cardline model fetch` on a machine with internet, or name a model directory in transcribe.model."
