@@ -64,7 +64,7 @@ class ChoosingEngine:
         """By the model of this language."""
         return self._engine(self.name_for(language)).recognise(windows, language, hints)
 
-    def reads_hints(self, language: str) -> bool:
+    def reads_hints_in(self, language: str) -> bool:
         """Whether the model of this language can be told names."""
         return bool(getattr(self._engine(self.name_for(language)), "reads_hints", True))
 
@@ -143,5 +143,7 @@ def hints_for(engine: Engine, language: str, hints: Hints) -> Hints:
     Raises:
         ModelUnavailable: the model of this language cannot be had now.
     """
-    reads = engine.reads_hints(language) if isinstance(engine, ChoosingEngine) else getattr(engine, "reads_hints", True)
+    reads = (
+        engine.reads_hints_in(language) if isinstance(engine, ChoosingEngine) else getattr(engine, "reads_hints", True)
+    )
     return hints if reads else NO_HINTS

@@ -113,9 +113,9 @@ def _fetch_rest(repository: str, revision: str, file: HubFile, part: Path, tell:
         tell(before)
         try:
             _stream(repository, revision, file, part, tell)
-        except (OSError, ModelUnavailable):
-            raise
         except Exception as error:  # whatever the HTTP client calls a broken line
+            if _is_final(error):
+                raise
             fruitless = 0 if _size(part) > before else fruitless + 1
             if fruitless >= _ATTEMPTS:
                 what = f"{file.path} of {repository} cannot be fetched: {_in_words(error)}."
@@ -123,6 +123,12 @@ def _fetch_rest(repository: str, revision: str, file: HubFile, part: Path, tell:
             log.info("speech_model_line_broken", file=file.path, bytes=_size(part), of=file.size)
             sleep(min(0.2 * 2**fruitless, 5.0))
     tell(file.size)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether trying again at once is of no use: the hub refuses, or the disk does."""
+    is_disk = isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError)
+    return is_disk or isinstance(error, ModelUnavailable)
 
 
 class _HubInTrouble(Exception):

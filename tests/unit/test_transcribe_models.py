@@ -236,6 +236,7 @@ def test_a_killed_process_has_fetched_its_half_for_the_next(hub: Hub, tmp_path: 
         parts = tmp_path / "models" / "small"
         while not any(part.stat().st_size > SIZE // 4 for part in parts.glob("model.bin.*.part")):
             assert process.poll() is None
+            threading.Event().wait(0.01)
         process.send_signal(signal.SIGKILL)
     directory = fetch_model("small", data_dir=tmp_path)
     assert (directory / "model.bin").read_bytes() == WHISPER["model.bin"]
