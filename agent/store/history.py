@@ -5,21 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import func, literal, select, tuple_
+from sqlalchemy import ARRAY, Select, Text, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, InteractionKind, Mark
-from agent.store import interactions, links, meetings, messages, recordings, transcripts
+from agent.store import excerpts, interactions, links, meetings, messages, recordings, transcripts
 from agent.store.clients import Position
-from agent.store.engine import is_any
+from agent.store.engine import AnyRow, is_any
 from agent.store.interactions import Interaction, Party
 from agent.store.links import Link
 from agent.store.meetings import Meeting
 from agent.store.messages import Attachment, Message, Returned
 from agent.store.recordings import Recording
 from agent.store.rights import is_not_private
-from agent.store.schema import blob, call, capture, chain_link, employee, evidence, link, thread
+from agent.store.schema import (
+    blob,
+    call,
+    capture,
+    chain_link,
+    employee,
+    evidence,
+    interaction,
+    link,
+    message,
+    thread,
+)
 from agent.store.transcripts import Transcript
 
 
@@ -74,48 +87,86 @@ async def count_history(connection: AsyncConnection, card_id: int) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def load_entries(connection: AsyncConnection, ids: Sequence[int], *, transcript: int = 0) -> list[Entry]:
-    """These interactions in the order asked for; ``transcript`` is one that is looked at in place of that shown."""
+async def load_entries(
+    connection: AsyncConnection, ids: Sequence[int], *, brief: bool = False, transcript: int = 0
+) -> list[Entry]:
+    """These interactions in the order asked for; ``brief``: of what was said and written only what a history shows at
+    first, that is, the beginnings of transcripts and no HTML. ``transcript`` is one that is looked at in place of that
+    shown."""
     if not ids:
         return []
-    found = {one.id: one for one in await interactions.find_interactions(connection, ids)}
-    of_kind = {kind: [one.id for one in found.values() if one.kind is kind] for kind in InteractionKind}
+    heads = {row.id: row for row in await connection.execute(_heads().where(is_any(interaction.c.id, ids)))}
+    of_kind = {kind: [one.id for one in heads.values() if one.kind == kind] for kind in InteractionKind}
     talks, written = of_kind[InteractionKind.CALL], of_kind[InteractionKind.MESSAGE]
     parties = await interactions.list_parties(connection, ids)
-    calls = await _calls(connection, talks) if talks else {}
-    mails = {one.interaction_id: one for one in await messages.list_messages(connection, written)} if written else {}
-    subjects = await _thread_subjects(connection, [one.thread_id for one in mails.values()]) if mails else {}
-    evidences = await _evidence_counts(connection, ids)
+    mails = await messages.list_messages(connection, written, html=not brief) if written else []
     linked = await links.list_links(connection, ids)
     sounds = await recordings.list_recordings(connection, talks) if talks else []
     marks = await recordings.list_marks(connection, [one.id for one in sounds]) if sounds else {}
-    captures = await _captures(connection, talks) if talks else []
-    heard = await transcripts.list_transcripts(connection, talks, chosen=transcript) if sounds else []
+    heard = await _heard(connection, talks, brief=brief, transcript=transcript) if sounds else []
     spoken = {one.recording_id: one for one in heard}
     parts = await messages.list_attachments(connection, written) if mails else []
-    returned = await messages.list_returned(connection, list(mails.values())) if mails else []
+    returned = await messages.list_returned(connection, mails) if mails else []
     meant = of_kind[InteractionKind.MEETING]
     arranged = {one.interaction_id: one for one in await meetings.list_meetings(connection, meant)} if meant else {}
+    letters = {one.interaction_id: one for one in mails}
     return [
         Entry(
-            interaction=found[one],
+            interaction=interactions.interaction_of(head),
             parties=tuple(parties[one]),
             links=tuple(each for each in linked if each.interaction_id == one),
-            evidence_count=evidences.get(one, 0),
-            call=calls.get(one),
+            evidence_count=head.copies,
+            call=_facts(head) if head.disposition is not None else None,
             recordings=(own := tuple(each for each in sounds if each.interaction_id == one)),
             marks={each.id: marks[each.id] for each in own},
-            captures=tuple(state for owner, state in captures if owner == one),
+            captures=tuple(head.captures),
             transcripts=tuple(spoken[each.id] for each in own if each.id in spoken),
-            message=mails.get(one),
-            thread_subject=subjects.get(mails[one].thread_id, "") if one in mails else "",
+            message=letters.get(one),
+            thread_subject=head.thread_subject or "",
             attachments=tuple(each for each in parts if each.interaction_id == one),
             returned=tuple(each for each in returned if each.about == one),
             meeting=arranged.get(one),
         )
         for one in ids
-        if one in found
+        if (head := heads.get(one)) is not None
     ]
+
+
+async def _heard(
+    connection: AsyncConnection, talks: Sequence[int], *, brief: bool, transcript: int
+) -> list[Transcript]:
+    if brief:
+        return await excerpts.list_excerpts(connection, talks)
+    return await transcripts.list_transcripts(connection, talks, chosen=transcript)
+
+
+@cache
+def _heads() -> Select[*tuple[Any, ...]]:
+    """Interactions with what there is once of each: facts of the call, subject of the thread, states of captures, and
+    how many copies came."""
+    number = interaction.c.id
+    copies = select(func.count()).where(evidence.c.interaction_id == number, ~evidence.c.details.has_key("sound_file"))
+    states = select(func.array_agg(capture.c.state)).where(capture.c.interaction_id == number)
+    subject = select(thread.c.subject).join(message, message.c.thread_id == thread.c.id)
+    return select(
+        interaction,
+        call.c.answered_at,
+        call.c.ended_at,
+        call.c.disposition,
+        call.c.truncated,
+        copies.scalar_subquery().label("copies"),
+        func.coalesce(states.scalar_subquery(), literal([], ARRAY(Text))).label("captures"),
+        subject.where(message.c.interaction_id == number).scalar_subquery().label("thread_subject"),
+    ).outerjoin_from(interaction, call, call.c.interaction_id == number)
+
+
+def _facts(head: AnyRow) -> CallFacts:
+    return CallFacts(
+        answered=head.answered_at,
+        ended=head.ended_at,
+        disposition=Disposition(head.disposition),
+        truncated=head.truncated,
+    )
 
 
 async def list_employee_names(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
@@ -124,38 +175,6 @@ async def list_employee_names(connection: AsyncConnection, ids: Sequence[int]) -
         return {}
     rows = await connection.execute(select(employee.c.id, employee.c.name).where(is_any(employee.c.id, ids)))
     return {row.id: row.name for row in rows}
-
-
-async def _calls(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, CallFacts]:
-    rows = await connection.execute(select(call).where(is_any(call.c.interaction_id, ids)))
-    return {
-        row.interaction_id: CallFacts(
-            answered=row.answered_at,
-            ended=row.ended_at,
-            disposition=Disposition(row.disposition),
-            truncated=row.truncated,
-        )
-        for row in rows
-    }
-
-
-async def _thread_subjects(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
-    rows = await connection.execute(select(thread.c.id, thread.c.subject).where(is_any(thread.c.id, ids)))
-    return {row.id: row.subject for row in rows}
-
-
-async def _evidence_counts(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, int]:
-    query = (
-        select(evidence.c.interaction_id, func.count().label("copies"))
-        .where(is_any(evidence.c.interaction_id, ids), ~evidence.c.details.has_key("sound_file"))
-        .group_by(evidence.c.interaction_id)
-    )
-    return {row.interaction_id: row.copies for row in await connection.execute(query)}
-
-
-async def _captures(connection: AsyncConnection, ids: Sequence[int]) -> list[tuple[int, str]]:
-    query = select(capture.c.interaction_id, capture.c.state).where(is_any(capture.c.interaction_id, ids))
-    return [(row.interaction_id, row.state) for row in await connection.execute(query)]
 
 
 async def list_chain_sequences(connection: AsyncConnection, blob_names: Sequence[str]) -> dict[str, int]:

@@ -90,7 +90,8 @@ def _party(row: AnyRow) -> Party:
     )
 
 
-def _interaction(row: AnyRow) -> Interaction:
+def interaction_of(row: AnyRow) -> Interaction:
+    """From a row with its columns."""
     return Interaction(
         id=row.id,
         kind=InteractionKind(row.kind),
@@ -114,7 +115,7 @@ async def insert_interaction(
 async def find_interactions(connection: AsyncConnection, ids: Sequence[int]) -> list[Interaction]:
     """These interactions, in the order of their ids."""
     rows = await connection.execute(select(interaction).where(is_any(interaction.c.id, ids)).order_by(interaction.c.id))
-    return [_interaction(row) for row in rows]
+    return [interaction_of(row) for row in rows]
 
 
 async def list_parties(connection: AsyncConnection, interaction_ids: Sequence[int]) -> dict[int, list[Party]]:

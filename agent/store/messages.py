@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import MessageCategory, SpanKind, TextSpan
@@ -41,6 +41,7 @@ class Message:
     category_reason: str
     text: str
     html: str
+    has_html: bool
     spans: tuple[TextSpan, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     tags: tuple[tuple[str, str], ...] = ()  # tag and reason
@@ -65,12 +66,14 @@ def _message(row: AnyRow) -> Message:
         category_reason=row.category_reason,
         text=row.text,
         html=row.html,
+        has_html=row.has_html,
         spans=tuple(TextSpan(kind=SpanKind(kind), start=start, end=end) for kind, start, end in row.spans),
         facts=row.facts,
         tags=tuple((tag, reason) for tag, reason in row.tags),
     )
 
 
+_WITHOUT_HTML = [column for column in message.c if column is not message.c.html]
 _ATTACHMENT = [attachment.c[name] for name in Attachment.__slots__]  # not its words, which may be long
 
 
@@ -78,9 +81,13 @@ def _attachment(row: AnyRow) -> Attachment:
     return Attachment(**{name: getattr(row, name) for name in Attachment.__slots__})
 
 
-async def list_messages(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Message]:
-    """These messages."""
-    rows = await connection.execute(select(message).where(is_any(message.c.interaction_id, interaction_ids)))
+async def list_messages(
+    connection: AsyncConnection, interaction_ids: Sequence[int], *, html: bool = True
+) -> list[Message]:
+    """These messages; ``html`` only where it is to be shown: it may be long, and lies packed."""
+    told = message.c.html if html else literal("").label("html")
+    query = select(*_WITHOUT_HTML, told, (func.length(message.c.html) > 0).label("has_html"))
+    rows = await connection.execute(query.where(is_any(message.c.interaction_id, interaction_ids)))
     return [_message(row) for row in rows]
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity
-from agent.store import audit, cardmerges, cards, contactproposals, history, notes, rights
+from agent.store import audit, cards, contactproposals, history, notes, rights
 from agent.store.cards import ClientCard
 from agent.web.employees import LONGEST, account_of
 from agent.web.entering import local_target
@@ -26,14 +26,12 @@ async def seen_card(request: web.Request, connection: AsyncConnection, card_id: 
         HTTPNotFound: there is none, or it is hidden from the viewer.
         HTTPSeeOther: it became another card.
     """
-    successor = await cardmerges.find_successor(connection, card_id)
-    shown = successor or card_id
-    if not await rights.may_see_card(connection, login_of(request).viewer, shown):
+    card = await cards.find_card(connection, card_id)
+    successor = card.merged_into_id if card is not None else None
+    if card is None or not await rights.may_see_card(connection, login_of(request).viewer, successor or card_id):
         raise web.HTTPNotFound
     if successor is not None:
         raise web.HTTPSeeOther(f"/cards/{successor}")
-    card = await cards.find_card(connection, card_id)
-    assert card is not None
     return card
 
 

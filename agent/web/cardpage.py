@@ -10,8 +10,9 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import InteractionKind
-from agent.store import cardhistory, cards, history, interactions, live, rights, searching, tasks
+from agent.store import cardhistory, cardparts, cards, history, interactions, live, rights, searching, tasks
 from agent.store.cardhistory import Talker
+from agent.store.cardparts import CardPart
 from agent.store.cards import ClientCard
 from agent.store.clients import Position
 from agent.store.notes import CardNote
@@ -63,19 +64,21 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         card = await seen_card(request, connection, card_id)
         people = await cardhistory.list_people(connection, viewer, card_id) if card.kind == "company" else []
         ids = [card_id, *(one for one, _ in people)]
-        panel = await load_panel(request, connection, card)
+        has = await cardparts.find_parts(connection, ids)
+        panel = await load_panel(request, connection, card, has)
         company = await _company(connection, viewer, card.company_id)
         total = await history.count_history(connection, card_id)
         found = await _positions(request, connection, viewer, ids, chosen, after)
         shown = found[:HISTORY_SIZE]
         known = {one.identity: card.name for one in card.contact_points}
-        lives = await _lives(request, connection, ids) if after is None else {}
-        going_on = await views(request, connection, list(lives), clients=known)
-        entries = await views(request, connection, [one.id for one in shown if one.id not in lives], clients=known)
+        lives = await _lives(request, connection, ids) if after is None and CardPart.LIVE in has else {}
+        going_on = await views(request, connection, list(lives), clients=known, brief=True)
+        old = [one.id for one in shown if one.id not in lives]
+        entries = await views(request, connection, old, clients=known, brief=True)
         is_first = after is None and chosen.is_empty
         glance = await _glance(request, connection, ids, entries[0] if entries and is_first else None)
-        steps = await tasks.list_of_cards(connection, ids)
-        done = await tasks.list_of_cards(connection, ids, is_done=True, limit=5)
+        steps = await tasks.list_of_cards(connection, ids) if CardPart.TASKS in has else []
+        done = await tasks.list_of_cards(connection, ids, is_done=True, limit=5) if CardPart.TASKS in has else []
         promise = await _promise(request, connection, viewer, card_id)
         written = panel.notes if chosen.has_notes else ()
     begin = shown[-1].moment if len(found) > HISTORY_SIZE else None
@@ -160,7 +163,7 @@ async def _glance(request: web.Request, connection: AsyncConnection, ids: Sequen
     now = datetime.now(UTC)
     if newest is None:
         found = await cardhistory.list_filtered(connection, ids, cardhistory.HistoryFilter(), limit=1)
-        newest = next(iter(await views(request, connection, [one.id for one in found])), None)
+        newest = next(iter(await views(request, connection, [one.id for one in found], brief=True)), None)
     return Glance(
         last=newest,
         is_waiting=newest is not None and _waits(newest, now),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import cardmerges, contactproposals, duplicates, employees, linkrules, notes, relinks, rights
 from agent.store.cardmerges import Merge
+from agent.store.cardparts import CardPart
 from agent.store.cards import ClientCard
 from agent.store.contactproposals import ContactProposal
 from agent.store.duplicates import Duplicate
@@ -41,21 +42,23 @@ class CardPanel:
     problem: str
 
 
-async def load_panel(request: web.Request, connection: AsyncConnection, card: ClientCard) -> CardPanel:
-    """Everything of one card."""
+async def load_panel(
+    request: web.Request, connection: AsyncConnection, card: ClientCard, has: Container[CardPart]
+) -> CardPanel:
+    """Everything of one card; ``has`` says what there is to be asked for."""
     login, problem = login_of(request), request.query.get("problem", "")
-    viewer = login.viewer
+    viewer, may_merge = login.viewer, login.viewer.supervises
     return CardPanel(
-        notes=await notes.list_notes(connection, card.id),
-        stages=await notes.list_stages(connection, card.id),
+        notes=await notes.list_notes(connection, card.id) if CardPart.NOTES in has else (),
+        stages=await notes.list_stages(connection, card.id) if CardPart.STAGES in has else (),
         stage_choices=services(request).settings.linking.stages,
-        proposals=await contactproposals.list_open(connection, card.id),
-        runs=await relinks.list_open_runs(connection, [card.id]),
-        rules=await linkrules.list_rules(connection, card_id=card.id),
-        merges=await cardmerges.list_merges(connection, card.id) if viewer.supervises else (),
-        duplicates=await _duplicates(connection, viewer, card.id) if viewer.supervises else (),
+        proposals=await contactproposals.list_open(connection, card.id) if CardPart.PROPOSALS in has else (),
+        runs=await relinks.list_open_runs(connection, [card.id]) if CardPart.RUNS in has else (),
+        rules=await linkrules.list_rules(connection, card_id=card.id) if CardPart.RULES in has else (),
+        merges=await cardmerges.list_merges(connection, card.id) if may_merge and CardPart.MERGES in has else (),
+        duplicates=await _duplicates(connection, viewer, card.id) if may_merge else (),
         employees=await employees.list_employees(connection),
-        may_merge=viewer.supervises,
+        may_merge=may_merge,
         login="" if viewer.supervises else login.login,
         problem=problem if problem in _PROBLEMS else "",
     )

@@ -78,15 +78,17 @@ async def views(
     ids: Sequence[int],
     *,
     clients: Mapping[Identity, str] | None = None,
+    brief: bool = False,
     transcript: int = 0,
 ) -> list[View]:
-    """Interactions as templates show them, in the order asked for; ``clients`` are names for identities, ``transcript``
-    is one that is looked at in place of the one that is shown."""
-    entries = await history.load_entries(connection, ids, transcript=transcript)
+    """Interactions as templates show them, in the order asked for; ``clients`` are names for identities, ``brief`` is
+    for histories: of what was said there is the beginning, and the rest is asked for when somebody unfolds it.
+    ``transcript`` is one that is looked at in place of the one that is shown."""
+    entries = await history.load_entries(connection, ids, brief=brief, transcript=transcript)
     employees = {one.employee_id for entry in entries for one in entry.parties if one.employee_id is not None}
     names = Names(employees=await history.list_employee_names(connection, sorted(employees)), clients=clients or {})
     transcribes = services(request).settings.transcribe.enabled
-    return [view(entry, names, transcribes=transcribes) for entry in entries]
+    return [view(entry, names, transcribes=transcribes, brief=brief) for entry in entries]
 
 
 def write_position(position: Position) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
 from agent.model import Direction, Disposition, IdentityKind, Mark, MarkKind, Role
+from agent.store import excerpts
 from agent.store.history import CallFacts, Entry
 from agent.store.interactions import Party
 from agent.store.links import BY_RULE
@@ -39,11 +40,14 @@ _NEAR_MS = 250
 SHOWN_MARKS = (MarkKind.EARLY_MEDIA, MarkKind.HOLD, MarkKind.PAUSE, MarkKind.DTMF)
 
 
-def view(entry: Entry, names: Names, *, transcribes: bool) -> View:
-    """One entry; ``transcribes`` says whether transcripts are to be expected at all."""
+def view(entry: Entry, names: Names, *, transcribes: bool, brief: bool = False) -> View:
+    """One entry; ``transcribes`` says whether transcripts are to be expected at all, ``brief`` whether only their
+    beginnings were asked for."""
     if entry.meeting is not None:
         return _meeting(entry, entry.meeting, names)
-    return _mail(entry, names) if entry.message is not None else _call(entry, names, transcribes=transcribes)
+    return (
+        _mail(entry, names) if entry.message is not None else _call(entry, names, transcribes=transcribes, brief=brief)
+    )
 
 
 def by_day(entries: Sequence[View], local_day: Callable[[datetime], date], notes: Sequence[NoteView] = ()) -> list[Day]:
@@ -86,7 +90,7 @@ def _group_of(one: View) -> tuple[str, object]:
 # --- Calls ------------------------------------------------------------------------------------------------------------
 
 
-def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
+def _call(entry: Entry, names: Names, *, transcribes: bool, brief: bool) -> CallView:
     facts = entry.call or CallFacts(answered=None, ended=None, disposition=Disposition.FAILED, truncated=False)
     people = [(_person(one, names), one) for one in entry.parties]
     started, answered, ended = entry.interaction.started, facts.answered, facts.ended
@@ -106,6 +110,7 @@ def _call(entry: Entry, names: Names, *, transcribes: bool) -> CallView:
             replace(
                 _sound(one, entry.marks[one.id], spoken.get(one.id), entry.parties, names, transcribes=transcribes),
                 is_copy=_is_copy(one, entry.recordings[:place]),
+                is_excerpt=brief and one.id in spoken and len(spoken[one.id].utterances) >= excerpts.LINES,
             )
             for place, one in enumerate(entry.recordings)
         ),
@@ -288,7 +293,7 @@ def _mail(entry: Entry, names: Names) -> MailView:
         pieces=pieces_of(message.text, message.spans),
         protection=protection.get("kind", ""),
         signer=protection.get("signer", ""),
-        has_html=bool(message.html),
+        has_html=message.has_html,
         attachments=entry.attachments,
         category=message.category.value,
         category_reason=message.category_reason,

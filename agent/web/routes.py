@@ -67,6 +67,7 @@ from agent.web.shared import send_shared
 from agent.web.sources import list_sources
 from agent.web.tasks import add_task, change_task, finish_task, list_tasks, reopen_task
 from agent.web.transcripts import ask_again, settle_correction, show_transcript
+from agent.web.unfolding import show_said_of
 from agent.web.unsorted import (
     add_contact_point,
     decide,
@@ -147,6 +148,7 @@ TABLE = (
     Route("HEAD", f"/recordings/{_ID}", send_recording, EVERYBODY),
     Route("GET", f"/recordings/{_ID}/peaks", send_peaks, EVERYBODY),
     Route("GET", f"/recordings/{_ID}/words", send_words, EVERYBODY),
+    Route("GET", f"/recordings/{_ID}/said", show_said_of, EVERYBODY),
     Route("POST", f"/interactions/{_ID}/comments", add_comment, EVERYBODY),
     Route("POST", f"/comments/{_ID}/remove", remove_comment, EVERYBODY),  # one's own, or by an administrator
     Route("POST", f"/utterances/{_ID}", correct_utterance, EVERYBODY),

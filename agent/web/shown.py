@@ -52,7 +52,8 @@ class Sound:
     """A recording with its player and what was said; ``waiting`` is a key of the texts when nothing can be shown.
 
     ``mixed``: all parties are heard on one channel, or on several alike. ``is_copy``: another recorder had the same
-    talk, and has it fuller; nobody wants to read it twice.
+    talk, and has it fuller; nobody wants to read it twice. ``is_excerpt``: ``lines`` are only the beginning of what was
+    said.
     """
 
     id: int
@@ -72,6 +73,7 @@ class Sound:
     is_erased: bool = False
     transcript_id: int = 0
     understood: datetime | None = None
+    is_excerpt: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

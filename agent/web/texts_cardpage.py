@@ -46,6 +46,7 @@ CARD_PAGE_TEXTS: dict[str, tuple[str, str]] = {
     # Entries on a card
     "conversation_calls": ("Один разговор", "One conversation"),
     "read_on": ("Читать дальше", "Read on"),
+    "said_elsewhere": ("Весь разговор — на его странице", "The whole talk is on its own page"),
     "open_call": ("Открыть разговор", "Open the call"),
     "open_mail": ("Открыть переписку", "Open the thread"),
     "note_of": ("Заметка", "Note"),

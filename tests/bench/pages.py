@@ -1,6 +1,6 @@
 """``BENCH=pages``: cards, calls and searches on a million interactions, as eight people look at them at once.
 
-The pages run in a process of their own over the embedded database as it ships; eight clients (administrators,
+Page processes as they ship, one a core, serve over the embedded database; eight clients (administrators,
 supervisors and managers) ask for one page after the other without a pause over HTTP: 200 random cards, the largest
 among them, calls of these cards, and searches for common and rare words, phrases and numbers. Managers look at cards of
 their own. The same card pages are asked for in a company a tenth the size with cards as long; its times are the peer.
@@ -15,7 +15,8 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from sqlalchemy import text
 from yarl import URL
 
 from agent.model import UserRole
+from agent.settings import WebSettings
 from agent.store import accounts
 from agent.store.engine import Store
 from agent.store.migrate import migrate
 from agent.store.postgres import EmbeddedPostgres
+from agent.web.binding import open_socket
 from tests.bench._pages_world import EMPLOYEES, RARE, PagesWorld, Size
 from tests.bench.result import Result
 
@@ -108,23 +111,38 @@ async def _make(world: PagesWorld, store: Store, url: str) -> None:
 
 async def _look(world: PagesWorld, store: Store, url: str, *, cards_only: bool) -> dict[str, Any]:
     logins = await _accounts(store)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench._pages_server", url),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        base = URL(f"http://{(await process.stdout.readline()).decode().strip()}")
+    async with _serving(url) as base:
         clients = [await Client.enter(base, role, *logins[role, place]) for place, role in enumerate(ROLES)]
         found = await _measure(world, store, clients, cards_only=cards_only)
         for one in clients:
             await one.http.close()
         return found
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        await process.wait()
+
+
+@asynccontextmanager
+async def _serving(url: str) -> AsyncIterator[URL]:
+    """Page processes as they ship, one a core, over one socket; they end with their standard input."""
+    with tempfile.TemporaryDirectory() as folder, open_socket(WebSettings(port=0)) as listening:
+        settings = {"DATABASE__URL": url, "DATA_DIR": folder, "WEB__API_PER_MINUTE": "100000"}
+        environment = os.environ | {f"CARDLINE_{name}": value for name, value in settings.items()}
+        environment.pop("CARDLINE_CONFIG", None)
+        processes = [
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "agent.pageserver", str(listening.fileno())),
+                stdin=asyncio.subprocess.PIPE,
+                env=environment,
+                pass_fds=[listening.fileno()],
+            )
+            for _ in range(min(os.cpu_count() or 1, 4))
+        ]
+        host, port = listening.getsockname()[:2]
+        try:
+            yield URL(f"http://{host}:{port}")
+        finally:
+            for one in processes:
+                assert one.stdin is not None
+                one.stdin.close()
+            await asyncio.gather(*(one.wait() for one in processes))
 
 
 async def _accounts(store: Store) -> dict[tuple[UserRole, int], tuple[str, int]]:

@@ -107,6 +107,7 @@ ROLES = {
     ("HEAD", "/recordings/{id}"): {A, S, M},
     ("GET", "/recordings/{id}/peaks"): {A, S, M},
     ("GET", "/recordings/{id}/words"): {A, S, M},
+    ("GET", "/recordings/{id}/said"): {A, S, M},
     ("POST", "/interactions/{id}/comments"): {A, S, M},
     ("POST", "/comments/{id}/remove"): {A, S, M},
     ("POST", "/utterances/{id}"): {A, S, M},

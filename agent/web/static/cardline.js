@@ -22,12 +22,11 @@ document.addEventListener(
 
 export function attach(sound) {
   const audio = sound.querySelector("audio");
-  const scroller = sound.querySelector(".transcript");
   const places = (selector) =>
     Array.from(sound.querySelectorAll(selector), (button) => ({ button, start: Number(button.dataset.start) }));
-  const lines = places(".transcript [data-start]");
   const marks = places(".marks [data-start]");
   if (!audio) return;
+  let lines = [];
   let current = null;
 
   function play(line) {
@@ -49,6 +48,7 @@ export function attach(sound) {
     current = line;
     if (!line) return;
     line.button.setAttribute("aria-current", "true");
+    const scroller = line.button.closest(".transcript");
     const box = scroller.getBoundingClientRect();
     const place = line.button.getBoundingClientRect();
     if (place.top < box.top || place.bottom > box.bottom) {
@@ -61,16 +61,39 @@ export function attach(sound) {
     show(lines.findLast((line) => line.start <= now) ?? null);
   });
   marks.forEach((mark) => mark.button.addEventListener("click", () => play(mark)));
-  lines.forEach((line, index) => {
-    line.button.addEventListener("click", () => play(line));
-    line.button.addEventListener("keydown", (event) => {
-      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-      const next = step && lines[index + step];
-      if (!next) return;
-      event.preventDefault();
-      next.button.focus();
+  const join = () => {
+    lines = places(".transcript [data-start]");
+    lines.forEach((line, index) => {
+      line.button.addEventListener("click", () => play(line));
+      line.button.addEventListener("keydown", (event) => {
+        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        const next = step && lines[index + step];
+        if (!next) return;
+        event.preventDefault();
+        next.button.focus();
+      });
     });
-  });
+  };
+  join();
+
+  // A history shows how a talk begins; the rest comes when somebody wants to read it.
+  const fold = sound.querySelector("[data-said]");
+  const rest = fold?.querySelector("[data-rest]");
+  if (rest) fold.addEventListener("toggle", unfold);
+
+  async function unfold() {
+    if (!fold.open) return;
+    fold.removeEventListener("toggle", unfold);
+    try {
+      const answer = await fetch(fold.dataset.said, { headers: { Accept: "text/html" } });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const said = new DOMParser().parseFromString(await answer.text(), "text/html");
+      rest.replaceWith(...said.body.childNodes);
+      join();
+    } catch {
+      fold.addEventListener("toggle", unfold); // the link to the call stays; unfolding asks again
+    }
+  }
 }
 
 document.querySelectorAll("[data-sound]").forEach(attach);
