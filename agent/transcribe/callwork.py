@@ -141,6 +141,7 @@ async def _submit(work: CallWork, planned: Planned, batcher: Batcher) -> asyncio
 
 
 async def _collect(waiting: dict[asyncio.Future[list[Recognised]], Planned], notes: _Notes) -> None:
+    """Take what has come; a failure is raised once everything else that came with it is taken."""
     done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for future in done:
+    for future in sorted(done, key=lambda one: one.exception() is not None):
         await notes.take(waiting.pop(future), future.result())
