@@ -9,7 +9,6 @@ that was found to be off, a pause that became known late only leave more to the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -58,20 +57,19 @@ class Ear:
 class LiveListener:
     """Follows the calls of this host from `run`, until it is cancelled."""
 
-    def __init__(self, store: Store, calls: OngoingCalls, ear: Ear, *, marker: Path) -> None:
-        """``marker``: a file that names the call whose sound is being read, so that one that kills the process is
-        followed no more."""
-        self._store, self._calls, self._ear, self._marker = store, calls, ear, marker
+    def __init__(self, store: Store, calls: OngoingCalls, ear: Ear, *, marks: Path) -> None:
+        """``marks``: a folder with a file for each call whose sound is being read, so that one which kills the process
+        is followed no more."""
+        self._store, self._calls, self._ear, self._marks = store, calls, ear, marks
         self._followed: dict[str, FollowedCall] = {}
         self._looks: dict[str, float] = {}  # when to look at a call next
-        self._passed_over: set[str] = set()
+        self._passed_over = _marked(marks)
         self._waiting: deque[tuple[FollowedCall, HeardWindow]] = deque()
         self._asking: set[asyncio.Task[None]] = set()
         self._cleaned = 0.0
 
     async def run(self) -> None:
         """Go round for ever; whatever fails is tried again."""
-        self._passed_over |= await asyncio.to_thread(self._killers)
         try:
             while True:
                 try:
@@ -94,7 +92,9 @@ class LiveListener:
             CardlineError: the database or the model is away.
         """
         ids = set(await asyncio.to_thread(self._calls.list_ids))
-        self._passed_over &= ids
+        for gone in self._passed_over - ids:
+            self._passed_over.discard(gone)
+            (self._marks / gone).unlink(missing_ok=True)
         for gone in self._followed.keys() - ids:
             self._drop(gone)
         for capture_id in sorted(ids - self._followed.keys() - self._passed_over):
@@ -107,6 +107,11 @@ class LiveListener:
             self._cleaned = now
             async with self._store.begin() as connection:
                 await livespeech.forget_old(connection)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How much was heard that nobody was asked about yet."""
+        return sum(each.seconds for _, each in self._waiting)
 
     async def settle(self) -> None:
         """Wait until all that was heard is answered; for tests and benchmarks."""
@@ -163,16 +168,13 @@ class LiveListener:
         await self._decide(one)
 
     def _hear(self, one: FollowedCall, now: float) -> list[HeardWindow]:
-        self._marker.write_text(one.capture_id)
+        mark = self._marks / one.capture_id
+        mark.parent.mkdir(mode=0o700, exist_ok=True)
+        mark.touch()
         with self._ear.cores.taken():
             found = one.hear(now)
-        self._marker.unlink()
+        mark.unlink()
         return found
-
-    def _killers(self) -> set[str]:
-        with contextlib.suppress(FileNotFoundError):
-            return {self._marker.read_text()}
-        return set()
 
     async def _forget_paused(self, one: FollowedCall) -> None:
         one.fresh = [each for each in one.fresh if not one.touches_pause(each.begins, each.ends)]
@@ -192,7 +194,7 @@ class LiveListener:
         if one.language:
             self._waiting += [(one, each) for each in one.undecided]
             one.undecided = []
-            while sum(each.seconds for _, each in self._waiting) > MOST_WAITING_SECONDS:
+            while self.waiting_seconds > MOST_WAITING_SECONDS:
                 self._waiting.popleft()
 
     def _weigh(self, heard: list[tuple[Sound, float]], engine: Engine) -> tuple[str, bool]:
@@ -250,6 +252,13 @@ class LiveListener:
             kept = False
         if not kept:
             one.fresh = fresh + one.fresh
+
+
+def _marked(marks: Path) -> set[str]:
+    try:
+        return {one.name for one in marks.iterdir()}
+    except FileNotFoundError:
+        return set()
 
 
 def _rank(one: FollowedCall) -> float:

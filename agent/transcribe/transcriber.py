@@ -127,7 +127,7 @@ class Transcriber:
             seal=self._seal,
             languages=self._settings.transcribe.languages,
         )
-        return LiveListener(self._store, calls, ear, marker=self._settings.data_dir / "live-call")
+        return LiveListener(self._store, calls, ear, marks=self._settings.data_dir / "followed")
 
     async def close(self) -> None:
         """End the threads; what was loaded is given back."""
