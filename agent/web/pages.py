@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from agent.web.formats import Formats, phone, zone_of
 from agent.web.frame import THEMES, frame_for, theme_of
+from agent.web.qrcode import qr_code
 from agent.web.quotes import shortened
 from agent.web.recordings import may_download
 from agent.web.services import LOGIN
@@ -78,6 +79,7 @@ class Pages:
         self._environment.filters["phone"] = phone
         self._environment.filters["coded"] = coded
         self._environment.filters["shortened"] = shortened
+        self._environment.filters["qr"] = qr_code
 
     def html(self, request: web.Request, template: str, **values: Any) -> str:
         """A page for whoever asks."""

@@ -32,11 +32,12 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
         "Your role needs a second step at login: a code of an app on your telephone.",
     ),
     "enrol_how": (
-        "Откройте приложение для кодов (например, Aegis, FreeOTP, Яндекс Ключ), добавьте запись и введите ключ. "
-        "Затем введите код, который оно покажет.",
-        "Open an app for codes (for example Aegis, FreeOTP, Google Authenticator), add an entry and type the key. "
-        "Then enter the code that it shows.",
+        "Откройте приложение для кодов (например, Aegis, FreeOTP, Яндекс Ключ), снимите картинку или введите "
+        "ключ. Затем введите код, который оно покажет.",
+        "Open an app for codes (for example Aegis, FreeOTP, Google Authenticator), take the picture or type the "
+        "key. Then enter the code that it shows.",
     ),
+    "enrol_picture": ("Ключ в виде QR-кода", "The key as a QR code"),
     "enrol_key": ("Ключ", "Key"),
     "enrol_open": ("Открыть в приложении на этом телефоне", "Open in the app on this telephone"),
     "recovery_title": ("Запасные коды", "Recovery codes"),

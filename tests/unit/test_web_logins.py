@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -18,6 +19,7 @@ from agent.store.engine import Store
 from agent.store.schema import account, account_invitation, audit_entry, login_attempt, login_session
 from agent.web import totp
 from agent.web.app import WebServer
+from agent.web.qrcode import qr_code
 from tests.unit.web_pages import A, M, cut_out
 from tests.web_world import PASSWORD, Browser, serve, settings_for
 
@@ -164,6 +166,18 @@ async def _enrol(browser: Browser) -> tuple[bytes, list[str], str]:
     status, _, text = await _post(browser, "/me/second-factor/confirm", "/me", code=used)
     assert status == 200
     return secret, re.findall(r"<code>([a-z2-7]{5}-[a-z2-7]{5})</code>", text), used
+
+
+async def test_the_key_of_a_second_factor_is_drawn_for_a_telephone(
+    browse: Callable[[], Browser], person: tuple[int, str]
+) -> None:
+    browser = browse()
+    await browser.log_in(person[1])
+    _, _, text = await _post(browser, "/me/second-factor", "/me", password=PASSWORD)
+    (address,) = re.findall(r'href="(otpauth://[^"]+)"', text)
+    (picture,) = re.findall(r'<svg role="img"[^>]*viewBox=.*?</svg>', text)
+    assert picture == str(qr_code(unescape(address), "The key as a QR code"))
+    assert "style=" not in picture, "the policy of the pages forbids it"
 
 
 async def test_a_second_factor_is_asked_for_and_each_code_counts_once(
