@@ -14,12 +14,13 @@ from agent.sip.assembler import begins_at
 from agent.sip.calls import captured_call, stream_plans
 from agent.sip.journal import CLOSED, FILE_NAME, Fact, read_journal
 from agent.sip.sounding import codecs_of, keys_of, pauses
-from agent.sound.assemble import WINDOW, Assembly
+from agent.sound.assemble import Assembly
 from agent.sound.codecs import Samples
-from agent.sound.growing import GrowingSound
+from agent.sound.growing import PIECE, GrowingSound
 from agent.sound.streams import StreamPlan
 
 LATE_SECONDS = 3.0  # of packets, and of the capture process that writes them twice a second
+BLOCK_SECONDS = 30.0  # whoever listens gets so much at a time, and a little of what follows
 _SETTLED_SECONDS = 34.0  # of sound, after which the clock of the first streams is known (`timeline.REACH`)
 
 
@@ -76,7 +77,8 @@ class OngoingCall:
         """From when on `blocks` may have more, in seconds since the epoch; 0: nobody has answered, or nothing came."""
         if not self.begins:
             return self._first + _SETTLED_SECONDS if self._first else 0.0
-        return self.begins + self._sound.seconds + WINDOW + LATE_SECONDS
+        blocks = int(self._sound.seconds / BLOCK_SECONDS) + 1
+        return self.begins + blocks * BLOCK_SECONDS + PIECE + LATE_SECONDS
 
     def blocks(self, now: float) -> Iterator[Samples]:
         """New sound, of shape (samples, `channels`) at `rate`: of the very first sample first, then what follows.

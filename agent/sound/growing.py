@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from agent.sound.assemble import WINDOW, Assembly
+from agent.sound.assemble import Assembly
 from agent.sound.codecs import Samples
+
+PIECE = 1  # seconds that are given at a time
 
 
 class SoundChanged(Exception):
@@ -22,16 +24,16 @@ class GrowingSound:
     """What of a call was given by now."""
 
     def __init__(self) -> None:
-        self._given: list[bytes] = []  # a digest a window
+        self._given: list[bytes] = []  # a digest a piece
         self._shape: tuple[float, int, int] | None = None
 
     @property
     def seconds(self) -> float:
         """How much was given."""
-        return float(len(self._given) * WINDOW)
+        return float(len(self._given) * PIECE)
 
     def look(self, assembly: Assembly, *, started: float, until: float) -> Iterator[Samples]:
-        """The windows of `WINDOW` seconds that end by ``until`` and were not given yet, of shape (samples, channels).
+        """The pieces of `PIECE` seconds that end by ``until`` and were not given yet, of shape (samples, channels).
 
         Times are seconds since the epoch; ``started`` is that of the first sample.
 
@@ -39,23 +41,29 @@ class GrowingSound:
             SoundChanged: what was given before is different now.
             OSError: a log cannot be read.
         """
-        whole = int((until - started) / WINDOW)
+        whole = int((until - started) / PIECE)
         if whole <= len(self._given):
             return
         shape = (started, assembly.rate, assembly.channels)
         if self._given and shape != self._shape:
             self._begin_again()
         self._shape = shape
-        # a little more than what is given, as the end of a sound is cut where the next piece is not known
-        windows = assembly.windows(started=started, ended=until)
-        for number, window in zip(range(whole), windows, strict=False):
-            digest = hashlib.blake2b(window.tobytes(), digest_size=16).digest()
+        pieces = _pieces(assembly.windows(started=started, ended=until), PIECE * assembly.rate)
+        for number, piece in zip(range(whole), pieces, strict=False):
+            digest = hashlib.blake2b(piece.tobytes(), digest_size=16).digest()
             if number >= len(self._given):
                 self._given.append(digest)
-                yield window
+                yield piece
             elif digest != self._given[number]:
                 self._begin_again()
 
     def _begin_again(self) -> None:
         self._given = []
         raise SoundChanged
+
+
+def _pieces(windows: Iterator[Samples], length: int) -> Iterator[Samples]:
+    """The windows, which are a whole number of pieces long but for the last, cut into pieces."""
+    for window in windows:
+        for begin in range(0, len(window), length):
+            yield window[begin : begin + length]

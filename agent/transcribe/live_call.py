@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import av
@@ -23,6 +24,7 @@ from agent.transcribe.planning import FindSpeech, Planned
 from agent.transcribe.soundkeys import SoundKeys
 
 _BLOCK_REACH = 60.0  # seconds that the block looked at last may reach back
+_PIECES = 40
 
 
 class OngoingCall(Protocol):
@@ -123,7 +125,7 @@ class FollowedCall:
         return []
 
     def _hear(self, now: float) -> Iterator[HeardWindow]:
-        for block in self.call.blocks(now):
+        for block in _joined(self.call.blocks(now), _PIECES):
             if self._plan is None or self._resampler is None:
                 rate = TELEPHONY if self.call.rate <= TELEPHONY else SAMPLE_RATE
                 self._resampler = _Resampler(self.call.rate, rate)
@@ -150,6 +152,12 @@ class FollowedCall:
         ends = self.call.begins + (self._plan.seconds if self._plan else 0.0)
         self.fresh.append(LiveAnswer(key=key, answer=pack_speech(found), begins=ends - _BLOCK_REACH, ends=ends))
         return found
+
+
+def _joined(blocks: Iterator[Samples], count: int) -> Iterator[Samples]:
+    """So many blocks as one, as every addition moves what is held."""
+    while some := list(islice(blocks, count)):
+        yield np.concatenate(some)
 
 
 class _Resampler:
