@@ -38,6 +38,7 @@ FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the a
 IMPORT_CARDS = "import_cards"  # an uploaded list -> cards
 RESORT = "resort"  # all mails, by rules that were changed
 MASK = "mask"  # transcripts of before, by rules that were changed
+MEASURE = "measure"  # figures of a talk whose call was answered at another time than was known
 CARRY_SEAL = "carry_seal"  # a seal of the chain -> a place outside
 DELIVER = "deliver"  # whatever is due for a CRM -> that CRM
 RETAIN = "retain"  # what is older than the policy of retention -> tombstones
@@ -55,6 +56,7 @@ _QUEUES = {
     IMPORT_CARDS: "link",
     RESORT: "link",
     MASK: "link",
+    MEASURE: "link",
     CARRY_SEAL: "link",
     RETAIN: "link",
 }

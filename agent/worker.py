@@ -107,6 +107,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.IMPORT_CARDS, CardImporter(parts.store, linker).take_in)
     jobs.register(app, jobs.RESORT, Resorter(parts.store, linker).resort)
     jobs.register(app, jobs.MASK, Remasker(parts.store).mask_again)
+    jobs.register(app, jobs.MEASURE, _AtFirst(lambda: _measuring(parts)))
     jobs.register(app, jobs.CARRY_SEAL, Outposts(parts.store, settings.seal).carry)
     jobs.register(app, jobs.RETAIN, Retention(parts.store, jobs.retain).retain)
     jobs.register(app, jobs.ASSEMBLE, _AtFirst(lambda: _assembling(parts)))
@@ -116,6 +117,12 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
         "host": jobs.host_queue(settings.host)
     }
     return [mine[name] for name in settings.jobs.queues] or list(mine.values())
+
+
+def _measuring(parts: Parts) -> Callable[..., Awaitable[None]]:
+    from agent.transcribe.afterwards import Remeasurer
+
+    return Remeasurer(parts.store).measure
 
 
 def _assembling(parts: Parts) -> Callable[..., Awaitable[None]]:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import DatabaseUnavailable
 from agent.model import CapturedCall
-from agent.store import evidence, interactions, joining, outbox, sameness, search, views
+from agent.store import evidence, interactions, joining, outbox, sameness, search, talks, views
 from agent.store.interactions import CallOutline
 from agent.store.sameness import Judgement
 from agent.store.told import DERIVED_FLAGS, Told, View, combine, overlay
@@ -86,6 +86,8 @@ async def save(connection: AsyncConnection, interaction_id: int, *, near: Sequen
     before = await interactions.lock_interaction(connection, interaction_id)
     told = combine([one.view for one in await views.list_views(connection, interaction_id)])
     await interactions.save_call(connection, interaction_id, told)
+    if told.is_over:
+        await talks.answer_changed(connection, interaction_id)
     await outbox.stir(connection, [interaction_id])
     after = _interaction_of(told, _flags(before.flags, told, near))
     if after != before:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +24,7 @@ class StoredTalk:
     is where each channel speaks, in pairs."""
 
     recording_id: int
+    answered_ms: int = 0
     length_ms: int
     silence_ms: int
     longest_silence_ms: int
@@ -39,8 +40,10 @@ class StoredTalk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What of a recording is talk, in seconds from its start: from ``begin`` (the answer) on, without ``away``."""
+    """What of a recording is talk, in seconds from its start: from ``begin`` (the answer) on, without ``away``.
+    ``answered`` is by the facts of the call, ``begin`` by the recording too."""
 
+    answered: float
     begin: float
     away: tuple[tuple[float, float], ...]
 
@@ -58,8 +61,10 @@ async def find_frame(connection: AsyncConnection, recording_id: int) -> Frame:
     )
     found = (await connection.execute(marks)).all()
     early = max((one.end_ms for one in found if one.kind == MarkKind.EARLY_MEDIA), default=0) / 1000
+    answered = _answered(row.started_at, row.answered_at) if row else 0.0
     return Frame(
-        begin=max(early, _answered(row.started_at, row.answered_at) if row else 0.0),
+        answered=answered,
+        begin=max(early, answered),
         away=tuple((one.start_ms / 1000, one.end_ms / 1000) for one in found if one.kind in _AWAY),
     )
 
@@ -80,6 +85,7 @@ async def save_talk(connection: AsyncConnection, made: StoredTalk) -> None:
     if interaction_id is None:
         return
     values = {
+        "answered_ms": made.answered_ms,
         "length_ms": made.length_ms,
         "silence_ms": made.silence_ms,
         "longest_silence_ms": made.longest_silence_ms,
@@ -97,6 +103,25 @@ async def save_talk(connection: AsyncConnection, made: StoredTalk) -> None:
     await notices.notify(connection, notices.INTERACTIONS, interaction_id)
 
 
+_BEHIND = text(
+    """
+    SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
+        'link', 'measure', -5, NULL, NULL, jsonb_build_object('recording_id', talk.recording_id), NULL
+    )::procrastinate_job_to_defer_v1])
+    FROM talk JOIN recording ON recording.id = talk.recording_id JOIN call USING (interaction_id)
+    WHERE recording.interaction_id = :id AND abs(talk.answered_ms - greatest(
+        0, coalesce(extract(epoch FROM call.answered_at - recording.started_at) * 1000, 0))) > 1
+    """
+)
+"""The job `agent.jobs.MEASURE`, which stands above, for each recording whose figures begin elsewhere."""
+
+
+async def answer_changed(connection: AsyncConnection, interaction_id: int) -> None:
+    """Something was told of a call that is over: where it was answered at another time than was known, its figures are
+    made anew."""
+    await connection.execute(_BEHIND, {"id": interaction_id})
+
+
 async def list_talks(
     connection: AsyncConnection, recording_ids: Sequence[int], *, speech: bool = False
 ) -> dict[int, StoredTalk]:
@@ -106,6 +131,7 @@ async def list_talks(
     return {
         row.recording_id: StoredTalk(
             recording_id=row.recording_id,
+            answered_ms=row.answered_ms,
             length_ms=row.length_ms,
             silence_ms=row.silence_ms,
             longest_silence_ms=row.longest_silence_ms,

@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance
-from agent.store import masks, talks, transcripts
+from agent.store import masks, recordings, talks, transcripts
+from agent.store.engine import Store
 from agent.store.talks import StoredTalk
 from agent.transcribe.dialogue import Dialogue
 from agent.transcribe.engine import Stretch
@@ -69,6 +70,7 @@ async def save_figures(
         connection,
         StoredTalk(
             recording_id=recording_id,
+            answered_ms=_ms(frame.answered),
             length_ms=_ms(found.length),
             silence_ms=_ms(found.silence),
             longest_silence_ms=_ms(found.longest_silence),
@@ -82,6 +84,25 @@ async def save_figures(
             speech=tuple(tuple((_ms(one.start), _ms(one.end)) for one in channel) for channel in speech),
         ),
     )
+
+
+class Remeasurer:
+    """Does the job `measure`: figures made anew from where each channel speaks, which is kept, where it became known
+    later when the call was answered."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def measure(self, recording_id: int) -> None:
+        """Done twice, it changes nothing."""
+        async with self._store.begin() as connection:
+            found = (await talks.list_talks(connection, [recording_id], speech=True)).get(recording_id)
+            recording = await recordings.find_recording(connection, recording_id)
+            if found is None or recording is None:
+                return
+            speech = [[Stretch(start=a / 1000, end=b / 1000) for a, b in channel] for channel in found.speech]
+            seconds = recording.duration_ms / 1000
+            await save_figures(connection, recording_id, speech, seconds=seconds, separated=found.separated)
 
 
 def _ms(seconds: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from agent.store.engine import Store
 from agent.store.masks import MaskKind, MaskRule
 from agent.store.schema import mask_rule, mask_run, search_due, transcript, transcript_mask, utterance
 from agent.transcribe import patterns
-from agent.transcribe.afterwards import save_dialogue, save_figures
+from agent.transcribe.afterwards import Remeasurer, save_dialogue, save_figures
 from agent.transcribe.dialogue import Dialogue
 from agent.transcribe.engine import Stretch
 from agent.transcribe.gate import Dropped
@@ -54,15 +55,21 @@ def said(start: float, words: str, *, channel: int = 0, end: float | None = None
 
 
 async def record(
-    store: Store, archive: Archive, intake: Intake, *, started: datetime = STARTED, sound: bytes = b""
+    store: Store,
+    archive: Archive,
+    intake: Intake,
+    *,
+    started: datetime = STARTED,
+    sound: bytes = b"",
+    answered: float | None = 5,
 ) -> tuple[int, int]:
-    """Interaction and recording of a call of a minute, answered after five seconds."""
+    """Interaction and recording of a call of a minute, answered after so many seconds."""
     key = uuid.uuid4().hex
     call = CapturedCall(
         source="test",
         key=key,
         started=started,
-        answered=started + timedelta(seconds=5),
+        answered=None if answered is None else started + timedelta(seconds=answered),
         ended=started + timedelta(seconds=60),
         disposition=Disposition.ANSWERED,
         capture_id=key,
@@ -361,6 +368,35 @@ async def test_figures_count_from_the_answer_and_without_holds(store: Store, arc
     assert (found.length_ms, found.talk_ms, found.first_ms) == (45_000, (3000, 4000), (0, 5000))
     assert (found.patience_ms, found.interruptions) == ((None, 2000), (0, 0))
     assert found.speech == (((1000, 8000), (32_000, 38_000)), ((10_000, 14_000),)), "as heard"
+
+
+async def test_a_late_answer_makes_the_figures_anew(store: Store, archive: Archive, intake: Intake) -> None:
+    interaction_id, recording_id = await record(store, archive, intake, answered=None)
+    speech = [[Stretch(start=1, end=8)], [Stretch(start=10, end=14)]]
+    async with store.begin() as connection:
+        await save_figures(connection, recording_id, speech, seconds=60, separated=True)
+        query = text("SELECT key FROM evidence WHERE interaction_id = :id")
+        key = (await connection.execute(query, {"id": interaction_id})).scalar_one()
+    call = CapturedCall(
+        source="test",
+        key=key,
+        started=STARTED,
+        ended=STARTED + timedelta(seconds=60),
+        disposition=Disposition.ANSWERED,
+    )
+    waiting = text(
+        "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'measure' AND args ->> 'recording_id' = :id"
+    )
+    for answered, jobs_after in ((None, 0), (STARTED + timedelta(seconds=9), 1)):
+        await intake.update_call(replace(call, answered=answered, flags=(str(answered),)))
+        async with store.begin() as connection:
+            assert (await connection.execute(waiting, {"id": str(recording_id)})).scalar_one() == jobs_after
+    for _ in range(2):
+        await Remeasurer(store).measure(recording_id)
+    async with store.begin() as connection:
+        found = (await talks.list_talks(connection, [recording_id]))[recording_id]
+    assert (found.answered_ms, found.talk_ms, found.first_ms) == (9000, (0, 4000), (None, 1000))
+    await Remeasurer(store).measure(10**9)
 
 
 async def test_figures_come_although_no_model_can_be_had(

@@ -74,6 +74,7 @@ talk = Table(  # figures seen from sound, by docs/call-figures.md; arrays have a
     "talk",
     metadata,
     of("recording", primary_key=True),
+    Column("answered_ms", Integer, nullable=False),  # when the call was answered, as it was known then
     Column("length_ms", Integer, nullable=False),  # of the conversation: from the answer on, without holds and pauses
     Column("silence_ms", Integer, nullable=False),
     Column("longest_silence_ms", Integer, nullable=False),

@@ -72,6 +72,7 @@ def upgrade() -> None:
     op.create_index(op.f('ix_carried_correction_utterance_id'), 'carried_correction', ['utterance_id'], unique=False)
     op.create_table('talk',
     sa.Column('recording_id', sa.BigInteger(), nullable=False),
+    sa.Column('answered_ms', sa.Integer(), nullable=False),
     sa.Column('length_ms', sa.Integer(), nullable=False),
     sa.Column('silence_ms', sa.Integer(), nullable=False),
     sa.Column('longest_silence_ms', sa.Integer(), nullable=False),
