@@ -178,6 +178,7 @@ class Transcriber:
             language = await asyncio.to_thread(self._find_language, planned, channels, engine)
             name = model_of(engine, language)
             hints = await asyncio.to_thread(hints_for, engine, language, await self._hints(order.recording.id))
+            known = await asyncio.to_thread(live.answers, planned, channels, model=name, language=language, hints=hints)
             work = CallWork(
                 recording_id=order.recording.id,
                 plan=planned,
@@ -186,10 +187,12 @@ class Transcriber:
                 language=language,
                 hints=hints,
                 rank=-order.recording.started.timestamp(),
-                known=await asyncio.to_thread(
-                    live.answers, planned, channels, model=name, language=language, hints=hints
-                ),
+                known=known,
             )
+            if known:
+                log.info(
+                    "call_heard_live", recording_id=work.recording_id, heard=len(known), windows=len(planned.windows)
+                )
             answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)
         return name, await asyncio.to_thread(merge, planned, answers, language)
 

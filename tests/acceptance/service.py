@@ -31,6 +31,7 @@ class ServiceUnderTest:
     def __init__(self, folder: Path, extra: str = "") -> None:
         self.folder = folder
         self._extra = extra
+        self.settings_of_speech = 'model = "tiny-demo"'
         self._process: asyncio.subprocess.Process | None = None
         self._pid = 0
         self.addresses: dict[str, tuple[str, int]] = {}
@@ -68,7 +69,7 @@ data_dir = "{self.folder / "data"}"
 siprec = {{ listen = "127.0.0.1", port = 0, rtp_ports = [42000, 42999] }}
 smtp = {{ listen = "127.0.0.1", port = 0 }}
 web = {{ listen = "127.0.0.1", port = 0, processes = 2 }}
-transcribe = {{ model = "tiny-demo" }}
+transcribe = {{ {self.settings_of_speech} }}
 jobs = {{ general = {general}, speech = {str(speech).lower()}, queues = {json.dumps(list(queues or ()))} }}
 {self._extra}
 """
