@@ -86,7 +86,7 @@ async def save(connection: AsyncConnection, interaction_id: int, *, near: Sequen
     before = await interactions.lock_interaction(connection, interaction_id)
     told = combine([one.view for one in await views.list_views(connection, interaction_id)])
     await interactions.save_call(connection, interaction_id, told)
-    if told.is_over:
+    if told.is_over and told.answered != before.answered:
         await talks.answer_changed(connection, interaction_id)
     await outbox.stir(connection, [interaction_id])
     after = _interaction_of(told, _flags(before.flags, told, near))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -64,11 +64,12 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOutline:
-    """What of an interaction follows from the call it is."""
+    """What of an interaction follows from the call it is. ``answered`` is the call's, beside it."""
 
     started: datetime
     conversation_key: str | None
     flags: tuple[str, ...]
+    answered: datetime | None = field(default=None, compare=False)
 
 
 def _party(row: AnyRow) -> Party:
@@ -177,10 +178,21 @@ async def insert_call(connection: AsyncConnection, outline: CallOutline, told: T
 
 async def lock_interaction(connection: AsyncConnection, interaction_id: int) -> CallOutline:
     """As it is now, to the end of the transaction."""
-    columns = (interaction.c.started_at, interaction.c.conversation_key, interaction.c.flags)
+    answered = select(call.c.answered_at).where(call.c.interaction_id == interaction_id).scalar_subquery()
+    columns = (
+        interaction.c.started_at,
+        interaction.c.conversation_key,
+        interaction.c.flags,
+        answered.label("answered"),
+    )
     query = select(*columns).where(interaction.c.id == interaction_id).with_for_update(key_share=True)
     row = (await connection.execute(query)).one()
-    return CallOutline(started=row.started_at, conversation_key=row.conversation_key, flags=tuple(row.flags))
+    return CallOutline(
+        started=row.started_at,
+        conversation_key=row.conversation_key,
+        flags=tuple(row.flags),
+        answered=row.answered,
+    )
 
 
 async def save_interaction(connection: AsyncConnection, interaction_id: int, outline: CallOutline) -> None:
