@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Utterance
+from agent.store import masks
 from agent.store.masks import Masked, MaskKind, MaskRule
 from agent.transcribe import patterns
 from agent.transcribe.cardnumbers import Spot, find_cards
@@ -48,8 +50,17 @@ async def mask(rules: Rules, utterances: Sequence[Said]) -> tuple[list[Said], li
     return apply_spots(utterances, spots)
 
 
+async def mask_written(connection: AsyncConnection, text: str) -> str:
+    """Words that a person wrote, as they may be stored by the rules of now.
+
+    Raises:
+        PatternsUnavailable: an expression could not be tried; nothing may be stored then.
+    """
+    return await mask_text(Rules.of(await masks.list_rules(connection)), text)
+
+
 async def mask_text(rules: Rules, text: str) -> str:
-    """Words that a person wrote, as they may be stored.
+    """The same by these rules.
 
     Raises:
         PatternsUnavailable: an expression could not be tried; nothing may be stored then.

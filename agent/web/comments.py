@@ -8,8 +8,8 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import UserRole
-from agent.store import audit, comments, masks, recordings, rights, transcripts
-from agent.transcribe.masker import Rules, mask_text
+from agent.store import audit, comments, recordings, rights, transcripts
+from agent.transcribe.masker import mask_written
 from agent.web.callpage import load_notes, show_said
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
@@ -83,7 +83,7 @@ async def correct_utterance(request: web.Request) -> web.StreamResponse:
         if undo:
             words = spoken.machine or spoken.text
         elif words:
-            words = await mask_text(Rules.of(await masks.list_rules(connection)), words)
+            words = await mask_written(connection, words)
         if words and await transcripts.correct(connection, utterance_id, words, by=login.login):
             subject = {"interaction_id": number, "utterance_id": utterance_id, "undone": bool(undo)}
             await audit.add_entry(connection, login.viewer.account_id, audit.TRANSCRIPT_CORRECTED, subject)

@@ -6,8 +6,8 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
-from agent.store import audit, masks, recordings, retranscribing, rights, transcripts
-from agent.transcribe.masker import Rules, mask_text
+from agent.store import audit, recordings, retranscribing, rights, transcripts
+from agent.transcribe.masker import mask_written
 from agent.web.services import caller_of, login_of, number_in, services
 
 
@@ -60,7 +60,7 @@ async def settle_correction(request: web.Request) -> web.StreamResponse:
         await _check(request, connection, interaction_id)
         subject = {"interaction_id": interaction_id, "carried_correction_id": number}
         if take and waiting.utterance_id is not None:
-            words = await mask_text(Rules.of(await masks.list_rules(connection)), waiting.text)
+            words = await mask_written(connection, waiting.text)
             await transcripts.correct(connection, waiting.utterance_id, words, by=login.login)
             await audit.add_entry(connection, login.viewer.account_id, audit.TRANSCRIPT_CORRECTED, subject)
         else:

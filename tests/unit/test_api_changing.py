@@ -388,5 +388,7 @@ async def test_what_was_understood_is_put_right(programs: dict[str, Program], wo
     assert (await programs["anna"].ask("PUT", utterance, {"text": "Здравствуйте!"})).status == 204
     told = (await programs["anna"].get(path))["items"][0]["utterances"][0]
     assert (told["text"], told["corrected_by"]) == ("Здравствуйте!", "token of anna")
+    assert (await programs["anna"].ask("PUT", utterance, {"text": "Да, 4111 1111 1111 1111"})).status == 204
+    assert (await programs["anna"].get(path))["items"][0]["utterances"][0]["text"] == "Да, ••••"
     assert (await programs["anna"].ask("DELETE", utterance)).status == 204
     assert (await programs["anna"].get(path))["items"][0]["utterances"][0]["text"] == line["text"]

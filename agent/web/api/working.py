@@ -13,6 +13,7 @@ from agent.model import UserRole
 from agent.store import audit, comments, history, rights, tasks, transcripts
 from agent.store.comments import Comment
 from agent.store.tasks import Task
+from agent.transcribe.masker import mask_written
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, begin, perform
 from agent.web.api.cards import seen_card
@@ -259,7 +260,8 @@ async def _correct(request: web.Request, words: str | None) -> web.StreamRespons
         found = await transcripts.find_spoken(connection, number)
         if found is None or not await rights.may_see_interaction(connection, login.viewer, found[0]):
             raise Refused(404, "There is no such utterance, or it is not yours to see.")
-        told = words if words is not None else found[2].machine or found[2].text
+        machine = found[2].machine or found[2].text
+        told = machine if words is None else await mask_written(connection, words)
         if await transcripts.correct(connection, number, told, by=login.login):
             subject = {"interaction_id": found[0], "utterance_id": number, "undone": words is None}
             await audit.add_entry(connection, account_of(request), audit.TRANSCRIPT_CORRECTED, subject)
