@@ -17,7 +17,7 @@ from agent.errors import ModelUnavailable
 from agent.intake import Intake
 from agent.model import CapturedCall, Disposition, Mark, MarkKind, Utterance, Word
 from agent.settings import Settings, TranscribeSettings
-from agent.store import blobs, masks, recordings, retranscribing, rewriting, talks, transcripts
+from agent.store import blobs, erasures, masks, recordings, retranscribing, rewriting, talks, transcripts
 from agent.store.engine import Store
 from agent.store.masks import MaskKind, MaskRule
 from agent.store.schema import mask_rule, mask_run, search_due, transcript, transcript_mask, utterance
@@ -416,3 +416,26 @@ async def test_figures_come_although_no_model_can_be_had(
     assert found.separated
     assert min(found.talk_ms) > 500
     await transcriber.close()
+
+
+# --- Erased -----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_erasure_takes_all_of_it(store: Store, archive: Archive, intake: Intake) -> None:
+    interaction_id, recording_id = await record(store, archive, intake)
+    await save(store, recording_id, said(10, "Раз"), said(20, f"Карта {CARD}"))
+    first = (await shown(store, interaction_id)).utterances[0]
+    async with store.begin() as connection:
+        await transcripts.correct(connection, first.id, "Тайное слово", by="anna")
+        await save_figures(connection, recording_id, [[Stretch(start=10, end=14)], []], seconds=60, separated=True)
+    second = await save(store, recording_id, said(10, "Три"), model="large-v3")
+    assert second is not None
+    async with store.begin() as connection:
+        assert len(await retranscribing.list_open(connection, [second])) == 1
+        act = await erasures.insert_erasure(
+            connection, at=STARTED, by="admin", reason="asked", basis="", subject="all", links=[], blobs=0
+        )
+        await erasures.wipe(connection, [interaction_id], act.id, "erased")
+        assert await talks.list_talks(connection, [recording_id]) == {}
+        assert await retranscribing.list_versions(connection, [recording_id]) == {}
+    assert "Тайное" not in await everything_stored(store)
