@@ -55,7 +55,7 @@ CALL_TEXTS: dict[str, tuple[str, str]] = {
         "Заговорил, пока говорил другой, и тот замолчал",
         "Began while the other was speaking, who then fell silent",
     ),
-    "talk_patience": ("Пауза до ответа", "Pause to answer"),
+    "talk_patience": ("Ответ через", "Answers after"),
     "talk_patience_lead": (
         "Сколько обычно молчит после слов другого (медиана)",
         "The usual pause after the other's words (median)",
