@@ -20,11 +20,12 @@ _FRAME_SECONDS = FRAME / SAMPLE_RATE
 _QUIET_DB, _QUIETEST_DB = -50.0, -60.0  # RMS of a frame, 0 being full scale: never louder, never less than these
 _ABOVE_FLOOR_DB = 8.0
 _AROUND = 12  # frames
+_SECOND = 31  # frames
 
 # Silero is handed the middle of a telephone's band. Noise above and below hides a voice from it: of phrases in white
 # noise 10 dB below them it finds 98 in 100 this way and half without.
 _BAND = ((150.0, 250.0), (2900.0, 3100.0))  # where the edges rise and fall, Hz
-_TARGET_DB = -30.0  # what is louder is turned down to this; plucked strings and heavy breath are less like speech then
+_TARGET_DB = -30.0  # a louder second is turned down to this; plucked strings and heavy breath are less like speech then
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -38,8 +39,8 @@ class Tuning:
     Found on the synthetic calls and the hard sounds of the tests (tests/speech_hard/README.md has the figures).
     """
 
-    begin: float = 0.3
-    end: float = 0.15
+    begin: float = 0.25
+    end: float = 0.12
     shortest: float = 0.18
     pause: float = 0.5
     longest: float = 25.0
@@ -90,10 +91,22 @@ def _voice_band(sound: Sound) -> Sound:
 
 
 def _turned_down(voice: Sound) -> Sound:
-    levels = _levels(voice.reshape(-1, FRAME))
-    loud = levels[levels > _QUIET_DB]
-    level = 10 * np.log10(np.mean(10 ** (loud / 10))) if len(loud) else _TARGET_DB
-    return voice * np.float32(min(1.0, 10 ** ((_TARGET_DB - level) / 20)))
+    """What is loud turned down, second by second: who speaks after loud music on hold is not turned down with it."""
+    frames = voice.reshape(-1, FRAME)
+    energy = (10 ** (_levels(frames) / 10)).astype(np.float32)
+    loud = (energy > 10 ** (_QUIET_DB / 10)).astype(np.float32)
+    level = _around(energy * loud) / np.maximum(_around(loud), 1)
+    gain = np.sqrt(10 ** (_TARGET_DB / 10) / np.maximum(level, 1e-9))
+    turned: Sound = (frames * np.minimum(1, gain)[:, None].astype(np.float32)).ravel()
+    return turned
+
+
+def _around(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The sum over a second before and after each frame."""
+    sums = np.concatenate([np.zeros(_SECOND + 1), np.cumsum(values, dtype=np.float64)])
+    last = np.minimum(np.arange(len(values)) + 2 * _SECOND + 1, len(sums) - 1)
+    found: npt.NDArray[np.float32] = (sums[last] - sums[: len(values)]).astype(np.float32)
+    return found
 
 
 def _levels(frames: Sound) -> npt.NDArray[np.float32]:

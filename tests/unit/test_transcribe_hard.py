@@ -19,6 +19,7 @@ from agent.transcribe.channels import Channel
 from agent.transcribe.dialogue import Dialogue, transcribe_channels
 from agent.transcribe.engine import Stretch
 from agent.transcribe.models import TINY_DEMO, find_model
+from agent.transcribe.planning import plan
 from agent.transcribe.speechfinder import find_speech
 from agent.transcribe.wer import fold, word_errors
 from agent.transcribe.whisper import WhisperEngine
@@ -118,11 +119,13 @@ def test_echo_on_both_sides_of_whole_calls_adds_nobody(engine: WhisperEngine, na
 
 
 def found_share(tracks: Sequence[tuple[Samples, Sequence[tuple[float, float]]]]) -> float:
-    """Share of the time in which somebody speaks that is found to be speech."""
+    """Share of the time in which somebody speaks that comes before the model."""
     found = spoken = 0.0
     for samples, spans in tracks:
-        stretches = find_speech(Channel(samples=samples, rate=RATE).piece(0, len(samples) / RATE))
-        found += sum(_shared(span, stretch) for span in spans for stretch in stretches)
+        channel = Channel(samples=samples, rate=RATE)
+        windows = plan([channel], join_seconds=0, find=find_speech).windows
+        pieces = [Stretch(start=one.start, end=one.end) for window in windows for one in window.window.pieces]
+        found += sum(_shared(span, piece) for span in spans for piece in pieces)
         spoken += sum(end - start for start, end in spans)
     return found / spoken
 
