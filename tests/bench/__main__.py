@@ -12,7 +12,7 @@ from tests.bench.result import Result
 BENCHMARKS = (
     "record", "assemble", "call-setup", "mail-first-pass", "mail-smtp", "verify", "import", "notifications",
     "link",
-    "outbox", "pages", "listeners", "speech", "live-speech",
+    "attachment-words", "outbox", "pages", "listeners", "speech", "live-speech",
 )  # fmt: skip
 _MODULES = {"import": "import_recordings"}  # where the name is none for a module
 
