@@ -24,7 +24,7 @@ _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _SMALL_HEAP = {-8: 2, -3: 256 * 1024, -1: 1024 * 1024}  # malloc.h: arenas; bytes: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-_WARM_HEAP = {-8: 2, -3: 32 * 1024 * 1024, -1: 64 * 1024 * 1024}
+_WARM_HEAP = {-8: 1, -3: 4 * 1024 * 1024, -1: 8 * 1024 * 1024}
 
 
 class ChildProcess:

@@ -21,6 +21,7 @@ import structlog
 from agent import jobs
 from agent.archive.blobs import Archive
 from agent.errors import BlobErased, DatabaseUnavailable, ModelUnavailable
+from agent.processes import give_memory_back
 from agent.settings import Settings
 from agent.store import callnames, glossary, livespeech, recordings, talks, transcriptions, transcripts
 from agent.store.engine import Store
@@ -193,7 +194,7 @@ class Transcriber:
                 log.info(
                     "call_heard_live", recording_id=work.recording_id, heard=len(known), windows=len(planned.windows)
                 )
-            answers = await self._runner.run(work, batcher, ahead=2 * engine.batch * engine.lanes)
+            answers = await self._runner.run(work, batcher, ahead=engine.batch * (engine.lanes + 1))
         return name, await asyncio.to_thread(merge, planned, answers, language)
 
     async def _hints(self, recording_id: int) -> Hints:
@@ -227,7 +228,9 @@ class Transcriber:
         join_seconds = engine.join_seconds if engine is not None else 0.0
         with self._cores.taken():
             channels = read_channels(source)
-            return channels, plan(channels, join_seconds=join_seconds, find=find, mixed=mixed or None)
+            found = plan(channels, join_seconds=join_seconds, find=find, mixed=mixed or None)
+            give_memory_back()  # what decoding and looking for speech took is a third of what this process has
+            return channels, found
 
     def _find_language(self, planned: Plan, channels: Sequence[Channel], engine: Engine) -> str:
         with self._cores.taken():
