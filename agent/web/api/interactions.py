@@ -25,7 +25,7 @@ from agent.store import (
 from agent.store.evidence import Evidence
 from agent.store.interactionlist import Wanted
 from agent.web import corrections, decisions
-from agent.web.api import shapes
+from agent.web.api import shapes, shapes_calls
 from agent.web.api.answers import Json, Made, answer, answer_page, begin, perform
 from agent.web.api.cursors import read_cursor
 from agent.web.api.reading import (
@@ -188,7 +188,7 @@ async def list_transcripts(request: web.Request) -> web.StreamResponse:
         await check_entry(request, connection, number)
         found = await transcripts.list_transcripts(connection, [number], words=asked.words, every=asked.all)
         hidden = await masks.list_masks(connection, [one.id for one in found])
-    items = [shapes.transcript(one, hidden.get(one.id, ()), words=asked.words) for one in found]
+    items = [shapes_calls.transcript(one, hidden.get(one.id, ()), words=asked.words) for one in found]
     return await answer(request, {"items": items, "next": None})
 
 

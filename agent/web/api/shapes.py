@@ -15,7 +15,6 @@ from agent.store.interactionlist import Outline
 from agent.store.interactions import Interaction, Party
 from agent.store.linkrules import LinePolicy, LinkRule
 from agent.store.links import BY_RULE, Link
-from agent.store.masks import Masked
 from agent.store.meetings import Meeting
 from agent.store.messages import Attachment, Message
 from agent.store.notes import CardNote, CardStage
@@ -24,6 +23,7 @@ from agent.store.talks import StoredTalk
 from agent.store.transcripts import Transcript
 from agent.store.unsorted import UnsortedGroup
 from agent.web.api.answers import Json
+from agent.web.api.shapes_calls import talk
 
 API = "/api/v1"
 
@@ -248,78 +248,6 @@ def recording(one: Recording, of: Entry, spoken: Transcript | None, measured: St
         "transcript": {"model": spoken.model, "language": spoken.language} if spoken is not None else None,
         "talk": talk(measured) if measured is not None else None,
     }
-
-
-def talk(one: StoredTalk) -> Json:
-    """Figures of a talk, in seconds."""
-    said = sum(one.talk_ms)
-    return {
-        "seconds": one.length_ms / 1000,
-        "silence": one.silence_ms / 1000,
-        "longest_silence": one.longest_silence_ms / 1000,
-        "together": one.together_ms / 1000,
-        "separated": one.separated,
-        "channels": [
-            {
-                "talk": milliseconds / 1000,
-                "share": milliseconds / said if said else None,
-                "monologue": one.monologue_ms[channel] / 1000,
-                "interruptions": one.interruptions[channel],
-                "first": _seconds(one.first_ms[channel]),
-                "patience": _seconds(one.patience_ms[channel]),
-            }
-            for channel, milliseconds in enumerate(one.talk_ms)
-        ],
-    }
-
-
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def transcript(one: Transcript, masked: Sequence[Masked], *, words: bool) -> Json:
-    """What was understood; times are seconds from the start of the recording."""
-    return {
-        "id": one.id,
-        "recording_id": one.recording_id,
-        "model": one.model,
-        "round": one.round,
-        "language": one.language,
-        "created": time(one.created),
-        "separated": one.separated,
-        "masked": [
-            {
-                "why": each.why,
-                "rule": each.rule,
-                "channel": each.channel,
-                "start": each.start_ms / 1000,
-                "end": each.end_ms / 1000,
-            }
-            for each in masked
-        ],
-        "utterances": [
-            {
-                "id": said.id,
-                "channel": said.channel,
-                "start": said.start,
-                "end": said.end,
-                "text": said.text,
-                "confidence": said.confidence,
-                "interrupts": said.interrupts,
-                "corrected_by": said.corrected_by,
-            }
-            | (
-                {"words": [_word(each.start, each.end, each.text, each.confidence) for each in said.words]}
-                if words
-                else {}
-            )
-            for said in one.utterances
-        ],
-    }
-
-
-def _word(start: float, end: float, text: str, confidence: float) -> Json:
-    return {"start": start, "end": end, "text": text, "confidence": confidence}
 
 
 def _message(one: Message, of: Entry) -> Json:
