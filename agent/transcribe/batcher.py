@@ -130,6 +130,11 @@ class Batcher:
             try:
                 with self._cores.taken(threads):
                     self._recognise(batch)
+            except Exception as error:  # an engine that answers otherwise than it should; the thread goes on
+                log.exception("batch_lost")
+                for one in batch:
+                    if not one.answer.done():
+                        one.answer.set_exception(error)
             finally:
                 with self._changed:
                     self._busy -= 1
