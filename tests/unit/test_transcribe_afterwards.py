@@ -27,6 +27,7 @@ from agent.transcribe.dialogue import Dialogue
 from agent.transcribe.engine import Stretch
 from agent.transcribe.gate import Dropped
 from agent.transcribe.masking import MASK
+from agent.transcribe.models import TINY_DEMO
 from agent.transcribe.remasking import Remasker, start, try_rule
 from agent.transcribe.transcriber import Transcriber
 from tests.unit.test_transcribe_speech import CALLS, PARTIES, SOUND, flac, track
@@ -439,3 +440,32 @@ async def test_an_erasure_takes_all_of_it(store: Store, archive: Archive, intake
         assert await talks.list_talks(connection, [recording_id]) == {}
         assert await retranscribing.list_versions(connection, [recording_id]) == {}
     assert "Тайное" not in await everything_stored(store)
+
+
+# --- The whole way ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_recording_is_heard_masked_and_measured(
+    store: Store, archive: Archive, intake: Intake, tmp_path: Path
+) -> None:
+    call = CALLS[2]
+    sound = flac([track(SOUND / call["files"][party]) for party in PARTIES]).getvalue()
+    interaction_id, recording_id = await record(store, archive, intake, sound=sound, answered=0)
+    lines = "\n".join(word for phrase in call["phrases"] for word in phrase["text"].split())
+    async with store.begin() as connection:
+        await masks.save_rule(connection, MaskRule(id=0, name="Всё", kind=MaskKind.WORDS, text=lines))
+    settings = Settings(data_dir=tmp_path, transcribe=TranscribeSettings(model=TINY_DEMO, threads=1))
+    transcriber = Transcriber(store, archive, settings)
+    await transcriber.transcribe(recording_id)
+    await transcriber.transcribe(recording_id, round=1)
+    await transcriber.close()
+    found = await shown(store, interaction_id)
+    assert found.round == 1, "asked again, the same model has another transcript"
+    assert any(MASK in one.text for one in found.utterances)
+    marks = await masks_of(store, found.id)
+    assert {(one.why, one.rule) for one in marks} == {("rule", "Всё")}
+    async with store.begin() as connection:
+        talk = (await talks.list_talks(connection, [recording_id]))[recording_id]
+        assert len((await retranscribing.list_versions(connection, [recording_id]))[recording_id]) == 2
+    assert min(talk.talk_ms) > 500
+    assert talk.silence_ms + sum(talk.talk_ms) - talk.together_ms == pytest.approx(talk.length_ms, abs=5)
