@@ -17,6 +17,8 @@ _IMPROBABLE = -1.0
 _VERY_IMPROBABLE = -1.5
 _REPEATS = 2.4
 _FASTEST = 40.0  # characters a second; people reach 25, and a segment's times are not exact
+_FASTEST_BREATH = 28.0  # of a whole stretch of speech, whose times are
+_IMPOSSIBLE = 80.0  # of a segment whose words have times of their own
 _SLOWEST = 1.5  # in a stretch that is speech all along
 _FEWEST_CHARACTERS = 20
 _LONG_SECONDS = 5.0
@@ -50,10 +52,16 @@ def objection(segment: Recognised) -> str:
     return ""
 
 
-def pace_objection(text: str, seconds: float, log_probability: float) -> str:
-    """Why a text cannot be what was said in so many seconds of speech; empty: it can."""
+def is_hurried(text: str, seconds: float) -> bool:
+    """Whether more was written down of a stretch of speech than fits into it."""
+    return len(text) >= _FEWEST_CHARACTERS and len(text) > _FASTEST_BREATH * seconds
+
+
+def pace_objection(text: str, seconds: float, log_probability: float, *, exact: bool = False) -> str:
+    """Why a text cannot be what was said in so many seconds of speech; empty: it can. ``exact``: the stretch had room
+    for it, but its own times say that it cannot be."""
     pace = len(text) / max(seconds, 0.05)
-    if len(text) >= _FEWEST_CHARACTERS and pace > _FASTEST:
+    if len(text) >= _FEWEST_CHARACTERS and pace > (_IMPOSSIBLE if exact else _FASTEST):
         return f"faster than anybody speaks: {len(text)} characters in {seconds:.1f} s"
     if seconds >= _LONG_SECONDS and pace < _SLOWEST and log_probability < _UNSURE:
         return f"slower than anybody speaks: {len(text)} characters in {seconds:.1f} s"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from agent.transcribe.engine import Recognised
-from agent.transcribe.gate import Dropped, objection, pace_objection
+from agent.transcribe.gate import Dropped, is_hurried, objection, pace_objection
 from agent.transcribe.repeats import cut_loop, repeated_sentences, suspicion
 from agent.transcribe.windows import Passage
 
@@ -67,11 +67,18 @@ def _paces(passages: Sequence[Passage]) -> Iterator[tuple[int, str]]:
         ends = max(speech.end, *(passage.end for _, passage in members))
         room = ends - speech.start + _SLACK_SECONDS
         text = " ".join(clean(passage.text) for _, passage in members)
-        reason = pace_objection(text, room, min(passage.segment.log_probability for _, passage in members))
-        for index, passage in members if reason else ():
-            own = pace_objection(clean(passage.text), passage.end - passage.start, passage.segment.log_probability)
-            if own or len(members) == 1:
-                yield index, own or reason
+        surest = min(passage.segment.log_probability for _, passage in members)
+        hurried = is_hurried(text, room)
+        slow = "" if hurried else pace_objection(text, room, surest)
+        for index, passage in members:
+            own = _own_pace(passage, exact=not hurried) if hurried or passage.words else ""
+            if own or (slow and len(members) == 1):
+                yield index, own or slow
+
+
+def _own_pace(passage: Passage, *, exact: bool) -> str:
+    seconds = passage.end - passage.start
+    return pace_objection(clean(passage.text), seconds, 0.0, exact=exact)
 
 
 def _weighed_anew(passage: Passage) -> Passage:

@@ -168,3 +168,27 @@ def test_a_cough_does_not_say_a_paragraph() -> None:
     kept, (dropped,) = judge(0, [passage("Мы предлагаем скидку десять процентов на всё.", seconds=0.4)])
     assert not kept
     assert dropped.reason.startswith("faster than anybody speaks")
+
+
+def test_a_sentence_whose_words_have_no_time_is_none() -> None:
+    speech = Stretch(start=10, end=18)
+    tokens = ["Я", "подумаю", "и", "перезвоню", "вам."]
+    nowhere = [Word(start=12.0, end=12.02, text=" " + token, confidence=0.6) for token in tokens]
+    invented = passage(" Я подумаю и перезвоню вам.", 12.0, 0.02, speech=speech, words=nowhere)
+    said = passage(" Сколько стоит доставка?", 12.1, 2.0, speech=speech)
+    (kept,), (dropped,) = judge(0, [invented, said])
+    assert kept.text == "Сколько стоит доставка?"
+    assert dropped.reason.startswith("faster than anybody speaks")
+
+
+def test_of_more_than_a_breath_holds_what_has_no_room_is_dropped() -> None:
+    speech = Stretch(start=10, end=13)
+    times = [(10.0, 2.0), (12.0, 0.3), (12.3, 0.2), (12.5, 0.2)]
+    sentences = [passage(" Отправим заказ второго июня.", *one, speech=speech) for one in times]
+    sentences[1:] = [passage(f" {text}", *one, speech=speech) for text, one in zip(OTHERS, times[1:], strict=True)]
+    kept, dropped = judge(0, sentences)
+    assert [one.text for one in kept] == ["Отправим заказ второго июня."]
+    assert len(dropped) == 3
+
+
+OTHERS = ("В цену входит доставка и гарантия.", "Алло, вы меня хорошо слышите?", "Хорошо, сегодня вечером удобно.")
