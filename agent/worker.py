@@ -153,12 +153,21 @@ async def _equip_speech(app: procrastinate.App, parts: Parts, *, beside_service:
 
     transcriber = Transcriber(parts.store, parts.archive, parts.settings, beside_service=beside_service)
     jobs.register(app, jobs.TRANSCRIBE, transcriber.transcribe)
+    parts.beside(_at_the_end(transcriber.close))
     if parts.settings.transcribe.live:
         from agent.sip.ongoing import OngoingCalls
 
         listener = transcriber.listener(OngoingCalls(parts.settings.data_dir / "captures"))
         parts.beside(listener.run())
     return [jobs.SPEECH_QUEUE]
+
+
+async def _at_the_end(close: Callable[[], Awaitable[None]]) -> None:
+    """Close it when the worker ends: native threads that are left to the end of the interpreter abort the process."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await close()
 
 
 async def _equip_crm(app: procrastinate.App, parts: Parts) -> list[str]:

@@ -134,3 +134,30 @@ async def test_killed_at_any_moment_each_call_has_one_transcript(
         assert len(mine.utterances) == len(said)
         heard = [one.text for one in mine.utterances]
         assert sum(a == b for a, b in zip(sorted(said), sorted(heard), strict=True)) >= 0.9 * len(said)
+
+
+async def test_asked_to_stop_it_ends_in_order_and_the_call_goes_on_later(
+    fresh: Store, own_archive: Archive, tmp_path: Path
+) -> None:
+    intake = Intake(fresh, own_archive, host="test")
+    tracks = [np.tile(track(SOUND / CALLS[0]["files"][party]), 60) for party in PARTIES]
+    _, number = await record(fresh, own_archive, intake, flac(tracks).getvalue())
+    async with fresh.begin() as connection:
+        await jobs.defer(connection, [jobs.Job(task=jobs.TRANSCRIBE, args={"recording_id": number})])
+    workers = Workers(fresh, tmp_path)
+    process = await workers.start()
+
+    async def in_work() -> bool:
+        async with fresh.begin() as connection:
+            return bool(await transcriptions.list_answers(connection, number)) or await workers.done()
+
+    try:
+        await until(in_work)
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 120) == 0
+    finally:
+        if process.returncode is None:
+            await workers.kill(process)
+    async with fresh.begin() as connection:
+        progress = await transcriptions.list_progress(connection, [number])
+        assert await workers.done() or 0 < progress[number].done < progress[number].seconds
