@@ -30,16 +30,13 @@ class LiveAnswer:
 
 
 async def keep(connection: AsyncConnection, capture_id: str, answers: Sequence[LiveAnswer]) -> bool:
-    """Keep answers; False where the call is not known (yet), is over, or was erased, and nothing was kept.
-
-    An erasure waits for this transaction, or this one for it.
-    """
+    """Keep answers; False where the call is unknown (yet), a recording already or erased: nothing was kept."""
     living = (
         select(capture.c.id)
         .join(interaction, interaction.c.id == capture.c.interaction_id)
         .where(capture.c.id == capture_id, capture.c.state != "assembled", interaction.c.erasure_id.is_(None))
     )
-    living = living.with_for_update(read=True, of=[capture, interaction])
+    living = living.with_for_update(read=True, key_share=True, of=capture)
     if (await connection.execute(living)).scalar_one_or_none() is None:
         return False
     if answers:

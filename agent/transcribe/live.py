@@ -22,7 +22,7 @@ from agent.store import callnames, glossary, livespeech
 from agent.store.engine import Store
 from agent.store.livespeech import LiveAnswer
 from agent.transcribe.answers import AnswerSeal
-from agent.transcribe.batcher import Batcher, Cores
+from agent.transcribe.batcher import Answer, Batcher, Cores
 from agent.transcribe.choosing import hints_for, model_of
 from agent.transcribe.engine import Engine, Sound
 from agent.transcribe.hints import make_hints
@@ -35,9 +35,10 @@ log = structlog.get_logger()
 MOST_CALLS = 100  # followed at a time; of one call 10 MB may be held
 MOST_WAITING_SECONDS = 900.0  # of sound that nobody recognised yet, 58 MB; what is more is left to the job
 AHEAD_SECONDS = 60.0  # while so much of finished calls waits, nothing of those in progress is handed in
-_AS_IF_ENDED_BEFORE = 3600.0  # seconds by which a call in progress stands behind one that has ended
+_AS_IF_OLDER = 86_400.0  # seconds by which a call in progress stands behind one that has ended
 _ROUND_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 5.0
+_SHARE_OF_LOOKING = 0.05  # of a core, for one call: a look at a long one takes seconds
 _AFTER_FAULT_SECONDS = 30.0
 _CLEAN_SECONDS = 3600.0
 
@@ -66,6 +67,7 @@ class LiveListener:
         self._passed_over = _marked(marks)
         self._waiting: deque[tuple[FollowedCall, HeardWindow]] = deque()
         self._asking: set[asyncio.Task[None]] = set()
+        self._handed_in: dict[str, set[Answer]] = {}
         self._cleaned = 0.0
 
     async def run(self) -> None:
@@ -141,7 +143,10 @@ class LiveListener:
         self._looks[capture_id] = 0.0
 
     def _drop(self, capture_id: str, *, passed_over: bool = False) -> None:
+        """What nobody has begun with is left to the job, which is about to ask for it."""
         one = self._followed.pop(capture_id)
+        for answer in self._handed_in.pop(capture_id, set()):
+            answer.cancel()
         del self._looks[capture_id]
         if passed_over:
             self._passed_over.add(capture_id)
@@ -155,6 +160,7 @@ class LiveListener:
             return
         if now < self._looks[one.capture_id]:
             return
+        began = time.monotonic()
         try:
             found = await asyncio.to_thread(self._hear, one, now)
         except Exception as error:  # whatever strangers have sent: this call is left to the job
@@ -162,7 +168,8 @@ class LiveListener:
             self._drop(one.capture_id, passed_over=True)
             return
         due = one.call.due()
-        self._looks[one.capture_id] = due if due > now else now + _LOOK_AGAIN_SECONDS
+        rested = now + (time.monotonic() - began) / _SHARE_OF_LOOKING
+        self._looks[one.capture_id] = max(due if due > now else now + _LOOK_AGAIN_SECONDS, rested)
         await self._note(one)
         one.undecided += found
         await self._decide(one)
@@ -228,17 +235,18 @@ class LiveListener:
             key = self._ear.keys.of_question(window.print, model=model, language=one.language, hints=hints)
             if key in one.known:
                 return
-            answer = await asyncio.wrap_future(
-                batcher.submit(
-                    lambda: window.sound, seconds=window.seconds, language=one.language, hints=hints, rank=_rank(one)
-                )
+            asked = batcher.submit(
+                lambda: window.sound, seconds=window.seconds, language=one.language, hints=hints, rank=_rank(one)
             )
+            self._handed_in.setdefault(one.capture_id, set()).add(asked)
+            answer = await asyncio.wrap_future(asked)
+            self._handed_in.get(one.capture_id, set()).discard(asked)
             sealed = self._ear.seal.seal(answer, recording_id=0, key=key)
             if not one.touches_pause(window.begins, window.ends):
                 one.fresh.append(LiveAnswer(key=key, answer=sealed, begins=window.begins, ends=window.ends))
                 await self._note(one)
-        except (CardlineError, RuntimeError, OSError) as error:
-            log.warning("live_window_left_to_the_job", capture_id=one.capture_id, reason=str(error))
+        except Exception as error:
+            log.warning("live_window_left_to_the_job", capture_id=one.capture_id, reason=repr(error))
 
     async def _note(self, one: FollowedCall) -> None:
         """Write down what is new; what belongs to a call that the database does not know yet is kept for later."""
@@ -250,7 +258,9 @@ class LiveListener:
                 kept = await livespeech.keep(connection, one.capture_id, fresh)
         except DatabaseUnavailable:
             kept = False
-        if not kept:
+        if kept:
+            one.known |= {each.key: each.answer for each in fresh}
+        else:
             one.fresh = fresh + one.fresh
 
 
@@ -262,4 +272,4 @@ def _marked(marks: Path) -> set[str]:
 
 
 def _rank(one: FollowedCall) -> float:
-    return -(one.call.begins - _AS_IF_ENDED_BEFORE)
+    return -(one.call.begins - _AS_IF_OLDER)

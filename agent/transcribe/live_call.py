@@ -5,7 +5,7 @@ What blocks here is run in a thread, one look at one call at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -92,7 +92,7 @@ class FollowedCall:
     join_seconds: float
     find: FindSpeech
     keys: SoundKeys
-    known: Mapping[bytes, bytes] = field(default_factory=dict)
+    known: dict[bytes, bytes] = field(default_factory=dict)
     fresh: list[LiveAnswer] = field(default_factory=list)
     language: str = ""
     undecided: list[HeardWindow] = field(default_factory=list)  # wait for the language

@@ -317,6 +317,28 @@ async def test_calls_that_have_ended_go_first(
     batcher.close()
 
 
+async def test_what_nobody_has_begun_with_is_the_jobs_after_the_hang_up(
+    store: Store, archive: Archive, intake: Intake, engine: ScriptedEngine, spoken: list[Track], tmp_path: Path
+) -> None:
+    call = LiveCall(tmp_path, streams_of(spoken))
+    await call.open(intake)
+    transcriber = transcriber_of(store, archive, tmp_path, engine)
+    listener = listener_of(transcriber, tmp_path)
+    engine.let.clear()
+    for second in (70, 160, 160.5):
+        call.goes_on(second)
+        await listener.go_round(EPOCH + second)
+    recording = await call.ends(store, archive, intake)
+    await listener.go_round(EPOCH + SECONDS)
+    assert listener.waiting_seconds == 0
+    engine.let.set()
+    await listener.settle()
+    live, alone, left, all_ = await both_transcripts(store, transcriber, engine, recording)
+    assert live == alone
+    assert left + engine.batch >= all_
+    assert engine.asked <= 2 * all_ + engine.batch  # one batch was under way, and in vain
+
+
 def batcher_is_free(batcher: Batcher) -> None:
     while batcher.waiting_seconds(0.0):
         time.sleep(0.01)
