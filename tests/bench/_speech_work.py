@@ -40,6 +40,8 @@ def settings_of(data_dir: Path, threads: int) -> Settings:
 
 async def ours(url: str, data_dir: str, threads: int) -> dict[str, Any]:
     """The worker of the service, until there is no job any more."""
+    import faster_whisper  # noqa: F401 - loading libraries is measured for nobody
+
     parts = Parts(settings_of(Path(data_dir), threads), url)
     app = jobs.make_app(url)
     queues = await _equip_speech(app, parts, beside_service=False)
