@@ -95,6 +95,7 @@ class OngoingCall:
                 channel=one.channel,
                 codecs=codecs_of(one),
                 srtp=keys_of(one),
+                size=_size(self._folder / f"{one.index}.rtpdump"),
             )
             for one in stream_plans(self._facts)
         ]
@@ -105,3 +106,10 @@ class OngoingCall:
         self.begins = begins_at(self._first, self._call.answered.timestamp())
         self.rate, self.channels = assembly.rate, assembly.channels
         yield from self._sound.look(assembly, started=self.begins, until=now - LATE_SECONDS)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -35,13 +35,20 @@ class BatchReader(Iterator[Batch]):
     ``unread`` is the number of bytes of that garbage.
 
     Encrypted packets are opened by ``opener``. What came within ``pauses`` (seconds since the epoch) is passed over,
-    whatever it is: that sound is not to exist.
+    whatever it is: that sound is not to exist. No more than ``size`` bytes are read, where the log still grows.
     """
 
-    def __init__(self, path: Path, *, opener: Opener | None = None, pauses: Sequence[tuple[float, float]] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        opener: Opener | None = None,
+        pauses: Sequence[tuple[float, float]] = (),
+        size: int | None = None,
+    ) -> None:
         self.torn: str | None = None
         self.unread = 0
-        self._opener, self._pauses = opener, pauses
+        self._opener, self._pauses, self._size = opener, pauses, size
         self._batches = self._read(path)
 
     def __next__(self) -> Batch:
@@ -55,7 +62,9 @@ class BatchReader(Iterator[Batch]):
                 self.unread = path.stat().st_size
                 return
             done, rest = head.size, b""
-            while block := file.read(BLOCK):
+            left = self._size - head.size if self._size is not None else None
+            while block := file.read(BLOCK if left is None else max(0, min(BLOCK, left))):
+                left = left - len(block) if left is not None else None
                 data = rest + block
                 starts, lengths, sizes, offsets, end, broken = find_records(data)
                 if len(starts):

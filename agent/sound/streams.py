@@ -30,13 +30,15 @@ _AROUND = 0.3  # seconds within which the comfort noise packet of a silence come
 class StreamPlan:
     """A packet log, the channel its sound belongs on and what its payload types mean (from the SDP).
 
-    Static payload types (RFC 3551) need no entry. ``srtp`` has the keys where the packets are encrypted.
+    Static payload types (RFC 3551) need no entry. ``srtp`` has the keys where the packets are encrypted. Of a log that
+    still grows ``size`` bytes are read, so that both passes read the same.
     """
 
     path: Path
     channel: int
     codecs: Mapping[int, Codec]
     srtp: SrtpKeys | None = None
+    size: int | None = None
 
 
 class StreamSound:
@@ -120,7 +122,7 @@ class StreamSound:
 
     def _reader(self) -> BatchReader:
         opener = Opener(self.plan.srtp) if self.plan.srtp is not None else None
-        return BatchReader(self.plan.path, opener=opener, pauses=self._pauses)
+        return BatchReader(self.plan.path, opener=opener, pauses=self._pauses, size=self.plan.size)
 
     def _time(self, batch: Batch) -> None:
         arrival = batch.arrival[batch.headers.valid | batch.refused]

@@ -352,3 +352,18 @@ def held_listener(
 def batcher_is_free(batcher: Batcher) -> None:
     while batcher.waiting_seconds(0.0):
         time.sleep(0.01)
+
+
+async def test_a_log_may_grow_while_it_is_read(intake: Intake, spoken: list[Track], tmp_path: Path) -> None:
+    """Both passes over it read the same: what came between them is for the next look."""
+    streams = streams_of(spoken)
+    call = LiveCall(tmp_path, streams)
+    await call.open(intake)
+    call.goes_on(70)
+    ongoing = OngoingCalls(tmp_path / "captures").open(call.capture_id)
+    ongoing.refresh()
+    found = ongoing.blocks(EPOCH + 70)
+    first = next(found)
+    for index, packets in enumerate(streams):
+        write_log(call.folder / f"{index}.rtpdump", [one for one in packets if 70 <= one.at < 140])
+    assert len(np.concatenate([first, *found])) == 66 * 8000
