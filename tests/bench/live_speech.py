@@ -10,9 +10,14 @@ CARDLINE_BENCH_CALLS, CARDLINE_BENCH_SECONDS and CARDLINE_BENCH_PEER=0 make it s
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # as the worker has it: sums of more threads differ in their last bits
+
 import asyncio
 import json
-import os
 import re
 import shutil
 import tempfile
