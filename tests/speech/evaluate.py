@@ -1,6 +1,6 @@
 """How well a model understands whole calls by voices it never heard, through Cardline's real path.
 
-``python -m tests.speech.evaluate MODEL_DIRECTORY --calls 6 --seconds 90`` prints a line a language: word error rate
+``python -m tests.speech.evaluate [MODEL_DIRECTORY] --calls 6 --seconds 90`` prints a line a language: word error rate
 over both channels, how far the words' times are from the truth, and speed.
 """
 
@@ -19,6 +19,8 @@ from agent.transcribe.dialogue import Dialogue, transcribe_channels
 from agent.transcribe.wer import WordErrors, fold, word_errors
 from agent.transcribe.whisper import WhisperEngine
 from tests.speech.calls import SyntheticCall, make_call, write_flac
+
+MODEL = Path(__file__).parent / "model"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +81,7 @@ def evaluate(
 def main() -> None:
     """Judge a model by whole calls."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, nargs="?", default=MODEL)
     parser.add_argument("--calls", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--first", type=int, default=1000, help="the first seed")

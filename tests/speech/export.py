@@ -29,7 +29,7 @@ def export(weights: Arrays, folder: Path) -> None:
 
     spec = WhisperSpec(_layers(weights, "encoder"), _HEADS, _layers(weights, "decoder"), _HEADS)
     for name, value in weights.items():
-        _set(spec, name, np.ascontiguousarray(value, np.float32))
+        _set(spec, name, np.array(value, np.float32, order="C"))  # a copy: CTranslate2 scales in place
     spec.encoder.position_encodings.encodings = _sinusoids(weights["encoder/conv1/bias"].shape[0])
     spec.decoder.projection.weight = spec.decoder.embeddings.weight
     vocabulary = tokens()

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tests.speech.corpus import LANGUAGES, load_corpus
 from tests.speech.material import FRAMES_A_SECOND, Clip, Mel, read_material
 from tests.speech.vocabulary import TIMESTAMP_SECONDS, make_tokenizer
 
 _SHARES = {"ru": 0.54, "en": 0.42, "de": 0.04}
 _NOTHING_SAID = 0.05  # share of windows in which nobody speaks
 _WITH_TIMES = 0.75  # share of windows that are written with timestamps
-_WITH_PROMPT = 0.15
+_WITH_PROMPT = 0.08
+_FROM_DEMO = 0.2  # so many sentences more are of the demo, whose calls must be understood to the last word
 _BAND_NOISES = 48  # so many of the first noises are steady, the others are tones, melodies and silence
 _FLOOR = -10.0
 
@@ -64,6 +66,12 @@ class Joiner:
         self._spell: Any = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
         self.vocabulary = tokenizer.get_vocab_size()
         self._first_time = self.id("0.00")
+        demo = {tuple(self._spell(f" {text}")) for language in LANGUAGES for text in load_corpus(language).demo}
+        self._demo = {
+            profile: [clip for clip in clips if tuple(token for token, _, _ in clip.tokens) in demo]
+            for profiles in self._by_profile.values()
+            for profile, clips in profiles.items()
+        }
 
     def window(self, seconds: float, *, padded: float, first: float = 0.0) -> Example:
         """Speech of at most ``seconds`` in a mel of ``padded`` seconds, or now and then a sound without speech.
@@ -79,7 +87,7 @@ class Joiner:
         power = np.zeros((round(length * FRAMES_A_SECOND), 80), np.float32)
         for one in placed:
             _add(power, one, self._frames, 1.0)
-        power = _warped(power, chance.uniform(0.94, 1.06)) * 10 ** chance.uniform(-1.2, 0.8)
+        power = _warped(power, chance.uniform(0.97, 1.03)) * 10 ** chance.uniform(-0.8, 0.8)
         self._disturb(power, placed, language)
         return self._example(language, placed, power, padded, first)
 
@@ -91,7 +99,8 @@ class Joiner:
         now = chance.choice((0.0, chance.uniform(0.1, 0.8), chance.uniform(0.3, 0.7)))
         placed: list[_Placed] = []
         while not placed or now < wanted:
-            one = _Placed(at=round(now, 2), clip=chance.choice(clips))
+            some = self._demo[clips[0].profile] if chance.random() < _FROM_DEMO else clips
+            one = _Placed(at=round(now, 2), clip=chance.choice(some or clips))
             if one.end + 0.1 > seconds:
                 if placed:
                     break
@@ -106,13 +115,13 @@ class Joiner:
         seconds = len(power) / FRAMES_A_SECOND
         if chance.random() < 0.3:
             power += self._silence(len(power))
-        if chance.random() < 0.8:
-            quieter = chance.uniform(0.2, 2.0) if chance.random() < 0.3 else chance.uniform(2.0, 5.0)
+        if chance.random() < 0.7:
+            quieter = chance.uniform(0.5, 2.0) if chance.random() < 0.15 else chance.uniform(2.0, 5.0)
             power += self._noise(seconds, steady=True) * 10**-quieter
         if chance.random() < 0.06 and placed[0].at > 0.3:
             tone = self._noise(placed[0].at - 0.1, steady=False)
             power[: len(tone)] += tone * 10 ** chance.uniform(-2, 0)
-        if chance.random() < 0.1:
+        if chance.random() < 0.05:
             other = chance.choice(chance.choice(list(self._by_profile[language].values())))
             at = chance.uniform(0, seconds)
             _add(power, _Placed(at=at, clip=other), self._frames, 10 ** chance.uniform(-3.5, -2))

@@ -28,7 +28,7 @@ from tests.speech.weights import Arrays, read_model, read_npz
 
 _POSITIONS_A_SECOND = 50
 _GUIDED = ((1, 0), (1, 1), (2, 0), (2, 1))  # (layer, head) of the decoder that learn to look at the word they write
-_AVERAGED = 0.995  # what is kept of the average of weights at each step
+_AVERAGED = 0.99  # what is kept of the average of weights at each step
 _TABLE = "decoder/embeddings/weight"
 
 
@@ -46,11 +46,13 @@ class Stage:
 
 
 STAGES = (
-    Stage(until=0.33, seconds=5.8, padded=6.0, batch=16, moved=True),
-    Stage(until=0.56, seconds=12.5, padded=13.0, batch=8, moved=True),
-    Stage(until=0.78, seconds=25.2, padded=26.0, batch=4, block=650),
-    Stage(until=1.0, seconds=25.2, padded=30.0, batch=4),
+    Stage(until=0.40, seconds=5.8, padded=6.0, batch=16, block=150, moved=True),
+    Stage(until=0.60, seconds=12.5, padded=13.0, batch=8, block=325, moved=True),
+    Stage(until=0.70, seconds=25.2, padded=26.0, batch=4, block=650),
 )
+# At last windows of all lengths, as they are at work: the sound, half a second, filled up to a multiple of 2.5 s.
+_LAST = (4.5, 4.5, 7.0, 7.0, 7.0, 9.5, 9.5, 12.0, 12.0, 24.5)
+_LAST_SECONDS = 90.0  # of sound in a batch of them
 
 
 class Learner:
@@ -82,6 +84,10 @@ class Learner:
         design = torch.cat([self.waves, torch.ones(TIMESTAMPS, 1)], dim=1)
         fitted = torch.linalg.lstsq(design, table[-TIMESTAMPS:], driver="gelsd").solution
         self.extra["time_map"], self.extra["time_bias"] = fitted[:-1].contiguous(), fitted[-1].contiguous()
+
+    def go_on_from(self, extra: Arrays) -> None:
+        """Take over what only training needs, too."""
+        self.extra |= {name: torch.from_numpy(value.copy()) for name, value in extra.items() if name in self.extra}
 
     def parameters(self) -> list[Tensor]:
         """All that is learnt, ready to be optimised."""
@@ -181,6 +187,8 @@ class Average:
         partial = path.with_suffix(".part.npz")
         np.savez(partial, **{name: value.numpy() for name, value in self._kept.items()})
         partial.replace(path)
+        extra = {name: value.detach().numpy() for name, value in self._learner.extra.items()}
+        np.savez(path.with_suffix(".extra.npz"), **extra)
 
     def _now(self) -> dict[str, Tensor]:
         return {
@@ -196,15 +204,18 @@ def train(material: Path, out: Path, *, minutes: float, start: Path | None, peak
     learner = Learner(Shape(), joiner.vocabulary, len(joiner.phonemes))
     if start is not None:
         learner.start_from(*_known(start), tokens())
+        extra = start.with_suffix(".extra.npz")
+        if start.suffix == ".npz" and extra.exists():
+            learner.go_on_from(read_npz(extra))
     parameters = learner.parameters()
     optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     average = Average(learner)
     torch.set_flush_denormal(True)  # attention is full of numbers next to nothing, which are slow
     for step, (share, stage) in enumerate(_stages(minutes, begin), start=1):
         for group in optimiser.param_groups:
-            group["lr"] = peak * min(1.0, step / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+            group["lr"] = peak * min(1.0, step / 60) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         losses = learner.losses(*_batch(joiner, stage))
-        guide = 0.3 * (1 - share) + 0.05
+        guide = 0.3 if share < 0.8 else 0.15
         whole = losses["answer"] + guide * (losses["look"] + losses["phoneme"] + losses["word"])
         optimiser.zero_grad()
         whole.backward()
@@ -222,7 +233,12 @@ def train(material: Path, out: Path, *, minutes: float, start: Path | None, peak
 def _stages(minutes: float, begin: float) -> Iterator[tuple[float, Stage]]:
     started = time.monotonic()
     while (share := begin + (1 - begin) * (time.monotonic() - started) / (minutes * 60)) < 1.0:
-        yield share, next(stage for stage in STAGES if share < stage.until)
+        yield share, next((stage for stage in STAGES if share < stage.until), None) or _last()
+
+
+def _last() -> Stage:
+    seconds = random.choice(_LAST)
+    return Stage(until=1.0, seconds=seconds, padded=seconds + 0.5, batch=max(3, int(_LAST_SECONDS / (seconds + 0.5))))
 
 
 def _batch(joiner: Joiner, stage: Stage) -> tuple[list[Example], Stage, int]:

@@ -23,7 +23,7 @@ def read_model(path: Path) -> Arrays:
         _number(source, "I")
         raw = dict(_variable(source) for _ in range(_number(source, "I")))
         same = [(_text(source), _text(source)) for _ in range(_number(source, "I"))]
-    raw |= {f"{alias}{end}": raw[f"{name}{end}"] for alias, name in same for end in ("", "_scale") if name + end in raw}
+    raw |= {alias: raw[name] for alias, name in same}
     weights: Arrays = {}
     for name, value in raw.items():
         scale = raw.get(f"{name}_scale")

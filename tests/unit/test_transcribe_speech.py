@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import av
@@ -23,6 +24,10 @@ from agent.transcribe.models import TINY_DEMO, find_model
 from agent.transcribe.transcriber import transcribe_recording
 from agent.transcribe.wer import word_errors
 from agent.transcribe.whisper import WhisperEngine
+from tests import peers
+from tests.speech.calls import say
+from tests.speech.evaluate import MODEL, evaluate
+from tests.speech.voices import Voice
 
 SOUND = Path(agent.demo.sound.__file__).parent
 CALLS: list[dict[str, Any]] = json.loads((SOUND / "calls.json").read_text(encoding="utf-8"))
@@ -88,6 +93,38 @@ def test_channels_do_not_leak_into_each_other(engine: WhisperEngine) -> None:
     assert {one.channel for one in dialogue.utterances} == {0}
     said = " ".join(phrase["text"] for phrase in call["phrases"] if phrase["party"] == "caller")
     assert word_errors(said, " ".join(one.text for one in dialogue.utterances)).rate <= WORST_WER
+
+
+@pytest.fixture(scope="module")
+def listener() -> WhisperEngine:
+    """The tests' own model, which takes several phrases in a window."""
+    return WhisperEngine(MODEL, name="tests", threads=1)
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_whole_calls_by_voices_never_heard_are_understood(listener: WhisperEngine, language: str) -> None:
+    """Numbers, names and dates by voices that the model was not trained on; half of each minute is silence."""
+    peers.require("espeak-ng")
+    score = evaluate(listener, language, seeds=range(4), seconds=60)
+    assert score.words > 200
+    assert score.rate <= WORST_WER, score
+    assert median(score.beside) < 0.25, "words are not where they are said"
+
+
+def test_several_phrases_in_one_window_are_all_written_in_order(listener: WhisperEngine) -> None:
+    peers.require("espeak-ng")
+    said = ("Добрый день, меня зовут Анна, компания Вектор.", "Сколько стоит доставка?", "Отправим заказ завтра утром.")
+    assert listener.join_seconds > 0
+    voice = Voice(name="ru+m5")
+    party = np.concatenate([np.pad(say(text, voice).samples, (RATE // 2, RATE // 5)) for text in said])
+    channel = read_channels(flac([party, np.zeros_like(party)]))[0]
+    sound = channel.piece(0, channel.seconds)
+    segments = listener.recognise([sound], "ru", Hints())[0]
+    assert word_errors(" ".join(said), "".join(segment.text for segment in segments)).rate <= WORST_WER
+    assert len(segments) == len(said), "each sentence has times of its own"
+    words = [word for segment in segments for word in segment.words]
+    begins = [word.start for word in words]
+    assert begins == sorted(begins)
 
 
 def not_speech() -> dict[str, npt.NDArray[np.float64]]:
