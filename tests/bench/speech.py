@@ -3,9 +3,9 @@
 Ours is the worker of the service with its jobs, on the embedded database. Peer is the loop of faster-whisper's README
 over the same calls mixed into one channel, with the same model and threads; the limit is its batched pipeline over
 speech that somebody has found, cut and decoded already. Each runs in a fresh process, in turns; the best round of each
-counts. The tests' model may be given windows as short as their sound, which a Whisper of OpenAI's may not: "30 s windows"
-is ours without that. Then the memory of the worker over a short call and over one of three hours. CARDLINE_BENCH_CALLS,
-CARDLINE_BENCH_ROUNDS and CARDLINE_BENCH_HOURS make it smaller, CARDLINE_BENCH_MODEL is another model.
+counts. A model may be given windows as short as their sound if it was trained so, as no Whisper of OpenAI's was: "30 s
+windows" is ours without that. Then the memory of the worker over a short call and over one of three hours.
+CARDLINE_BENCH_CALLS, CARDLINE_BENCH_ROUNDS and CARDLINE_BENCH_HOURS make it smaller, CARDLINE_BENCH_MODEL takes another.
 """
 
 from __future__ import annotations
