@@ -5,7 +5,7 @@ over the same calls mixed into one channel, with the same model and threads; the
 speech that somebody has found, cut and decoded already. Each runs in a fresh process, in turns; the best round of each
 counts. A model may be given windows as short as their sound if it was trained so, as no Whisper of OpenAI's was: "30 s
 windows" is ours without that. Then the memory of the worker over a short call and over one of three hours.
-CARDLINE_BENCH_CALLS, CARDLINE_BENCH_ROUNDS and CARDLINE_BENCH_HOURS make it smaller, CARDLINE_BENCH_MODEL takes another.
+CARDLINE_BENCH_CALLS, CARDLINE_BENCH_ROUNDS and CARDLINE_BENCH_HOURS make it smaller; CARDLINE_BENCH_MODEL: another one.
 """
 
 from __future__ import annotations
