@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import audit, connectors, employees, mirror, outbox
 from agent.web.employees import account_of
@@ -53,14 +54,24 @@ async def map_employee(request: web.Request) -> web.StreamResponse:
     connector_id, employee = number_in(request), str(form.get("employee", ""))
     if not (employee.isdecimal() and len(employee) < 19):
         raise web.HTTPBadRequest
+    user = str(form.get("user", ""))[:200]
     async with services(request).store.begin() as connection:
-        if int(employee) not in [one.id for one in await employees.list_employees(connection)]:
-            raise web.HTTPNotFound
-        by = login_of(request).login
-        user = str(form.get("user", ""))[:200]
-        if not await mirror.map_user(connection, connector_id, user, int(employee), by):
-            raise web.HTTPNotFound
-        await outbox.stir_employee(connection, int(employee))
-        subject = {"connector_id": connector_id, "user": user, "employee_id": int(employee)}
-        await audit.add_entry(connection, account_of(request), audit.CRM_USER_MAPPED, subject)
+        await map_user(request, connection, connector_id, user, int(employee))
     raise web.HTTPSeeOther("/crm?done=crm_mapped")
+
+
+async def map_user(
+    request: web.Request, connection: AsyncConnection, connector_id: int, user: str, employee_id: int
+) -> None:
+    """The same for the API; ``user`` is the id over there.
+
+    Raises:
+        HTTPNotFound: there is no such employee, or no such user of this CRM.
+    """
+    if employee_id not in [one.id for one in await employees.list_employees(connection)]:
+        raise web.HTTPNotFound(text="There is no such employee.")
+    if not await mirror.map_user(connection, connector_id, user, employee_id, login_of(request).login):
+        raise web.HTTPNotFound(text="There is no such user of this CRM.")
+    await outbox.stir_employee(connection, employee_id)
+    subject = {"connector_id": connector_id, "user": user, "employee_id": employee_id}
+    await audit.add_entry(connection, account_of(request), audit.CRM_USER_MAPPED, subject)

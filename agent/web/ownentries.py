@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
 from agent.store import audit, interactions, links, notices, privates, rights
+from agent.store.cards import ClientCard
 from agent.store.interactions import Interaction
 from agent.store.links import Link
 from agent.web.cardforms import number_of, seen_card
@@ -19,24 +20,33 @@ from linker import desk
 async def take_off(request: web.Request) -> web.StreamResponse:
     """It is not this client's: it leaves the card and waits for somebody to say whose it is."""
     number, card_id = number_in(request), await number_of(request, "card")
-    login = login_of(request)
     async with services(request).store.begin() as connection:
-        entry = await _seen(request, connection, number)
+        await check_seen(request, connection, number)
         card = await seen_card(request, connection, card_id or 0)
-        decision = Link(
-            interaction_id=number,
-            card_id=None,
-            started=entry.started,
-            state=LinkState.UNKNOWN,
-            reason=f"taken off the card {card.name} by {login.name}",
-            decided_by=login.login,
-        )
-        if not await links.take_off(connection, decision, card.id):
-            raise web.HTTPNotFound
-        subject = {"interaction_id": number, "card_id": card.id}
-        await audit.add_entry(connection, account_of(request), audit.ENTRY_TAKEN_OFF, subject)
-        await notices.notify(connection, notices.INTERACTIONS, number)
+        await take_entry_off(request, connection, number, card)
     raise web.HTTPSeeOther(f"/cards/{card.id}?done=taken_off&entry={number}")
+
+
+async def take_entry_off(request: web.Request, connection: AsyncConnection, number: int, card: ClientCard) -> None:
+    """The same for the API, of an entry and a card that were seen.
+
+    Raises:
+        HTTPNotFound: it is not on the card.
+    """
+    login = login_of(request)
+    decision = Link(
+        interaction_id=number,
+        card_id=None,
+        started=(await _find(connection, number)).started,
+        state=LinkState.UNKNOWN,
+        reason=f"taken off the card {card.name} by {login.name}",
+        decided_by=login.login,
+    )
+    if not await links.take_off(connection, decision, card.id):
+        raise web.HTTPNotFound(text="It is not on this card.")
+    subject = {"interaction_id": number, "card_id": card.id}
+    await audit.add_entry(connection, account_of(request), audit.ENTRY_TAKEN_OFF, subject)
+    await notices.notify(connection, notices.INTERACTIONS, number)
 
 
 async def make_private(request: web.Request) -> web.StreamResponse:
@@ -46,16 +56,26 @@ async def make_private(request: web.Request) -> web.StreamResponse:
     if (await request.post()).get("confirm") != "1":
         raise web.HTTPBadRequest
     async with services(request).store.begin() as connection:
-        entry = await _seen(request, connection, number)
-        if not await privates.is_own(connection, login.viewer, number):
-            raise web.HTTPNotFound
+        await check_seen(request, connection, number)
         standing = await links.list_links(connection, [number])
-        await desk.decide_entry(connection, entry, LinkState.PRIVATE, login=login.login, name=login.name, card_id=None)
-        await audit.add_entry(connection, account_of(request), audit.ENTRY_MADE_PRIVATE, {"interaction_id": number})
-        await notices.notify(connection, notices.INTERACTIONS, number)
+        await hide_entry(request, connection, number, login=login.login, name=login.name)
         seen = [one.card_id for one in standing if one.card_id is not None]
         open_to_him = await rights.list_seen_cards(connection, login.viewer, seen) if seen else set()
     raise web.HTTPSeeOther(f"/cards/{min(open_to_him)}?done=made_private" if open_to_him else "/private")
+
+
+async def hide_entry(request: web.Request, connection: AsyncConnection, number: int, *, login: str, name: str) -> None:
+    """The same for the API, of an entry that was seen; ``login`` is the person's, who alone may take it back.
+
+    Raises:
+        HTTPNotFound: he took no part in it.
+    """
+    if not await privates.is_own(connection, login_of(request).viewer, number):
+        raise web.HTTPNotFound(text="You took no part in it.")
+    entry = await _find(connection, number)
+    await desk.decide_entry(connection, entry, LinkState.PRIVATE, login=login, name=name, card_id=None)
+    await audit.add_entry(connection, account_of(request), audit.ENTRY_MADE_PRIVATE, {"interaction_id": number})
+    await notices.notify(connection, notices.INTERACTIONS, number)
 
 
 async def list_private(request: web.Request) -> web.StreamResponse:
@@ -67,18 +87,34 @@ async def list_private(request: web.Request) -> web.StreamResponse:
 
 async def make_public(request: web.Request) -> web.StreamResponse:
     """Whoever made an entry private takes that back; rules decide about it again."""
-    number, login = number_in(request), login_of(request)
     async with services(request).store.begin() as connection:
-        if not await privates.was_made_private_by(connection, number, login.login):
-            raise web.HTTPNotFound
-        await desk.undecide_entry(connection, services(request).linker, number)
-        await audit.add_entry(connection, account_of(request), audit.ENTRY_MADE_PUBLIC, {"interaction_id": number})
-        await notices.notify(connection, notices.INTERACTIONS, number)
+        await reveal_entry(request, connection, number_in(request), login=login_of(request).login)
     raise web.HTTPSeeOther("/private")
 
 
-async def _seen(request: web.Request, connection: AsyncConnection, number: int) -> Interaction:
+async def reveal_entry(request: web.Request, connection: AsyncConnection, number: int, *, login: str) -> None:
+    """The same for the API.
+
+    Raises:
+        HTTPNotFound: this person has not made it private.
+    """
+    if not await privates.was_made_private_by(connection, number, login):
+        raise web.HTTPNotFound(text="You have not made it private.")
+    await desk.undecide_entry(connection, services(request).linker, number)
+    await audit.add_entry(connection, account_of(request), audit.ENTRY_MADE_PUBLIC, {"interaction_id": number})
+    await notices.notify(connection, notices.INTERACTIONS, number)
+
+
+async def check_seen(request: web.Request, connection: AsyncConnection, number: int) -> None:
+    """What is not the viewer's does not exist for him.
+
+    Raises:
+        HTTPNotFound: so it is.
+    """
     if not await rights.may_see_interaction(connection, login_of(request).viewer, number):
         raise web.HTTPNotFound
+
+
+async def _find(connection: AsyncConnection, number: int) -> Interaction:
     (entry,) = await interactions.find_interactions(connection, [number])
     return entry

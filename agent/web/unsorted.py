@@ -11,7 +11,6 @@ from typing import Any
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.jobs import PARSE, Job, defer
 from agent.model import Identity, IdentityKind, LinkState, UserRole
 from agent.store import (
     audit,
@@ -33,12 +32,12 @@ from agent.store.links import RankedCard
 from agent.store.rights import Viewer
 from agent.store.unsorted import UnsortedGroup
 from agent.web.cards import views
-from agent.web.corrections import unite
 from agent.web.decisions import remember
 from agent.web.employees import account_of, suggested
 from agent.web.entering import local_target
 from agent.web.pages import page
 from agent.web.services import login_of, services
+from agent.web.settling import settle_evidence, settle_failed_job, settle_near
 
 SORTS = (
     "unknown",
@@ -222,36 +221,20 @@ async def unite_near(request: web.Request) -> web.StreamResponse:
     answer = str((await request.post()).get("answer", ""))
     if answer not in ("one", "two"):
         raise web.HTTPBadRequest
-    viewer = login_of(request).viewer
     async with services(request).store.begin() as connection:
-        for number in (first, second):
-            if not await rights.may_see_interaction(connection, viewer, number):
-                raise web.HTTPNotFound
-        if answer == "one":
-            await unite(request, connection, first, second)
-        else:
-            await waiting.forget_near(connection, first, second)
-            subject = {"interaction_id": first, "other": second}
-            await audit.add_entry(connection, account_of(request), audit.CALLS_KEPT_APART, subject)
+        await settle_near(request, connection, first, second, are_one=answer == "one")
     raise await onward(request, "done_united" if answer == "one" else "done_two")
 
 
 async def settle_unreadable(request: web.Request) -> web.StreamResponse:
     """What could not be read is tried again, or was looked at and bothers nobody any more."""
     number, answer = await _number(request, "evidence"), str((await request.post()).get("answer", ""))
+    if answer not in ("again", "aside"):
+        raise web.HTTPBadRequest
+    if not login_of(request).viewer.sees_all:
+        raise web.HTTPNotFound
     async with services(request).store.begin() as connection:
-        if not login_of(request).viewer.sees_all:
-            raise web.HTTPNotFound
-        if answer == "again":
-            if not await waiting.read_again(connection, number):
-                raise web.HTTPNotFound
-            await defer(connection, [Job(task=PARSE, args={"evidence_ids": [number]})])
-            await audit.add_entry(connection, account_of(request), audit.EVIDENCE_READ_AGAIN, {"evidence_id": number})
-        elif answer == "aside":
-            if not await waiting.set_evidence_aside(connection, number, by=login_of(request).login):
-                raise web.HTTPNotFound
-        else:
-            raise web.HTTPBadRequest
+        await settle_evidence(request, connection, number, again=answer == "again")
     raise await onward(request, "done_again" if answer == "again" else "done_aside")
 
 
@@ -267,14 +250,10 @@ async def retry_delivery(request: web.Request) -> web.StreamResponse:
 async def settle_job(request: web.Request) -> web.StreamResponse:
     """Work that was given up is done again, or not at all."""
     number, answer = await _number(request, "job"), str((await request.post()).get("answer", ""))
-    act = {"again": waiting.retry_job, "forget": waiting.forget_job}.get(answer)
-    if act is None:
+    if answer not in ("again", "forget"):
         raise web.HTTPBadRequest
     async with services(request).store.begin() as connection:
-        if not await act(connection, number):
-            raise web.HTTPNotFound
-        subject = {"job_id": number, "answer": answer}
-        await audit.add_entry(connection, account_of(request), audit.JOB_RETRIED, subject)
+        await settle_failed_job(request, connection, number, again=answer == "again")
     raise await onward(request, "done_again" if answer == "again" else "done_aside")
 
 

@@ -14,6 +14,7 @@ ALL, BOSSES, ADMINS = {A, S, M}, {A, S}, {A}
 WHOLE = {
     "/api/v1/duplicates",
     "/api/v1/unreadable",
+    "/api/v1/unreadable/{id}",
     "/api/v1/decisions",
     "/api/v1/decisions/{id}",
     "/api/v1/line-policies",
@@ -21,6 +22,7 @@ WHOLE = {
     "/api/v1/crms",
     "/api/v1/crms/failed",
     "/api/v1/crms/retry",
+    "/api/v1/crms/{id}/users",
 }
 
 API: dict[tuple[str, str], tuple[set[UserRole], str]] = {
@@ -54,6 +56,10 @@ API: dict[tuple[str, str], tuple[set[UserRole], str]] = {
     ("GET", "/api/v1/interactions/{id}/evidence"): (ALL, "read"),
     ("GET", "/api/v1/interactions/{id}/html"): (ALL, "read"),
     ("PUT", "/api/v1/interactions/{id}/card"): (ALL, "write"),
+    ("POST", "/api/v1/interactions/{id}/not-client"): (ALL, "write"),
+    ("PUT", "/api/v1/interactions/{id}/private"): (ALL, "write"),
+    ("DELETE", "/api/v1/interactions/{id}/private"): (ALL, "write"),
+    ("GET", "/api/v1/private"): (ALL, "read"),
     ("PUT", "/api/v1/interactions/{id}/meeting"): (ALL, "write"),
     ("PUT", "/api/v1/interactions/{id}/credit"): (BOSSES, "write"),
     ("POST", "/api/v1/interactions/{id}/unite"): (BOSSES, "write"),
@@ -62,6 +68,10 @@ API: dict[tuple[str, str], tuple[set[UserRole], str]] = {
     ("GET", "/api/v1/attachments/{id}"): (ALL, "read"),
     ("GET", "/api/v1/recordings/{id}"): (ALL, "listen"),
     ("HEAD", "/api/v1/recordings/{id}"): (ALL, "listen"),
+    ("POST", "/api/v1/recordings/{id}/transcribe"): (BOSSES, "write"),
+    ("PUT", "/api/v1/transcripts/{id}/shown"): (BOSSES, "write"),
+    ("GET", "/api/v1/interactions/{id}/carried-corrections"): (ALL, "read"),
+    ("POST", "/api/v1/carried-corrections/{id}"): (ALL, "write"),
     ("GET", "/api/v1/interactions/{id}/comments"): (ALL, "read"),
     ("POST", "/api/v1/interactions/{id}/comments"): (ALL, "write"),
     ("DELETE", "/api/v1/comments/{id}"): (ALL, "write"),
@@ -80,6 +90,9 @@ API: dict[tuple[str, str], tuple[set[UserRole], str]] = {
     ("POST", "/api/v1/unsorted/contact-point"): (ALL, "write"),
     ("POST", "/api/v1/unsorted/decision"): (ALL, "write"),
     ("GET", "/api/v1/unreadable"): (BOSSES, "read"),
+    ("POST", "/api/v1/unreadable/{id}"): (BOSSES, "write"),
+    ("GET", "/api/v1/unsorted/near"): (BOSSES, "read"),
+    ("POST", "/api/v1/unsorted/near"): (BOSSES, "write"),
     ("GET", "/api/v1/decisions"): (BOSSES, "read"),
     ("POST", "/api/v1/decisions"): (BOSSES, "write"),
     ("DELETE", "/api/v1/decisions/{id}"): (BOSSES, "write"),
@@ -99,5 +112,9 @@ API: dict[tuple[str, str], tuple[set[UserRole], str]] = {
     ("GET", "/api/v1/crms"): (BOSSES, "read"),
     ("GET", "/api/v1/crms/failed"): (BOSSES, "read"),
     ("POST", "/api/v1/crms/retry"): (BOSSES, "write"),
+    ("GET", "/api/v1/crms/{id}/users"): (BOSSES, "read"),
+    ("PUT", "/api/v1/crms/{id}/users"): (ADMINS, "write"),
+    ("GET", "/api/v1/jobs/failed"): (ADMINS, "read"),
+    ("POST", "/api/v1/jobs/failed/{id}"): (ADMINS, "write"),
     ("GET", "/api/v1/audit"): (ADMINS, "read"),
 }

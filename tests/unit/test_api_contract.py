@@ -122,6 +122,7 @@ async def test_foreign_ids_do_not_exist(programs: dict[str, Program], world: Wor
         "notes": {"text": "x"},
         "tasks": {"text": "x"},
         "comments": {"text": "x"},
+        "not-client": {"card_id": world.camomile},
         "{proposal}": {"answer": "take"},
         "{id}": {"name": "X"},
     }

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from agent.store.tokens import CALLS_PAUSE, LISTEN, READ, WRITE
-from agent.web.api import cards, docs, interactions, live, merging, people, running, searching, sorting, working
+from agent.web.api import (
+    cards,
+    docs,
+    interactions,
+    live,
+    merging,
+    own,
+    people,
+    running,
+    searching,
+    sorting,
+    speech,
+    waiting,
+    working,
+)
 from agent.web.api.shapes import API
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.interactions import download_attachment, download_original, show_mail_html
@@ -54,6 +68,10 @@ API_TABLE = (
     Route("GET", f"{_ENTRY}/evidence", interactions.list_evidence, EVERYBODY, scope=READ),
     Route("GET", f"{_ENTRY}/html", show_mail_html, EVERYBODY, scope=READ),
     Route("PUT", f"{_ENTRY}/card", interactions.decide_card, EVERYBODY, scope=WRITE),
+    Route("POST", f"{_ENTRY}/not-client", own.take_off, EVERYBODY, scope=WRITE),
+    Route("PUT", f"{_ENTRY}/private", own.make_private, EVERYBODY, scope=WRITE),  # one he himself took part in
+    Route("DELETE", f"{_ENTRY}/private", own.make_public, EVERYBODY, scope=WRITE),  # one he himself has made private
+    Route("GET", f"{API}/private", own.list_private, EVERYBODY, scope=READ),
     Route("PUT", f"{_ENTRY}/meeting", interactions.say_of_meeting, EVERYBODY, scope=WRITE),
     Route("PUT", f"{_ENTRY}/credit", interactions.credit, SUPERVISORS, scope=WRITE),
     Route("POST", f"{_ENTRY}/unite", interactions.unite, SUPERVISORS, scope=WRITE),
@@ -62,6 +80,10 @@ API_TABLE = (
     Route("GET", f"{API}/attachments/{_ID}", download_attachment, EVERYBODY, scope=READ),
     Route("GET", f"{API}/recordings/{_ID}", send_recording, EVERYBODY, scope=LISTEN),
     Route("HEAD", f"{API}/recordings/{_ID}", send_recording, EVERYBODY, scope=LISTEN),
+    Route("POST", f"{API}/recordings/{_ID}/transcribe", speech.ask_again, SUPERVISORS, scope=WRITE),
+    Route("PUT", f"{API}/transcripts/{_ID}/shown", speech.show_transcript, SUPERVISORS, scope=WRITE),
+    Route("GET", f"{_ENTRY}/carried-corrections", speech.list_carried, EVERYBODY, scope=READ),
+    Route("POST", f"{API}/carried-corrections/{_ID}", speech.settle_carried, EVERYBODY, scope=WRITE),
     Route("GET", f"{_ENTRY}/comments", working.list_comments, EVERYBODY, scope=READ),
     Route("POST", f"{_ENTRY}/comments", working.add_comment, EVERYBODY, scope=WRITE),
     Route("DELETE", f"{API}/comments/{_ID}", working.remove_comment, EVERYBODY, scope=WRITE),
@@ -82,6 +104,9 @@ API_TABLE = (
     Route("POST", f"{API}/unsorted/contact-point", sorting.add_contact_point, EVERYBODY, scope=WRITE),
     Route("POST", f"{API}/unsorted/decision", sorting.decide, EVERYBODY, scope=WRITE),
     Route("GET", f"{API}/unreadable", interactions.list_unreadable, SUPERVISORS, scope=READ, whole=True),
+    Route("POST", f"{API}/unreadable/{_ID}", waiting.settle_unreadable, SUPERVISORS, scope=WRITE, whole=True),
+    Route("GET", f"{API}/unsorted/near", waiting.list_near, SUPERVISORS, scope=READ),
+    Route("POST", f"{API}/unsorted/near", waiting.settle_near, SUPERVISORS, scope=WRITE),
     Route("GET", f"{API}/decisions", sorting.list_rules, SUPERVISORS, scope=READ, whole=True),
     Route("POST", f"{API}/decisions", sorting.make_rule, SUPERVISORS, scope=WRITE, whole=True),
     Route("DELETE", f"{API}/decisions/{_ID}", sorting.revoke_rule, SUPERVISORS, scope=WRITE, whole=True),
@@ -105,5 +130,9 @@ API_TABLE = (
     Route("GET", f"{API}/crms", running.list_crms, SUPERVISORS, scope=READ, whole=True),
     Route("GET", f"{API}/crms/failed", running.list_failed, SUPERVISORS, scope=READ, whole=True),
     Route("POST", f"{API}/crms/retry", running.retry_deliveries, SUPERVISORS, scope=WRITE, whole=True),
+    Route("GET", f"{API}/crms/{_ID}/users", running.list_users, SUPERVISORS, scope=READ, whole=True),
+    Route("PUT", f"{API}/crms/{_ID}/users", running.map_user, ADMINISTRATORS, scope=WRITE),
+    Route("GET", f"{API}/jobs/failed", waiting.list_failed_jobs, ADMINISTRATORS, scope=READ),
+    Route("POST", f"{API}/jobs/failed/{_ID}", waiting.settle_job, ADMINISTRATORS, scope=WRITE),
     Route("GET", f"{API}/audit", running.list_audit, ADMINISTRATORS, scope=READ),
 )

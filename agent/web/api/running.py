@@ -9,17 +9,19 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import __version__
-from agent.store import audit, auditlog, connectors, outbox, sources
+from agent.store import audit, auditlog, connectors, mirror, outbox, sources
 from agent.store.auditlog import AuditFilter
 from agent.store.clients import Position
 from agent.store.connectors import Connector
 from agent.store.outbox import FailedDelivery
+from agent.web import crm
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, answer_page, begin, perform
 from agent.web.api.cursors import read_cursor
 from agent.web.api.reading import Asked, Cursor, Id, Limit, Moment, QueryId, read_body, read_query
 from agent.web.employees import account_of
-from agent.web.services import TOKEN, login_of
+from agent.web.problems import Refused
+from agent.web.services import TOKEN, login_of, number_in
 
 
 class AuditQuery(Asked):
@@ -37,6 +39,13 @@ class Retry(Asked):
     """Which deliveries; none named means all that were given up."""
 
     ids: Annotated[list[Id], Field(min_length=1, max_length=200)] | None = None
+
+
+class UserOf(Asked):
+    """Who somebody is over there."""
+
+    user: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+    employee_id: Id
 
 
 async def show_me(request: web.Request) -> web.StreamResponse:
@@ -128,6 +137,38 @@ async def retry_deliveries(request: web.Request) -> web.StreamResponse:
         return Made(content={"retried": count}, status=200)
 
     return await perform(request, act)
+
+
+async def list_users(request: web.Request) -> web.StreamResponse:
+    """Who works in a CRM and which employee each is; whose calls and mails are told there as nobody's."""
+    read_query(request, Asked)
+    number = number_in(request)
+    async with begin(request) as connection:
+        if number not in [one.id for one in await connectors.list_connectors(connection)]:
+            raise Refused(404, "There is no such CRM.")
+        found = await mirror.list_users(connection, number)
+        nobodys = await mirror.list_unmapped(connection, number)
+    items = [
+        {
+            "user": one.external_id,
+            "name": one.name,
+            "address": one.address,
+            "extension": one.extension,
+            "employee_id": one.employee_id,
+            "mapped_by": one.mapped_by,
+        }
+        for one in found
+    ]
+    unmapped = [{"id": number, "name": name} for number, name in nobodys]
+    return await answer(request, {"items": items, "next": None, "unmapped": unmapped})
+
+
+async def map_user(request: web.Request) -> web.StreamResponse:
+    """An employee is this user; what he took part in is told anew."""
+    asked = await read_body(request, UserOf)
+    async with begin(request) as connection:
+        await crm.map_user(request, connection, number_in(request), asked.user, asked.employee_id)
+    return web.Response(status=204)
 
 
 async def list_audit(request: web.Request) -> web.StreamResponse:
