@@ -119,7 +119,7 @@ def keys_confirm(code: str) -> None:
 @token.command("add")
 def token_add(
     name: str,
-    scope: Annotated[list[str], typer.Option(help="What it may do: read, write, listen, calls:pause.")],
+    scope: Annotated[list[str], typer.Option(help="What it may do: read, write, listen, calls:pause, admin.")],
     account: Annotated[str, typer.Option(help="Login whose rights it has; without one it sees every call.")] = "",
 ) -> None:
     """Let a program in. The token is shown once and kept nowhere."""

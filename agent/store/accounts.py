@@ -111,6 +111,11 @@ async def find_by_id(connection: AsyncConnection, account_id: int) -> Account | 
     return _account(row) if row else None
 
 
+async def lock_account(connection: AsyncConnection, account_id: int) -> None:
+    """Whoever changes it by what he has read of it changes it alone, until his transaction ends."""
+    await connection.execute(select(account.c.id).where(account.c.id == account_id).with_for_update())
+
+
 async def find_by_subject(connection: AsyncConnection, subject: str) -> Account | None:
     """The account of somebody whom the other login vouches for."""
     row = (await connection.execute(select(account).where(account.c.oidc_subject == subject))).first()

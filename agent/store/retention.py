@@ -45,9 +45,14 @@ async def save_policy(connection: AsyncConnection, policy: Mapping[InteractionKi
     await companysettings.save_value(connection, _RUN, {"at": datetime.now(UTC).isoformat()})
 
 
+async def lock_policy(connection: AsyncConnection) -> None:
+    """Whoever changes it by what he has read of it changes it alone, until his transaction ends."""
+    await connection.execute(_LOCK)
+
+
 async def take_turn(connection: AsyncConnection, now: datetime) -> bool:
     """Whether it is time to erase what is due; whoever is told so does it, nobody else before a day has passed."""
-    await connection.execute(_LOCK)
+    await lock_policy(connection)
     if not await find_policy(connection):
         return False
     last: Any = (await companysettings.find_value(connection, _RUN)).get("at")

@@ -108,9 +108,14 @@ async def remove_rule(connection: AsyncConnection, rule_id: int) -> bool:
     return (await connection.execute(statement.returning(mail_rule.c.id))).first() is not None
 
 
+async def lock_rules(connection: AsyncConnection) -> None:
+    """Whoever changes rules by what he has read of them changes them alone, until his transaction ends."""
+    await connection.execute(text("LOCK TABLE mail_rule IN SHARE ROW EXCLUSIVE MODE"))
+
+
 async def move_rule(connection: AsyncConnection, rule_id: int, *, up: bool) -> None:
     """Let it change places with its neighbour."""
-    await connection.execute(text("LOCK TABLE mail_rule IN SHARE ROW EXCLUSIVE MODE"))
+    await lock_rules(connection)
     order = [one.id for one in await list_rules(connection)]
     if rule_id not in order:
         return

@@ -20,7 +20,8 @@ READ = "read"  # whatever its account may see, without the sound
 WRITE = "write"  # what its account may change on the pages people work in
 LISTEN = "listen"  # sound of calls
 CALLS_PAUSE = "calls:pause"
-SCOPES = (READ, WRITE, LISTEN, CALLS_PAUSE)
+ADMIN = "admin"  # who may log in, tokens, how long things are kept: for an administrator's token
+SCOPES = (READ, WRITE, LISTEN, CALLS_PAUSE, ADMIN)
 PREFIX = "cardline_"  # lets scanners for leaked secrets recognise one
 _LONGEST_NAME = 100
 
@@ -108,6 +109,13 @@ async def find_name(connection: AsyncConnection, token_id: int) -> str | None:
     """The name of a token, revoked or not."""
     query = select(api_token.c.name).where(api_token.c.id == token_id)
     found: str | None = (await connection.execute(query)).scalar_one_or_none()
+    return found
+
+
+async def find_id(connection: AsyncConnection, name: str) -> int | None:
+    """The number of a token of this name, revoked or not."""
+    query = select(api_token.c.id).where(api_token.c.name == " ".join(name.split())[:_LONGEST_NAME])
+    found: int | None = (await connection.execute(query)).scalar_one_or_none()
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -73,12 +75,24 @@ async def add_account(request: web.Request) -> web.StreamResponse:
     try:
         async with services(request).store.begin() as connection:
             employee = await _employee(request, connection)
-            number = await accounts.insert_account(connection, login, name, None, role, employee)
-            subject = {"account": accounts.normalise_login(login), "role": role.value, "employee_id": employee}
-            await audit.add_entry(connection, account_of(request), audit.ACCOUNT_ADDED, subject)
+            number = await add(request, connection, login, name, role, employee)
     except Misconfigured:
         return await _list(request, problem="account_wrong")
     return await _invite(request, number)
+
+
+async def add(
+    request: web.Request, connection: AsyncConnection, login: str, name: str, role: UserRole, employee_id: int | None
+) -> int:
+    """The same for the API; returns the account's id.
+
+    Raises:
+        Misconfigured: the login is taken.
+    """
+    number = await accounts.insert_account(connection, login, name, None, role, employee_id)
+    subject = {"account": accounts.normalise_login(login), "role": role.value, "employee_id": employee_id}
+    await audit.add_entry(connection, account_of(request), audit.ACCOUNT_ADDED, subject)
+    return number
 
 
 async def show_account(request: web.Request) -> web.StreamResponse:
@@ -89,7 +103,7 @@ async def show_account(request: web.Request) -> web.StreamResponse:
 
 async def _show(request: web.Request, number: int, *, problem: str = "", link: str = "") -> web.Response:
     async with services(request).store.begin() as connection:
-        account = await _found(connection, number)
+        account = await found_account(connection, number)
         people = await employees.list_employees(connection)
         open_now = await logins.list_logins(connection, number)
         named = await teams.list_teams(connection)
@@ -114,7 +128,12 @@ async def _show(request: web.Request, number: int, *, problem: str = "", link: s
     )
 
 
-async def _found(connection: AsyncConnection, number: int) -> Account:
+async def found_account(connection: AsyncConnection, number: int) -> Account:
+    """The account of this number.
+
+    Raises:
+        HTTPNotFound: there is none.
+    """
     account = await accounts.find_by_id(connection, number)
     if account is None:
         raise web.HTTPNotFound
@@ -128,33 +147,64 @@ async def change_account(request: web.Request) -> web.StreamResponse:
     ids = [int(one) for one in chosen if one.isascii() and one.isdigit() and len(one) <= 18]
     all_teams = role is not UserRole.SUPERVISOR or await text_of(request, "sees") != "teams"
     async with services(request).store.begin() as connection:
-        before = await _found(connection, number)
+        before = await found_account(connection, number)
         employee = await _employee(request, connection)
-        is_done = await accounts.change_account(
-            connection, number, name=name or before.login, role=role, employee_id=employee, all_teams=all_teams
+        is_done = await change(
+            request,
+            connection,
+            before,
+            name=name or before.login,
+            role=role,
+            employee_id=employee,
+            team_ids=None if all_teams else ids,
         )
-        if is_done:
-            await teams.set_supervised(connection, number, [] if all_teams else ids)
-            after = {"role": role.value, "employee_id": employee, "teams": "all" if all_teams else ids}
-            subject = {"account": before.login, "before": {"role": before.role.value}, "after": after}
-            await audit.add_entry(connection, account_of(request), audit.ACCOUNT_CHANGED, subject)
     if not is_done:
         raise web.HTTPSeeOther(f"/accounts/{number}?problem=last_admin")
     raise web.HTTPSeeOther(f"/accounts/{number}?done=account_changed")
+
+
+async def change(
+    request: web.Request,
+    connection: AsyncConnection,
+    before: Account,
+    *,
+    name: str,
+    role: UserRole,
+    employee_id: int | None,
+    team_ids: Sequence[int] | None,
+) -> bool:
+    """The same for the API; ``team_ids`` None: all teams. False, and nothing is changed, where no administrator would
+    be left."""
+    is_done = await accounts.change_account(
+        connection, before.id, name=name, role=role, employee_id=employee_id, all_teams=team_ids is None
+    )
+    if is_done:
+        await teams.set_supervised(connection, before.id, team_ids or [])
+        told: object = "all" if team_ids is None else list(team_ids)
+        after = {"role": role.value, "employee_id": employee_id, "teams": told}
+        subject = {"account": before.login, "before": {"role": before.role.value}, "after": after}
+        await audit.add_entry(connection, account_of(request), audit.ACCOUNT_CHANGED, subject)
+    return is_done
 
 
 async def disable_account(request: web.Request) -> web.StreamResponse:
     """Shut out at once, or let in again."""
     number, disabled = number_in(request), await text_of(request, "disabled") == "yes"
     async with services(request).store.begin() as connection:
-        account = await _found(connection, number)
-        is_done = await accounts.disable_account(connection, number, disabled=disabled)
-        if is_done:
-            action = audit.ACCOUNT_DISABLED if disabled else audit.ACCOUNT_ENABLED
-            await audit.add_entry(connection, account_of(request), action, {"account": account.login})
+        account = await found_account(connection, number)
+        is_done = await disable(request, connection, account, disabled=disabled)
     if not is_done:
         raise web.HTTPSeeOther(f"/accounts/{number}?problem=last_admin")
     raise web.HTTPSeeOther(f"/accounts/{number}?done={'account_disabled' if disabled else 'account_enabled'}")
+
+
+async def disable(request: web.Request, connection: AsyncConnection, account: Account, *, disabled: bool) -> bool:
+    """The same for the API; False, and nothing is changed, where no administrator would be left."""
+    is_done = await accounts.disable_account(connection, account.id, disabled=disabled)
+    if is_done:
+        action = audit.ACCOUNT_DISABLED if disabled else audit.ACCOUNT_ENABLED
+        await audit.add_entry(connection, account_of(request), action, {"account": account.login})
+    return is_done
 
 
 async def invite(request: web.Request) -> web.StreamResponse:
@@ -164,33 +214,46 @@ async def invite(request: web.Request) -> web.StreamResponse:
 
 async def _invite(request: web.Request, number: int) -> web.Response:
     async with services(request).store.begin() as connection:
-        account = await _found(connection, number)
-        token = await invitations.invite(connection, number)
-        await audit.add_entry(connection, account_of(request), audit.ACCOUNT_INVITED, {"account": account.login})
+        link = await invite_by_link(request, connection, await found_account(connection, number))
+    return await _show(request, number, link=link)
+
+
+async def invite_by_link(request: web.Request, connection: AsyncConnection, account: Account) -> str:
+    """The same for the API: the link's address, told here and nowhere again."""
+    token = await invitations.invite(connection, account.id)
+    await audit.add_entry(connection, account_of(request), audit.ACCOUNT_INVITED, {"account": account.login})
     base = services(request).settings.web.public_url.rstrip("/") or str(request.url.origin())
-    return await _show(request, number, link=f"{base}/invitation/{token}")
+    return f"{base}/invitation/{token}"
 
 
 async def reset_factor(request: web.Request) -> web.StreamResponse:
     """The telephone was lost: the second factor is taken away, and set up anew where the role must have one."""
     number = number_in(request)
     async with services(request).store.begin() as connection:
-        account = await _found(connection, number)
-        await secondfactors.clear_factor(connection, number)
-        await logins.end_logins(connection, number)
-        await audit.add_entry(connection, account_of(request), audit.SECOND_FACTOR_RESET, {"account": account.login})
+        await clear_factor(request, connection, await found_account(connection, number))
     raise web.HTTPSeeOther(f"/accounts/{number}?done=factor_reset")
+
+
+async def clear_factor(request: web.Request, connection: AsyncConnection, account: Account) -> None:
+    """The same for the API; he is logged out."""
+    await secondfactors.clear_factor(connection, account.id)
+    await logins.end_logins(connection, account.id)
+    await audit.add_entry(connection, account_of(request), audit.SECOND_FACTOR_RESET, {"account": account.login})
 
 
 async def end_logins(request: web.Request) -> web.StreamResponse:
     """Log somebody out everywhere."""
     number = number_in(request)
     async with services(request).store.begin() as connection:
-        account = await _found(connection, number)
-        count = await logins.end_logins(connection, number)
-        subject = {"account": account.login, "count": count}
-        await audit.add_entry(connection, account_of(request), audit.LOGINS_ENDED, subject)
+        await log_out_everywhere(request, connection, await found_account(connection, number))
     raise web.HTTPSeeOther(f"/accounts/{number}?done=logins_ended")
+
+
+async def log_out_everywhere(request: web.Request, connection: AsyncConnection, account: Account) -> None:
+    """The same for the API."""
+    count = await logins.end_logins(connection, account.id)
+    subject = {"account": account.login, "count": count}
+    await audit.add_entry(connection, account_of(request), audit.LOGINS_ENDED, subject)
 
 
 async def show_invitation(request: web.Request) -> web.StreamResponse:

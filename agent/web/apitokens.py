@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import Misconfigured
 from agent.store import accounts, audit, tokens
@@ -41,24 +44,46 @@ async def add_token(request: web.Request) -> web.StreamResponse:
         raise web.HTTPBadRequest
     try:
         async with services(request).store.begin() as connection:
-            account = await accounts.find_by_id(connection, int(chosen)) if chosen else None
-            if chosen and (account is None or account.disabled):
-                raise web.HTTPNotFound
-            number = account.id if account is not None else None
-            made = await tokens.insert_token(connection, name, scopes, account_id=number)
-            subject = {"token": name, "scopes": sorted(scopes), "account": account.login if account else ""}
-            await audit.add_entry(connection, account_of(request), audit.TOKEN_ADDED, subject)
+            _, made = await make_token(request, connection, name, scopes, int(chosen) if chosen else None)
     except Misconfigured:
         return await _list(request, problem="token_wrong")
     return await _list(request, made=made)
 
 
+async def make_token(
+    request: web.Request, connection: AsyncConnection, name: str, scopes: Sequence[str], account_id: int | None
+) -> tuple[int, str]:
+    """The same for the API: the token's id, and the token itself, told here and nowhere again.
+
+    Raises:
+        HTTPNotFound: there is no such account, or it is disabled. Misconfigured: the name is taken.
+    """
+    account = await accounts.find_by_id(connection, account_id) if account_id is not None else None
+    if account_id is not None and (account is None or account.disabled):
+        raise web.HTTPNotFound
+    made = await tokens.insert_token(connection, name, scopes, account_id=account_id)
+    subject = {"token": name, "scopes": sorted(scopes), "account": account.login if account else ""}
+    await audit.add_entry(connection, account_of(request), audit.TOKEN_ADDED, subject)
+    number = await tokens.find_id(connection, name)
+    assert number is not None
+    return number, made
+
+
 async def revoke_token(request: web.Request) -> web.StreamResponse:
     """It opens nothing any more, at once and for good."""
     async with services(request).store.begin() as connection:
-        name = await tokens.find_name(connection, number_in(request))
-        if name is None:
-            raise web.HTTPNotFound
-        if await tokens.revoke_token(connection, name):
-            await audit.add_entry(connection, account_of(request), audit.TOKEN_REVOKED, {"token": name})
+        await revoke(request, connection, number_in(request))
     raise web.HTTPSeeOther("/tokens")
+
+
+async def revoke(request: web.Request, connection: AsyncConnection, number: int) -> None:
+    """The same for the API; one that is revoked stays so.
+
+    Raises:
+        HTTPNotFound: there never was one.
+    """
+    name = await tokens.find_name(connection, number)
+    if name is None:
+        raise web.HTTPNotFound
+    if await tokens.revoke_token(connection, name):
+        await audit.add_entry(connection, account_of(request), audit.TOKEN_REVOKED, {"token": name})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from aiohttp import web
 from multidict import MultiDictProxy
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity, IdentityKind, MessageCategory
 from agent.store import audit, employees, ruleruns, rules
+from agent.store.ruleruns import RuleRun
 from agent.store.rules import MailRule
 from agent.web.employees import account_of
 from agent.web.pages import page
@@ -29,10 +30,10 @@ CHOICES = {
 """Fields whose values are chosen; the others take words."""
 
 TAGS = ("proposal", "invoice", "contract")
-_LONGEST_NAME = 100
-_LONGEST_TAG = 40
-_LONGEST_VALUE = 200
-_MOST_VALUES = 50
+LONGEST_NAME = 100
+LONGEST_TAG = 40
+LONGEST_VALUE = 200
+MOST_VALUES = 50
 _LONGEST_DOMAIN = 253
 
 
@@ -53,7 +54,7 @@ async def show_mail_rule(request: web.Request) -> web.StreamResponse:
 
 def _begun(request: web.Request) -> dict[str, list[str]]:
     """With whom a new rule begins, where one comes from a mail."""
-    sender = " ".join(request.query.get("from", "").replace("\0", "").replace(",", " ").split())[:_LONGEST_VALUE]
+    sender = " ".join(request.query.get("from", "").replace("\0", "").replace(",", " ").split())[:LONGEST_VALUE]
     return {"from": [sender]} if sender else {}
 
 
@@ -63,7 +64,7 @@ async def try_mail_rule(request: web.Request) -> web.StreamResponse:
     if problem:
         return _form(request, rule, problem=problem)
     async with services(request).store.begin() as connection:
-        trial = await try_rules(connection, _with(await rules.list_rules(connection), rule))
+        trial = await try_rules(connection, with_rule(await rules.list_rules(connection), rule))
     return _form(request, rule, trial=trial)
 
 
@@ -74,65 +75,107 @@ async def save_mail_rule(request: web.Request) -> web.StreamResponse:
     if problem:
         return _form(request, rule, problem=problem)
     async with services(request).store.begin() as connection:
-        if rule.id and rule.id not in {one.id for one in await rules.list_rules(connection)}:
-            raise web.HTTPNotFound
-        rule = replace(rule, id=await rules.save_rule(connection, rule))
-        subject = {"rule_id": rule.id, "name": rule.name, "enabled": rule.enabled, "conditions": dict(rule.conditions)}
-        await audit.add_entry(connection, account_of(request), audit.MAIL_RULE_SAVED, subject)
+        await keep_rule(request, connection, rule)
         if form.get("resort"):
             await resort.start(connection, login_of(request).login)
     raise web.HTTPSeeOther("/mail-rules")
 
 
+async def keep_rule(request: web.Request, connection: AsyncConnection, rule: MailRule) -> int:
+    """The same for the API: a rule changed, or a new one (its id is 0) before all others; returns its id.
+
+    Raises:
+        HTTPNotFound: there is no such rule.
+    """
+    if rule.id and rule.id not in {one.id for one in await rules.list_rules(connection)}:
+        raise web.HTTPNotFound
+    number = await rules.save_rule(connection, rule)
+    subject = {"rule_id": number, "name": rule.name, "enabled": rule.enabled, "conditions": dict(rule.conditions)}
+    await audit.add_entry(connection, account_of(request), audit.MAIL_RULE_SAVED, subject)
+    return number
+
+
 async def remove_mail_rule(request: web.Request) -> web.StreamResponse:
     """Forget a rule that was made here."""
     async with services(request).store.begin() as connection:
-        if not await rules.remove_rule(connection, number_in(request)):
-            raise web.HTTPNotFound
-        await audit.add_entry(connection, account_of(request), audit.MAIL_RULE_REMOVED, {"rule_id": number_in(request)})
+        await forget_rule(request, connection, number_in(request))
     raise web.HTTPSeeOther("/mail-rules")
+
+
+async def forget_rule(request: web.Request, connection: AsyncConnection, number: int) -> None:
+    """The same for the API.
+
+    Raises:
+        HTTPNotFound: there is none, or it comes with the program.
+    """
+    if not await rules.remove_rule(connection, number):
+        raise web.HTTPNotFound
+    await audit.add_entry(connection, account_of(request), audit.MAIL_RULE_REMOVED, {"rule_id": number})
 
 
 async def move_mail_rule(request: web.Request) -> web.StreamResponse:
     """One place up or down: the first rule that fits decides."""
     is_up = (await request.post()).get("way") == "up"
     async with services(request).store.begin() as connection:
-        await rules.move_rule(connection, number_in(request), up=is_up)
-        subject = {"rule_id": number_in(request), "up": is_up}
-        await audit.add_entry(connection, account_of(request), audit.MAIL_RULE_MOVED, subject)
+        await swap_rule(request, connection, number_in(request), up=is_up)
     raise web.HTTPSeeOther(f"/mail-rules#rule-{number_in(request)}")
+
+
+async def swap_rule(request: web.Request, connection: AsyncConnection, number: int, *, up: bool) -> None:
+    """The same for the API."""
+    await rules.move_rule(connection, number, up=up)
+    await audit.add_entry(connection, account_of(request), audit.MAIL_RULE_MOVED, {"rule_id": number, "up": up})
 
 
 async def resort_mails(request: web.Request) -> web.StreamResponse:
     """Have all mails sorted anew by the rules as they stand."""
     async with services(request).store.begin() as connection:
-        run = await resort.start(connection, login_of(request).login)
-        await audit.add_entry(connection, account_of(request), audit.MAILS_RESORTED, {"run_id": run.id})
+        await resort_all(request, connection)
     raise web.HTTPSeeOther("/mail-rules")
+
+
+async def resort_all(request: web.Request, connection: AsyncConnection) -> RuleRun:
+    """The same for the API."""
+    run = await resort.start(connection, login_of(request).login)
+    await audit.add_entry(connection, account_of(request), audit.MAILS_RESORTED, {"run_id": run.id})
+    return run
 
 
 async def add_own_domain(request: web.Request) -> web.StreamResponse:
     """Whoever writes from this domain is one of us; mails of before are decided anew."""
-    domain = _domain(str((await request.post()).get("domain", "")))
+    domain = read_domain(str((await request.post()).get("domain", "")))
     if domain is None:
         return await _list(request, problem="domain_wrong")
     async with services(request).store.begin() as connection:
-        if domain not in {one.identity for one in await employees.list_own_domains(connection)}:
-            await services(request).linker.add_employee_identity(connection, None, domain, label="own domain")
-            await audit.add_entry(connection, account_of(request), audit.OWN_DOMAIN_ADDED, {"domain": domain.value})
+        await own(request, connection, domain)
     raise web.HTTPSeeOther("/mail-rules#domains")
+
+
+async def own(request: web.Request, connection: AsyncConnection, domain: Identity) -> None:
+    """The same for the API."""
+    if domain not in {one.identity for one in await employees.list_own_domains(connection)}:
+        await services(request).linker.add_employee_identity(connection, None, domain, label="own domain")
+        await audit.add_entry(connection, account_of(request), audit.OWN_DOMAIN_ADDED, {"domain": domain.value})
 
 
 async def remove_own_domain(request: web.Request) -> web.StreamResponse:
     """It is not ours; mails of before are decided anew."""
     async with services(request).store.begin() as connection:
-        held = await employees.find_identity(connection, number_in(request))
-        if held is None or held.identity.kind is not IdentityKind.DOMAIN:
-            raise web.HTTPNotFound
-        await services(request).linker.remove_employee_identity(connection, held)
-        subject = {"domain": held.identity.value}
-        await audit.add_entry(connection, account_of(request), audit.OWN_DOMAIN_REMOVED, subject)
+        await disown(request, connection, number_in(request))
     raise web.HTTPSeeOther("/mail-rules#domains")
+
+
+async def disown(request: web.Request, connection: AsyncConnection, number: int) -> None:
+    """The same for the API.
+
+    Raises:
+        HTTPNotFound: it is no domain of ours.
+    """
+    held = await employees.find_identity(connection, number)
+    if held is None or held.identity.kind is not IdentityKind.DOMAIN:
+        raise web.HTTPNotFound
+    await services(request).linker.remove_employee_identity(connection, held)
+    await audit.add_entry(connection, account_of(request), audit.OWN_DOMAIN_REMOVED, {"domain": held.identity.value})
 
 
 async def _list(request: web.Request, *, problem: str = "") -> web.Response:
@@ -171,7 +214,7 @@ def _form(request: web.Request, rule: MailRule, *, problem: str = "", trial: Tri
     )
 
 
-def _with(known: Sequence[MailRule], rule: MailRule) -> list[MailRule]:
+def with_rule(known: Sequence[MailRule], rule: MailRule) -> list[MailRule]:
     """The rules as they would be with this one saved."""
     if not rule.id:
         return [rule, *known]
@@ -180,10 +223,10 @@ def _with(known: Sequence[MailRule], rule: MailRule) -> list[MailRule]:
 
 def _read(number: int, form: Form) -> tuple[MailRule, str]:
     """The rule in a form, and what is wrong with it."""
-    name = _text(form, "name", _LONGEST_NAME)
-    kind, _, result = _text(form, "result", _LONGEST_NAME).partition(":")
+    name = _text(form, "name", LONGEST_NAME)
+    kind, _, result = _text(form, "result", LONGEST_NAME).partition(":")
     category = MessageCategory(result) if kind == "category" and result in list(MessageCategory) else None
-    tag = (result or _text(form, "tag", _LONGEST_TAG)) if kind == "tag" else None
+    tag = (result or _text(form, "tag", LONGEST_TAG)) if kind == "tag" else None
     conditions = {field: values for field in FIELDS if (values := _values(form, field))}
     rule = MailRule(
         id=number,
@@ -205,16 +248,16 @@ def _values(form: Form, field: str) -> list[str]:
     """What stands between commas or on lines, or was chosen; empty: the rule does not ask for it."""
     if field in CHOICES:
         return [one for one in map(str, form.getall(f"field_{field}", ())) if one in CHOICES[field]]
-    text = _text(form, f"field_{field}", _LONGEST_VALUE * _MOST_VALUES)
-    values = (" ".join(one.split())[:_LONGEST_VALUE] for one in text.replace("\n", ",").split(","))
-    return list(dict.fromkeys(one for one in values if one))[:_MOST_VALUES]
+    text = _text(form, f"field_{field}", LONGEST_VALUE * MOST_VALUES)
+    values = (" ".join(one.split())[:LONGEST_VALUE] for one in text.replace("\n", ",").split(","))
+    return list(dict.fromkeys(one for one in values if one))[:MOST_VALUES]
 
 
 def _text(form: Form, name: str, longest: int) -> str:
     return str(form.get(name, "")).replace("\0", "").strip()[:longest]
 
 
-def _domain(text: str) -> Identity | None:
+def read_domain(text: str) -> Identity | None:
     """A domain in ASCII that a company may have; a provider's, at which anybody has a mailbox, is nobody's own."""
     name = text.strip().lower().removeprefix("@").rstrip(".")
     address = normalize_address(f"postmaster@{name}") if "\0" not in name and "." in name else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from aiohttp import web
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import InteractionKind
 from agent.store import audit, retention
@@ -16,13 +17,13 @@ from agent.web.services import login_of, number_in, services
 
 LONGEST_MONTHS = 1200
 MOST_COUNTED = 100_000
-_NAMES = {InteractionKind.CALL: "calls", InteractionKind.MESSAGE: "mails"}
+NAMES = {InteractionKind.CALL: "calls", InteractionKind.MESSAGE: "mails"}
 _CARD = "card_not_found"
 
 
 async def show_retention(request: web.Request) -> web.StreamResponse:
     """The policy and the cards that are exempt; with months in the address also what that would erase."""
-    asked = _policy({name: request.query.get(name, "") for name in _NAMES.values()}) if request.query else None
+    asked = _policy({name: request.query.get(name, "") for name in NAMES.values()}) if request.query else None
     problem = _CARD if request.query.get("problem") == _CARD else ""
     async with services(request).store.begin() as connection:
         saved = await retention.find_policy(connection)
@@ -39,7 +40,7 @@ async def show_retention(request: web.Request) -> web.StreamResponse:
         request,
         "retention.html",
         status=400 if problem else 200,
-        kinds=[(kind, name, saved.get(kind), shown.get(kind), counts.get(kind, 0)) for kind, name in _NAMES.items()],
+        kinds=[(kind, name, saved.get(kind), shown.get(kind), counts.get(kind, 0)) for kind, name in NAMES.items()],
         is_preview=asked is not None and not problem,
         is_changed=shown != saved,
         most=MOST_COUNTED,
@@ -50,7 +51,7 @@ async def show_retention(request: web.Request) -> web.StreamResponse:
 
 def _policy(fields: Mapping[str, str]) -> dict[InteractionKind, int]:
     found = {}
-    for kind, name in _NAMES.items():
+    for kind, name in NAMES.items():
         text = fields[name].strip()
         if not text:
             continue
@@ -62,18 +63,24 @@ def _policy(fields: Mapping[str, str]) -> dict[InteractionKind, int]:
 
 async def save_retention(request: web.Request) -> web.StreamResponse:
     """From now on; the first erasure by it comes after a day."""
-    policy = _policy({name: await text_of(request, name) for name in _NAMES.values()})
+    policy = _policy({name: await text_of(request, name) for name in NAMES.values()})
     async with services(request).store.begin() as connection:
-        before = await retention.find_policy(connection)
-        if policy != before:
-            await retention.save_policy(connection, policy)
-            subject = {"before": _named(before), "after": _named(policy)}
-            await audit.add_entry(connection, account_of(request), audit.RETENTION_CHANGED, subject)
+        await save(request, connection, policy)
     raise web.HTTPSeeOther("/retention")
 
 
-def _named(policy: Mapping[InteractionKind, int]) -> dict[str, object]:
-    return {_NAMES[kind]: months for kind, months in policy.items()}
+async def save(request: web.Request, connection: AsyncConnection, policy: Mapping[InteractionKind, int]) -> None:
+    """The same for the API; months for which each kind is kept, for ever where there are none."""
+    before = await retention.find_policy(connection)
+    if policy != before:
+        await retention.save_policy(connection, policy)
+        subject = {"before": named(before), "after": named(policy)}
+        await audit.add_entry(connection, account_of(request), audit.RETENTION_CHANGED, subject)
+
+
+def named(policy: Mapping[InteractionKind, int]) -> dict[str, object]:
+    """A policy by the names that people read."""
+    return {NAMES[kind]: months for kind, months in policy.items()}
 
 
 async def hold_card(request: web.Request) -> web.StreamResponse:
@@ -82,19 +89,32 @@ async def hold_card(request: web.Request) -> web.StreamResponse:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise web.HTTPSeeOther(f"/retention?problem={_CARD}#holds")
     async with services(request).store.begin() as connection:
-        by = login_of(request).login
-        is_done = await retention.hold_card(connection, int(text), reason=reason, by=by)
-        if is_done:
-            subject = {"card_id": int(text), "reason": reason}
-            await audit.add_entry(connection, account_of(request), audit.CARD_HELD, subject)
+        is_done = await hold(request, connection, int(text), reason)
     raise web.HTTPSeeOther("/retention#holds" if is_done else f"/retention?problem={_CARD}#holds")
+
+
+async def hold(request: web.Request, connection: AsyncConnection, card_id: int, reason: str) -> bool:
+    """The same for the API; False where it was so already, or there is no such card."""
+    is_done = await retention.hold_card(connection, card_id, reason=reason, by=login_of(request).login)
+    if is_done:
+        subject = {"card_id": card_id, "reason": reason}
+        await audit.add_entry(connection, account_of(request), audit.CARD_HELD, subject)
+    return is_done
 
 
 async def release_card(request: web.Request) -> web.StreamResponse:
     """The policy holds for it again."""
     async with services(request).store.begin() as connection:
-        if not await retention.release_card(connection, number_in(request)):
-            raise web.HTTPNotFound
-        subject = {"card_id": number_in(request)}
-        await audit.add_entry(connection, account_of(request), audit.CARD_RELEASED, subject)
+        await release(request, connection, number_in(request))
     raise web.HTTPSeeOther("/retention#holds")
+
+
+async def release(request: web.Request, connection: AsyncConnection, card_id: int) -> None:
+    """The same for the API.
+
+    Raises:
+        HTTPNotFound: it was not exempt.
+    """
+    if not await retention.release_card(connection, card_id):
+        raise web.HTTPNotFound
+    await audit.add_entry(connection, account_of(request), audit.CARD_RELEASED, {"card_id": card_id})

@@ -281,6 +281,7 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "scope_write": ("менять", "change"),
     "scope_listen": ("слушать записи", "hear recordings"),
     "scope_calls:pause": ("ставить запись на паузу", "pause recordings"),
+    "scope_admin": ("управлять доступом и сроками хранения", "administer access and retention"),
     # Audit
     "audit_title": ("Журнал действий", "Audit log"),
     "audit_lead": ("Строки только добавляются.", "Lines are only ever added."),

@@ -21,7 +21,7 @@ from agent.web.api import spec
 from agent.web.app import WebServer
 from tests.web_world import Browser
 
-EVERYTHING = ("read", "write", "listen", "calls:pause")
+EVERYTHING = ("read", "write", "listen", "calls:pause", "admin")
 
 
 @cache

@@ -84,7 +84,7 @@ async def test_every_call_refuses_whoever_is_not_in_its_roles(
 
 async def test_every_call_wants_its_scope(server: WebServer, store: Store) -> None:
     base = f"http://{server.address[0]}:{server.address[1]}"
-    scopes = ("read", "write", "listen", "calls:pause")
+    scopes = ("read", "write", "listen", "calls:pause", "admin")
     for scope in scopes:
         others = tuple(one for one in scopes if one != scope)
         lacking = Program(base, await make_token(store, f"all but {scope}", "admin", others))

@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from agent.web.problems import Refused
+from agent.web.retention import LONGEST_MONTHS
 
 LARGEST_LIMIT = 200
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
@@ -68,6 +69,8 @@ _LARGEST_ID = 10**18 - 1
 Id = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=_LARGEST_ID)]
 QueryId = Annotated[int, BeforeValidator(_number), Field(ge=1, le=_LARGEST_ID)]
 Limit = Annotated[int, BeforeValidator(_number), Field(ge=1, le=LARGEST_LIMIT)]
+Months = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LONGEST_MONTHS)]
+QueryMonths = Annotated[int, BeforeValidator(_number), Field(ge=1, le=LONGEST_MONTHS)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]

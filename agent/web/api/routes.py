@@ -18,6 +18,7 @@ from agent.web.api import (
     waiting,
     working,
 )
+from agent.web.api.routes_admin import ADMIN_API_TABLE
 from agent.web.api.shapes import API
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.interactions import download_attachment, download_original, show_mail_html
@@ -135,4 +136,5 @@ API_TABLE = (
     Route("GET", f"{API}/jobs/failed", waiting.list_failed_jobs, ADMINISTRATORS, scope=READ),
     Route("POST", f"{API}/jobs/failed/{_ID}", waiting.settle_job, ADMINISTRATORS, scope=WRITE),
     Route("GET", f"{API}/audit", running.list_audit, ADMINISTRATORS, scope=READ),
+    *ADMIN_API_TABLE,
 )
