@@ -44,13 +44,22 @@ async def upload(request: web.Request) -> web.StreamResponse:
         return page(request, "import_new.html", problem="list_missing", status=400)
     content = await asyncio.to_thread(field.file.read, LARGEST + 1)
     try:
-        plan = await asyncio.to_thread(guess_plan, content)
+        number = await keep_list(request, field.filename, content)
     except Unlisted as error:
         return page(request, "import_new.html", problem=str(error), status=400)
-    name = " ".join(field.filename.replace("\0", "").split())[:200]
-    async with services(request).store.begin() as connection:
-        number = await cardimports.keep_import(connection, name, content, plan.to_json(), login_of(request).login)
     raise web.HTTPSeeOther(f"/cards/import/{number}")
+
+
+async def keep_list(request: web.Request, name: str, content: bytes) -> int:
+    """The same for the API; returns the import's id.
+
+    Raises:
+        Unlisted: it is no list; the text says why.
+    """
+    plan = await asyncio.to_thread(guess_plan, content)
+    name = " ".join(name.replace("\0", "").split())[:200]
+    async with services(request).store.begin() as connection:
+        return await cardimports.keep_import(connection, name, content, plan.to_json(), login_of(request).login)
 
 
 async def show_import(request: web.Request) -> web.StreamResponse:
@@ -85,13 +94,17 @@ async def change_plan(request: web.Request) -> web.StreamResponse:
     plan = Plan(encoding=encoding, separator=separator, has_heading="heading" in form, columns=tuple(columns))
     async with services(request).store.begin() as connection:
         one = await _find(request, connection)
-        before = Plan.from_json(one.plan)
-        if (before.encoding, before.separator) != (encoding, separator) and one.content is not None:
-            content = one.content
-            fresh = await asyncio.to_thread(_guess_again, content, plan)
-            plan = fresh or plan
-        await cardimports.change_plan(connection, one.id, plan.to_json())
+        await read_otherwise(connection, one, plan)
     raise web.HTTPSeeOther(f"/cards/import/{one.id}")
+
+
+async def read_otherwise(connection: AsyncConnection, one: CardImport, plan: Plan) -> None:
+    """The same for the API; where the encoding or the separator is another, the columns are guessed again."""
+    before = Plan.from_json(one.plan)
+    if (before.encoding, before.separator) != (plan.encoding, plan.separator) and one.content is not None:
+        fresh = await asyncio.to_thread(_guess_again, one.content, plan)
+        plan = fresh or plan
+    await cardimports.change_plan(connection, one.id, plan.to_json())
 
 
 def _guess_again(content: bytes, plan: Plan) -> Plan | None:
@@ -111,12 +124,21 @@ async def apply_import(request: web.Request) -> web.StreamResponse:
     """A person has looked and says yes."""
     async with services(request).store.begin() as connection:
         one = await _find(request, connection)
-        if not await cardimports.begin(connection, one.id):
-            raise web.HTTPConflict
-        await jobs.defer(connection, [jobs.Job(task=jobs.IMPORT_CARDS, args={"import_id": one.id})])
-        subject = {"import_id": one.id, "name": one.name}
-        await audit.add_entry(connection, account_of(request), audit.CARDS_IMPORTED, subject)
+        await take_in(request, connection, one)
     raise web.HTTPSeeOther(f"/cards/import/{one.id}")
+
+
+async def take_in(request: web.Request, connection: AsyncConnection, one: CardImport) -> None:
+    """The same for the API.
+
+    Raises:
+        HTTPConflict: somebody has said so already, or the file is no more.
+    """
+    if not await cardimports.begin(connection, one.id):
+        raise web.HTTPConflict
+    await jobs.defer(connection, [jobs.Job(task=jobs.IMPORT_CARDS, args={"import_id": one.id})])
+    subject = {"import_id": one.id, "name": one.name}
+    await audit.add_entry(connection, account_of(request), audit.CARDS_IMPORTED, subject)
 
 
 async def _find(request: web.Request, connection: AsyncConnection) -> CardImport:

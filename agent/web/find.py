@@ -304,7 +304,7 @@ def _note(note: FoundNote, hit: Hit, is_hit: Callable[[str], bool]) -> Result:
 async def save_search(request: web.Request) -> web.StreamResponse:
     """Keep the search of the form's address under a name."""
     form = await request.post()
-    query = query_of(dict(parse_qsl(str(form.get("query", ""))[:2000])))
+    query = query_in(str(form.get("query", "")))
     name = " ".join(str(form.get("name", "")).replace("\0", "").split())[:_LONGEST_NAME]
     if query.is_empty:
         raise web.HTTPBadRequest
@@ -317,6 +317,11 @@ async def save_search(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther(query.url() if kept else query.url(problem="find_save_wrong"))
 
 
+def query_in(text: str) -> FindQuery:
+    """Of what stands behind the question mark of the page's address."""
+    return query_of(dict(parse_qsl(text[:2000])))
+
+
 async def remove_search(request: web.Request) -> web.StreamResponse:
     """Forget one of the reader's own."""
     async with services(request).store.begin() as connection:
@@ -325,4 +330,4 @@ async def remove_search(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther("/find")
 
 
-__all__ = ["NEWEST", "remove_search", "save_search", "show_find"]
+__all__ = ["NEWEST", "query_in", "remove_search", "save_search", "show_find"]

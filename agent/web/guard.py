@@ -135,7 +135,7 @@ async def check_rights(request: web.Request, handler: Handler) -> web.StreamResp
         raise request.match_info.http_exception or web.HTTPNotFound
     if route.scope and (token := _bearer(request)) is not None:
         await _admit_token(request, token, route)
-        return await handler(request)
+        return await handler(request.clone(client_max_size=route.largest) if route.largest else request)
     if route.recognises:
         await _recognise(request)
     if route.roles is not None:

@@ -12,6 +12,11 @@ ALL, BOSSES, ADMINS = {A, S, M}, {A, S}, {A}
 
 # Of the whole company's: a supervisor of some teams may not call these.
 WHOLE = {
+    "/api/v1/imports",
+    "/api/v1/imports/{id}",
+    "/api/v1/imports/{id}/plan",
+    "/api/v1/imports/{id}/apply",
+    "/api/v1/cards.csv",
     "/api/v1/duplicates",
     "/api/v1/unreadable",
     "/api/v1/unreadable/{id}",
@@ -145,4 +150,18 @@ API: dict[tuple[str, str], tuple[set[UserRole], str]] = {
     ("GET", "/api/v1/holds"): (ADMINS, "read"),
     ("PUT", "/api/v1/holds/{id}"): (ADMINS, "admin"),
     ("DELETE", "/api/v1/holds/{id}"): (ADMINS, "admin"),
+    ("POST", "/api/v1/imports"): (BOSSES, "write"),
+    ("GET", "/api/v1/imports/{id}"): (BOSSES, "read"),
+    ("PUT", "/api/v1/imports/{id}/plan"): (BOSSES, "write"),
+    ("POST", "/api/v1/imports/{id}/apply"): (BOSSES, "write"),
+    ("GET", "/api/v1/cards.csv"): (BOSSES, "read"),
+    ("GET", "/api/v1/searches"): (ALL, "read"),
+    ("POST", "/api/v1/searches"): (ALL, "write"),
+    ("DELETE", "/api/v1/searches/{id}"): (ALL, "write"),
+    ("POST", "/api/v1/teams"): (ADMINS, "write"),
+    ("PATCH", "/api/v1/teams/{id}"): (ADMINS, "write"),
+    ("DELETE", "/api/v1/teams/{id}"): (ADMINS, "write"),
+    ("POST", "/api/v1/teams/{id}/members"): (ADMINS, "write"),
+    ("PATCH", "/api/v1/team-members/{id}"): (ADMINS, "write"),
+    ("DELETE", "/api/v1/team-members/{id}"): (ADMINS, "write"),
 }

@@ -124,7 +124,8 @@ async def test_a_token_makes_no_wider_one_and_nobody_elses(programs: dict[str, P
                 made = answer.json
     finally:
         await narrow.http.close()
-    for wrong in ({"scopes": []}, {"scopes": ["root"]}, {"name": " "}, {"scopes": ["read"] * 6}):
+    wrongs: list[dict[str, Any]] = [{"scopes": []}, {"scopes": ["root"]}, {"name": " "}, {"scopes": ["read"] * 6}]
+    for wrong in wrongs:
         body = {"name": "b", "scopes": ["read"], "account_id": mine, **wrong}
         assert (await programs["admin"].ask("POST", "/tokens", body, valid=False)).status == 422, wrong
     child = Program(programs["admin"].base, made["token"])
@@ -186,3 +187,36 @@ async def test_a_card_is_exempt(programs: dict[str, Program], world: World, serv
     assert (await admin.ask("DELETE", path)).status == 204
     assert (await admin.ask("DELETE", path)).status == 404
     assert [one["card_id"] for one in await _acts(programs, audit.CARD_RELEASED)] == [world.maria]
+
+
+# --- Teams ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_team_and_its_members(programs: dict[str, Program], world: World) -> None:
+    admin = programs["admin"]
+    made = await admin.ask("POST", "/teams", {"name": "Продажи"})
+    assert made.status == 201
+    assert (await admin.ask("POST", "/teams", {"name": "Продажи"})).status == 409
+    path = f"/teams/{made.json['id']}"
+    member = {"employee_id": world.ivan, "valid_from": "2026-11-01T00:00:00+03:00"}
+    joined = await admin.ask("POST", f"{path}/members", member)
+    assert joined.status == 201
+    assert (await admin.ask("POST", f"{path}/members", member)).status == 409
+    assert (await admin.ask("POST", f"{path}/members", {"employee_id": 999999})).status == 422
+    assert (await admin.ask("PATCH", path, {"name": "Сбыт"})).status == 204
+    (team,) = (await admin.get("/teams"))["items"]
+    assert (team["name"], [one["id"] for one in team["members"]]) == ("Сбыт", [joined.json["id"]])
+    mine = f"/team-members/{joined.json['id']}"
+    assert (await admin.ask("PATCH", mine, {"valid_to": "2026-10-01T00:00:00Z"})).status == 422
+    assert (await admin.ask("PATCH", mine, {"valid_to": "2026-11-20T00:00:00Z"})).status == 204
+    assert (await admin.ask("DELETE", mine)).status == 204
+    assert (await admin.ask("DELETE", mine)).status == 404
+    assert (await admin.ask("DELETE", path)).status == 204
+    for method, target, body in (
+        ("PATCH", path, {"name": "X"}),
+        ("DELETE", path, None),
+        ("POST", f"{path}/members", member),
+        ("PATCH", mine, {"valid_to": "2026-11-20T00:00:00Z"}),
+    ):
+        assert (await admin.ask(method, target, body)).status == 404, (method, target)
+    assert await _acts(programs, audit.TEAM_MEMBER_ADDED)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity
-from agent.store import audit, employees, history, proposals, teams
+from agent.store import audit, employees, history, proposals
 from agent.store.employees import EmployeeIdentity
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, begin, perform
@@ -87,30 +87,6 @@ def _held(one: EmployeeIdentity) -> Json:
         "valid_from": shapes.time(one.valid_from),
         "valid_to": shapes.time(one.valid_to),
     }
-
-
-async def list_teams(request: web.Request) -> web.StreamResponse:
-    """Every team with its members, those of the past too."""
-    read_query(request, Asked)
-    async with begin(request) as connection:
-        found = await teams.list_teams(connection)
-    items = [
-        {
-            "id": one.id,
-            "name": one.name,
-            "members": [
-                {
-                    "employee": {"id": member.employee_id, "name": member.name},
-                    "valid_from": shapes.time(member.valid_from),
-                    "valid_to": shapes.time(member.valid_to),
-                }
-                for member in one.members
-            ],
-            "supervisors": [name for _, name in one.supervisors],
-        }
-        for one in found
-    ]
-    return await answer(request, {"items": items, "next": None})
 
 
 async def add_employee(request: web.Request) -> web.StreamResponse:

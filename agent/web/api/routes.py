@@ -7,6 +7,7 @@ from agent.web.api import (
     cards,
     docs,
     interactions,
+    lists,
     live,
     merging,
     own,
@@ -15,16 +16,19 @@ from agent.web.api import (
     searching,
     sorting,
     speech,
+    teams,
     waiting,
     working,
 )
 from agent.web.api.routes_admin import ADMIN_API_TABLE
 from agent.web.api.shapes import API
+from agent.web.cardlists import export_cards
 from agent.web.guard import ADMINISTRATORS, EVERYBODY, SUPERVISORS, Route
 from agent.web.interactions import download_attachment, download_original, show_mail_html
 from agent.web.listening import listen_in
 from agent.web.pausing import pause_by_number, pause_call, resume_by_number, resume_call
 from agent.web.recordings import send_recording
+from linker.csvcards import LARGEST
 
 _ID = r"{id:\d{1,18}}"
 _CARD = f"{API}/cards/{_ID}"
@@ -61,6 +65,11 @@ API_TABLE = (
     Route("POST", f"{_CARD}/split", merging.split, SUPERVISORS, scope=WRITE),
     Route("POST", f"{_CARD}/distinct", merging.keep_apart, SUPERVISORS, scope=WRITE),
     Route("POST", f"{API}/merges/{_ID}/undo", merging.undo_merge, SUPERVISORS, scope=WRITE),
+    Route("POST", f"{API}/imports", lists.upload, SUPERVISORS, scope=WRITE, largest=LARGEST, whole=True),
+    Route("GET", f"{API}/imports/{_ID}", lists.show_import, SUPERVISORS, scope=READ, whole=True),
+    Route("PUT", f"{API}/imports/{_ID}/plan", lists.change_plan, SUPERVISORS, scope=WRITE, whole=True),
+    Route("POST", f"{API}/imports/{_ID}/apply", lists.apply_import, SUPERVISORS, scope=WRITE, whole=True),
+    Route("GET", f"{API}/cards.csv", export_cards, SUPERVISORS, scope=READ, whole=True),
     Route("GET", f"{API}/duplicates", merging.list_duplicates, SUPERVISORS, scope=READ, whole=True),
     # Interactions and what belongs to them
     Route("GET", f"{API}/interactions", interactions.list_interactions, EVERYBODY, scope=READ),
@@ -91,6 +100,9 @@ API_TABLE = (
     Route("PUT", f"{API}/utterances/{_ID}", working.correct_utterance, EVERYBODY, scope=WRITE),
     Route("DELETE", f"{API}/utterances/{_ID}", working.restore_utterance, EVERYBODY, scope=WRITE),
     Route("GET", f"{API}/search", searching.search, EVERYBODY, scope=READ),
+    Route("GET", f"{API}/searches", lists.list_searches, EVERYBODY, scope=READ),
+    Route("POST", f"{API}/searches", lists.keep_search, EVERYBODY, scope=WRITE),
+    Route("DELETE", f"{API}/searches/{_ID}", lists.remove_search, EVERYBODY, scope=WRITE),
     # What goes on
     Route("GET", f"{API}/events", live.stream_events, EVERYBODY, scope=READ),
     Route("GET", f"{API}/calls", live.list_calls, EVERYBODY, scope=READ),
@@ -125,7 +137,13 @@ API_TABLE = (
     Route(
         "PUT", f"{API}/extensions/{{extension:[0-9*#]{{1,8}}}}", people.decide_extension, ADMINISTRATORS, scope=WRITE
     ),
-    Route("GET", f"{API}/teams", people.list_teams, ADMINISTRATORS, scope=READ),
+    Route("GET", f"{API}/teams", teams.list_teams, ADMINISTRATORS, scope=READ),
+    Route("POST", f"{API}/teams", teams.add_team, ADMINISTRATORS, scope=WRITE),
+    Route("PATCH", f"{API}/teams/{_ID}", teams.rename_team, ADMINISTRATORS, scope=WRITE),
+    Route("DELETE", f"{API}/teams/{_ID}", teams.remove_team, ADMINISTRATORS, scope=WRITE),
+    Route("POST", f"{API}/teams/{_ID}/members", teams.add_member, ADMINISTRATORS, scope=WRITE),
+    Route("PATCH", f"{API}/team-members/{_ID}", teams.end_member, ADMINISTRATORS, scope=WRITE),
+    Route("DELETE", f"{API}/team-members/{_ID}", teams.remove_member, ADMINISTRATORS, scope=WRITE),
     # The service itself
     Route("GET", f"{API}/sources", running.list_sources, SUPERVISORS, scope=READ, whole=True),
     Route("GET", f"{API}/crms", running.list_crms, SUPERVISORS, scope=READ, whole=True),
