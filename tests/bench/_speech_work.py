@@ -23,12 +23,12 @@ from agent.settings import Settings, TranscribeSettings
 from agent.transcribe.channels import read_channels
 from agent.transcribe.engine import SAMPLE_RATE
 from agent.transcribe.habits import read_habits
-from agent.transcribe.models import TINY_DEMO, find_model
+from agent.transcribe.models import find_model
 from agent.transcribe.planning import plan
 from agent.transcribe.speechfinder import find_speech
 from agent.worker import _equip_speech, suit_memory
 
-MODEL = os.environ.get("CARDLINE_BENCH_MODEL", TINY_DEMO)
+MODEL = os.environ["CARDLINE_BENCH_MODEL"]  # its directory
 _BATCH = 16  # as faster-whisper's README has it
 
 
