@@ -31,7 +31,7 @@ async def test_everybody_is_told_who_he_is(programs: dict[str, Program]) -> None
     for name, role in (("admin", "administrator"), ("boss", "supervisor"), ("anna", "manager"), ("crm", "supervisor")):
         me = await programs[name].get("/me")
         assert me["role"] == role
-        assert me["token"]["scopes"] == ["calls:pause", "listen", "read", "write"]
+        assert me["token"]["scopes"] == ["admin", "calls:pause", "listen", "read", "write"]
     assert (await programs["crm"].get("/me"))["account_id"] is None
 
 
