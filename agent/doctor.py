@@ -33,7 +33,7 @@ from agent.sip.tls import certificates_of
 from agent.store import blobs, sources
 from agent.store.engine import Store
 from agent.store.migrate import migrate
-from agent.transcribe.checking import check_models
+from agent.transcribe.models.checking import check_models
 
 _LEAST_FREE_BYTES = 5 * 1024**3
 _CHAIN_LATE = timedelta(minutes=1)

@@ -92,7 +92,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     from agent.mail.parser import Parser
     from agent.mail.sandbox import Sandbox
     from agent.store.searchindex import Indexer
-    from agent.transcribe.remasking import Remasker
+    from agent.transcribe.masks.remasking import Remasker
     from linker.importing import CardImporter
     from linker.link import Linker
     from linker.resort import Resorter

@@ -16,8 +16,8 @@ from agent.errors import CardlineError
 
 if TYPE_CHECKING:
     from agent.settings import Settings
-    from agent.transcribe.machine import Machine, Rating
-    from agent.transcribe.models import Progress
+    from agent.transcribe.capacity.machine import Machine, Rating
+    from agent.transcribe.models.fetching import Progress
 
 _DAY_HOURS = 24
 
@@ -29,7 +29,7 @@ def fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Which; without a name those of the settings.")] = None,
 ) -> None:
     """Bring speech models to this machine, and check byte for byte what was fetched before."""
-    from agent.transcribe.choosing import bring, models_of
+    from agent.transcribe.models.choosing import bring, models_of
 
     settings = read_settings()
     for name in names or list(models_of(settings)):
@@ -43,8 +43,8 @@ def fetch(
 @model.command("list")
 def list_models() -> None:
     """Speech models that are here, and those of the settings that are not."""
-    from agent.transcribe.choosing import models_of
-    from agent.transcribe.models import find_model, models_on_disk
+    from agent.transcribe.models.choosing import models_of
+    from agent.transcribe.models.fetching import find_model, models_on_disk
 
     settings = read_settings()
     chosen = models_of(settings)
@@ -61,7 +61,7 @@ def list_models() -> None:
 
 def examine_speech(settings: Settings, *, alone: bool, as_json: bool, seconds: float) -> None:
     """Measure and print; exit 1 where a model of the settings cannot be used."""
-    from agent.transcribe.machine import look, rate
+    from agent.transcribe.capacity.machine import look, rate
 
     try:
         machine = look(settings, beside_service=not alone)

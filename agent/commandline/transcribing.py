@@ -28,7 +28,7 @@ def transcribe(
     """Have older calls transcribed that this model has not transcribed yet: behind all others, the newest first."""
     from agent import jobs
     from agent.store import retranscribing
-    from agent.transcribe.choosing import models_of
+    from agent.transcribe.models.choosing import models_of
 
     models = [model] if model else list(models_of(read_settings()))
 

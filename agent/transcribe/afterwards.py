@@ -14,7 +14,7 @@ from agent.store.talks import StoredTalk
 from agent.transcribe.dialogue import Dialogue
 from agent.transcribe.engine import Stretch
 from agent.transcribe.gate import Dropped
-from agent.transcribe.masker import Rules, mask, stored_masks
+from agent.transcribe.masks.masker import Rules, mask, stored_masks
 from agent.transcribe.talk import measure
 
 

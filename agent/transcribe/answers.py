@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from agent.archive.keys import KeyRing
 from agent.model import Word
 from agent.transcribe.engine import Recognised, Stretch
-from agent.transcribe.planning import Planned
+from agent.transcribe.speech.planning import Planned
 
 _NONCE_BYTES = 12
 

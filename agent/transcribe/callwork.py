@@ -11,9 +11,9 @@ from agent.store import transcriptions
 from agent.store.engine import Store
 from agent.transcribe.answers import AnswerSeal, window_key
 from agent.transcribe.batcher import Batcher
-from agent.transcribe.channels import Channel
 from agent.transcribe.dialogue import Plan, Planned
 from agent.transcribe.engine import Hints, Recognised, Sound
+from agent.transcribe.speech.channels import Channel
 
 _NOTED_SECONDS = 5.0  # a kill costs no more work than this; a short call is done before and never written down
 _LONG_SECONDS = 1200.0  # channels of longer calls are decoded as they are asked for, so in order of time

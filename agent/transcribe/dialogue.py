@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.model import Utterance, Word
-from agent.transcribe.bleed import bleeding
-from agent.transcribe.channels import Channel
 from agent.transcribe.engine import NO_HINTS, Engine, Hints, Recognised, Stretch
 from agent.transcribe.gate import Dropped
 from agent.transcribe.judging import Believed, clean, judge
-from agent.transcribe.planning import FindSpeech, Plan, Planned, find_language, plan
-from agent.transcribe.speechfinder import find_speech
+from agent.transcribe.speech.bleed import bleeding
+from agent.transcribe.speech.channels import Channel
+from agent.transcribe.speech.planning import FindSpeech, Plan, Planned, find_language, plan
+from agent.transcribe.speech.speechfinder import find_speech
+from agent.transcribe.speech.windows import Passage, place
 from agent.transcribe.turns import mark_interruptions
-from agent.transcribe.windows import Passage, place
 
 __all__ = ["Dialogue", "Dropped", "Plan", "Planned", "find_language", "merge", "plan", "transcribe_channels"]
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from agent.transcribe.engine import Recognised
 from agent.transcribe.gate import Dropped, is_hurried, objection, pace_objection
 from agent.transcribe.repeats import cut_loop, repeated_sentences, suspicion
-from agent.transcribe.windows import Passage
+from agent.transcribe.speech.windows import Passage
 
 _SLACK_SECONDS = 0.3  # voice activity detection may begin that late
 

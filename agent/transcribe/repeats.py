@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.transcribe.engine import Recognised
+from agent.transcribe.speech.windows import Passage
 from agent.transcribe.wer import fold
-from agent.transcribe.windows import Passage
 
 _LONGEST = 12  # words of what is repeated
 _TIMES = {1: 8, 2: 5}  # how often in a row is a loop, by words

@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import Sequence
 
 from agent.archive.keys import KeyRing
-from agent.transcribe.channels import Channel
 from agent.transcribe.engine import Hints, Sound
-from agent.transcribe.planning import Planned
-from agent.transcribe.speechfinder import TELEPHONY
+from agent.transcribe.speech.channels import Channel
+from agent.transcribe.speech.planning import Planned
+from agent.transcribe.speech.speechfinder import TELEPHONY
 
 _BYTES = 16
 

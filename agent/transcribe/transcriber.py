@@ -30,18 +30,18 @@ from agent.transcribe.afterwards import save_dialogue, save_figures
 from agent.transcribe.answers import AnswerSeal
 from agent.transcribe.batcher import Batcher, Cores
 from agent.transcribe.callwork import CallWork, WindowRunner
-from agent.transcribe.channels import Channel, read_channels
-from agent.transcribe.choosing import hints_for, make_engine, model_of, models_of, open_engine
+from agent.transcribe.capacity.share import Turns, count_threads, night_begins
 from agent.transcribe.dialogue import Dialogue, Plan, find_language, merge, plan, transcribe_channels
 from agent.transcribe.engine import Engine, Hints
 from agent.transcribe.hints import make_hints
-from agent.transcribe.live import Ear, LiveListener
-from agent.transcribe.live_answers import LiveAnswers
-from agent.transcribe.live_call import OngoingCalls
-from agent.transcribe.planning import FindSpeech
-from agent.transcribe.share import Turns, count_threads, night_begins
+from agent.transcribe.live.answers import LiveAnswers
+from agent.transcribe.live.call import OngoingCalls
+from agent.transcribe.live.listener import Ear, LiveListener
+from agent.transcribe.models.choosing import hints_for, make_engine, model_of, models_of, open_engine
 from agent.transcribe.soundkeys import SoundKeys
-from agent.transcribe.speechfinder import find_speech
+from agent.transcribe.speech.channels import Channel, read_channels
+from agent.transcribe.speech.planning import FindSpeech
+from agent.transcribe.speech.speechfinder import find_speech
 
 log = structlog.get_logger()
 

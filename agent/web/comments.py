@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import UserRole
 from agent.store import audit, comments, recordings, rights, transcripts
-from agent.transcribe.masker import mask_written
+from agent.transcribe.masks.masker import mask_written
 from agent.web.callpage import load_notes, show_said
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services

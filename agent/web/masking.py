@@ -10,8 +10,8 @@ from multidict import MultiDictProxy
 from agent.errors import Misconfigured
 from agent.store import audit, glossary, masks
 from agent.store.masks import MaskKind, MaskRule
-from agent.transcribe import patterns, remasking
-from agent.transcribe.remasking import Trial
+from agent.transcribe.masks import patterns, remasking
+from agent.transcribe.masks.remasking import Trial
 from agent.web.employees import account_of
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services

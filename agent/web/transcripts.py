@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
 from agent.store import audit, recordings, retranscribing, rights, transcripts
-from agent.transcribe.masker import mask_written
+from agent.transcribe.masks.masker import mask_written
 from agent.web.services import caller_of, login_of, number_in, services
 
 

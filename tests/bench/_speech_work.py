@@ -20,12 +20,12 @@ import structlog
 from agent import jobs
 from agent.parts import Parts
 from agent.settings import Settings, TranscribeSettings
-from agent.transcribe.channels import read_channels
 from agent.transcribe.engine import SAMPLE_RATE
-from agent.transcribe.habits import read_habits
-from agent.transcribe.models import find_model
-from agent.transcribe.planning import plan
-from agent.transcribe.speechfinder import find_speech
+from agent.transcribe.engines.habits import read_habits
+from agent.transcribe.models.fetching import find_model
+from agent.transcribe.speech.channels import read_channels
+from agent.transcribe.speech.planning import plan
+from agent.transcribe.speech.speechfinder import find_speech
 from agent.worker import _equip_speech, suit_memory
 
 MODEL = os.environ["CARDLINE_BENCH_MODEL"]  # its directory

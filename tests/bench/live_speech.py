@@ -33,7 +33,7 @@ from agent.demo.siprec_client import Played, PlayedCall, play_call
 from agent.settings import load_settings
 from agent.store import transcripts
 from agent.store.engine import Store
-from agent.transcribe.models import TINY_DEMO, find_model
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from agent.transcribe.transcriber import Transcriber
 from agent.transcribe.wer import fold, word_errors
 from tests.acceptance.service import ServiceUnderTest

@@ -35,8 +35,8 @@ from agent.settings import Settings
 from agent.store import blobs, recordings, transcripts
 from agent.store.migrate import migrate
 from agent.store.postgres import EmbeddedPostgres
-from agent.transcribe.habits import HABITS_FILE, read_habits
-from agent.transcribe.models import find_model
+from agent.transcribe.engines.habits import HABITS_FILE, read_habits
+from agent.transcribe.models.fetching import find_model
 from agent.transcribe.wer import WordErrors, word_errors
 from tests.bench._speech_calls import BenchCall, make_calls
 from tests.bench.result import Result

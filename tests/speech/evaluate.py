@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from agent.transcribe.channels import read_channels
 from agent.transcribe.dialogue import Dialogue, transcribe_channels
+from agent.transcribe.engines.whisper import WhisperEngine
+from agent.transcribe.speech.channels import read_channels
 from agent.transcribe.wer import WordErrors, fold, word_errors
-from agent.transcribe.whisper import WhisperEngine
 from tests.speech.calls import SyntheticCall, make_call, write_flac
 
 MODEL = Path(__file__).parent / "model"

@@ -23,7 +23,7 @@ from agent.model import CapturedCall, CapturedParty, Disposition, IdentityKind
 from agent.sound.files import SoundFile
 from agent.store import evidence, history, recordings
 from agent.store.engine import Store
-from agent.transcribe.channels import read_channels
+from agent.transcribe.speech.channels import read_channels
 from tests.unit.soundfiles import wav_bytes
 from tests.unit.soundlab import chirps, read_sound
 

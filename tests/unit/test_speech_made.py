@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.transcribe.channels import read_channels
+from agent.transcribe.speech.channels import read_channels
 from tests import peers
 from tests.speech.calls import SyntheticCall, make_call, write_flac
 from tests.speech.corpus import LANGUAGES, load_corpus

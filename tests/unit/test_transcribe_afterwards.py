@@ -21,14 +21,14 @@ from agent.store import blobs, erasures, masks, recordings, retranscribing, rewr
 from agent.store.engine import Store
 from agent.store.masks import MaskKind, MaskRule
 from agent.store.schema import mask_rule, mask_run, search_due, transcript, transcript_mask, utterance
-from agent.transcribe import patterns
 from agent.transcribe.afterwards import Remeasurer, save_dialogue, save_figures
 from agent.transcribe.dialogue import Dialogue
 from agent.transcribe.engine import Stretch
 from agent.transcribe.gate import Dropped
-from agent.transcribe.masking import MASK
-from agent.transcribe.models import TINY_DEMO
-from agent.transcribe.remasking import Remasker, start, try_rule
+from agent.transcribe.masks import patterns
+from agent.transcribe.masks.masking import MASK
+from agent.transcribe.masks.remasking import Remasker, start, try_rule
+from agent.transcribe.models.fetching import TINY_DEMO
 from agent.transcribe.transcriber import Transcriber
 from tests.unit.test_transcribe_speech import CALLS, PARTIES, SOUND, flac, track
 
@@ -163,7 +163,7 @@ async def test_nothing_is_stored_when_it_cannot_be_masked(
 async def test_older_transcripts_are_masked_by_a_new_rule(
     store: Store, archive: Archive, intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.transcribe.remasking._BATCH", 2)
+    monkeypatch.setattr("agent.transcribe.masks.remasking._BATCH", 2)
     calls = [await record(store, archive, intake) for _ in range(5)]
     heard = Dropped(channel=1, start=30, end=34, text="про Тайну", reason="improbable")
     for place, (_, recording_id) in enumerate(calls):

@@ -19,10 +19,10 @@ from agent.settings import Settings, TranscribeSettings
 from agent.settings_asterisk import AsteriskSettings
 from agent.transcribe.answers import AnswerSeal, window_key
 from agent.transcribe.batcher import Batcher, Cores
+from agent.transcribe.capacity.share import Turns, count_threads, night_begins
 from agent.transcribe.engine import NO_HINTS, Hints, Recognised, Sound, Stretch
-from agent.transcribe.planning import Planned
-from agent.transcribe.share import Turns, count_threads, night_begins
-from agent.transcribe.windows import plan_windows
+from agent.transcribe.speech.planning import Planned
+from agent.transcribe.speech.windows import plan_windows
 
 GOOD = Recognised(start=0.0, end=1.0, text="да", no_speech=0.01, log_probability=-0.2, compression=1.0)
 

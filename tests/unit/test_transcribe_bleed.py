@@ -11,10 +11,18 @@ import pytest
 
 import agent.demo.sound
 from agent.model import Utterance
-from agent.transcribe.bleed import EARLIEST_SECONDS, LATEST_SECONDS, Loudness, bleeding, is_same, part, repeats_other
-from agent.transcribe.channels import Channel
 from agent.transcribe.engine import SAMPLE_RATE, Sound, Stretch
-from agent.transcribe.planning import Plan, plan
+from agent.transcribe.speech.bleed import (
+    EARLIEST_SECONDS,
+    LATEST_SECONDS,
+    Loudness,
+    bleeding,
+    is_same,
+    part,
+    repeats_other,
+)
+from agent.transcribe.speech.channels import Channel
+from agent.transcribe.speech.planning import Plan, plan
 from tests.speech.synth import Samples, add, clip, through
 from tests.speech_hard.copies import ECHOES, echo
 from tests.unit.test_transcribe_speech import track
@@ -66,7 +74,7 @@ def voice(party: str) -> Samples:
 
 def planned(*tracks: Samples) -> Plan:
     """The plan of these tracks; speech is where the demo says that it is."""
-    from agent.transcribe.speechfinder import find_speech
+    from agent.transcribe.speech.speechfinder import find_speech
 
     return plan([Channel(samples=one, rate=8000) for one in tracks], join_seconds=0, find=find_speech)
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from agent.transcribe import channels as channels_module
-from agent.transcribe.channels import Channel, read_channels
 from agent.transcribe.engine import SAMPLE_RATE, Sound, Stretch
-from agent.transcribe.planning import plan
-from agent.transcribe.speechfinder import Tuning, find_speech, stretches
+from agent.transcribe.speech import channels as channels_module
+from agent.transcribe.speech.channels import Channel, read_channels
+from agent.transcribe.speech.planning import plan
+from agent.transcribe.speech.speechfinder import Tuning, find_speech, stretches
 
 RATE = 8000
 

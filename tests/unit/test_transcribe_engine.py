@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from agent.errors import ModelUnavailable
 from agent.transcribe.engine import NO_HINTS, SAMPLE_RATE, Hints, Recognised, Sound
-from agent.transcribe.habits import Habits
-from agent.transcribe.hearing import Hearing
-from agent.transcribe.models import TINY_DEMO, find_model
-from agent.transcribe.segments import compression, cut_segments, words_of
-from agent.transcribe.whisper import WhisperEngine
+from agent.transcribe.engines.habits import Habits
+from agent.transcribe.engines.hearing import Hearing
+from agent.transcribe.engines.segments import compression, cut_segments, words_of
+from agent.transcribe.engines.whisper import WhisperEngine
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from tests.unit.test_transcribe_speech import CALLS, SOUND, track
 
 GOOD = Recognised(start=0.0, end=1.0, text="да", no_speech=0.01, log_probability=-0.2, compression=1.0)

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 import agent.demo.sound
-from agent.transcribe.channels import Channel
 from agent.transcribe.dialogue import Dialogue, transcribe_channels
 from agent.transcribe.engine import Sound, Stretch
-from agent.transcribe.models import TINY_DEMO, find_model
-from agent.transcribe.planning import plan
-from agent.transcribe.speechfinder import TELEPHONY, find_speech
+from agent.transcribe.engines.whisper import WhisperEngine
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
+from agent.transcribe.speech.channels import Channel
+from agent.transcribe.speech.planning import plan
+from agent.transcribe.speech.speechfinder import TELEPHONY, find_speech
 from agent.transcribe.wer import fold, word_errors
-from agent.transcribe.whisper import WhisperEngine
 from tests import peers
 from tests.speech.calls import SyntheticCall, make_call
 from tests.speech.synth import RATE, Samples, add

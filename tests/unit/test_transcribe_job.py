@@ -26,7 +26,7 @@ from agent.store.transcriptions import Progress
 from agent.transcribe.answers import AnswerSeal
 from agent.transcribe.callwork import WindowRunner
 from agent.transcribe.engine import Hints, Recognised, Sound
-from agent.transcribe.models import TINY_DEMO, find_model
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from agent.transcribe.transcriber import Transcriber
 from agent.transcribe.wer import word_errors
 from tests.unit.test_transcribe_speech import CALLS, PARTIES, SOUND, flac, track

@@ -11,8 +11,8 @@ from agent.transcribe.engine import Recognised, Stretch
 from agent.transcribe.gate import pace_objection
 from agent.transcribe.judging import judge
 from agent.transcribe.repeats import find_loop, is_known_invention, suspicion
+from agent.transcribe.speech.windows import Passage
 from agent.transcribe.wer import fold
-from agent.transcribe.windows import Passage
 
 
 def passage(

@@ -19,7 +19,7 @@ from agent.intake import Intake
 from agent.store import transcriptions, transcripts
 from agent.store.engine import Store
 from agent.store.schema import answered_window, transcript
-from agent.transcribe.models import TINY_DEMO
+from agent.transcribe.models.fetching import TINY_DEMO
 from tests.postgres import PostgresForTests
 from tests.unit.test_transcribe_job import record
 from tests.unit.test_transcribe_speech import CALLS, PARTIES, SOUND, flac, track

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.transcribe import planning
-from agent.transcribe.channels import Channel, Samples
 from agent.transcribe.engine import SAMPLE_RATE, Sound, Stretch
-from agent.transcribe.live_plan import GrowingRow, LivePlan
-from agent.transcribe.planning import Planned
+from agent.transcribe.live.plan import GrowingRow, LivePlan
+from agent.transcribe.speech import planning
+from agent.transcribe.speech.channels import Channel, Samples
+from agent.transcribe.speech.planning import Planned
 
 RATE = 8000
 JOIN = 28.0

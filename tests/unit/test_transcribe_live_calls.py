@@ -29,10 +29,10 @@ from agent.store.engine import Store
 from agent.transcribe.answers import AnswerSeal, unpack_speech
 from agent.transcribe.batcher import Batcher, Cores
 from agent.transcribe.engine import NO_HINTS, Hints, Recognised, Sound
-from agent.transcribe.live import Ear, LiveListener
-from agent.transcribe.models import TINY_DEMO
+from agent.transcribe.live.listener import Ear, LiveListener
+from agent.transcribe.models.fetching import TINY_DEMO
 from agent.transcribe.soundkeys import SoundKeys
-from agent.transcribe.speechfinder import find_speech
+from agent.transcribe.speech.speechfinder import find_speech
 from agent.transcribe.transcriber import Transcriber
 from tests.unit.soundlab import EPOCH, Sent, stream, write_log
 from tests.unit.test_sip_assembler import Call

@@ -13,12 +13,12 @@ from pytest import approx
 
 from agent.commandline.speech import _samples, examine_speech
 from agent.settings import Settings, TranscribeSettings
-from agent.transcribe import machine
-from agent.transcribe.catalogue import KNOWN
-from agent.transcribe.estimates import OFFERED, SHAPES, estimate, size_of
-from agent.transcribe.machine import BLIND_SIZE, Rating, in_child, look, rate
-from agent.transcribe.measuring import Measured, Order
-from agent.transcribe.models import TINY_DEMO, find_model
+from agent.transcribe.capacity import machine
+from agent.transcribe.capacity.estimates import OFFERED, SHAPES, estimate, size_of
+from agent.transcribe.capacity.machine import BLIND_SIZE, Rating, in_child, look, rate
+from agent.transcribe.capacity.measuring import Measured, Order
+from agent.transcribe.models.catalogue import KNOWN
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from tests.speech.onnx.build import write_ctc
 from tests.unit.commands import Installation
 from tests.unit.hub_lab import Hub, running

@@ -11,11 +11,11 @@ import pytest
 from agent.errors import Misconfigured
 from agent.model import Utterance, Word
 from agent.store.masks import MaskKind, MaskRule
-from agent.transcribe import patterns
-from agent.transcribe.cardnumbers import find_cards, is_issued, passes_luhn
-from agent.transcribe.masker import Rules, mask, mask_text
-from agent.transcribe.masking import MASK, apply_spots, find_words
-from agent.transcribe.numerals import read_numbers
+from agent.transcribe.masks import patterns
+from agent.transcribe.masks.cardnumbers import find_cards, is_issued, passes_luhn
+from agent.transcribe.masks.masker import Rules, mask, mask_text
+from agent.transcribe.masks.masking import MASK, apply_spots, find_words
+from agent.transcribe.masks.numerals import read_numbers
 
 
 def said(text: str, start: float = 0, channel: int = 0) -> Utterance:

@@ -18,12 +18,12 @@ import pytest
 
 from agent.errors import ModelUnavailable
 from agent.settings import Settings, TranscribeSettings
-from agent.transcribe import hub as hub_module
-from agent.transcribe.catalogue import KNOWN, needed
-from agent.transcribe.checking import ModelCheck, check_models
-from agent.transcribe.manifest import MANIFEST
-from agent.transcribe.models import TINY_DEMO, Progress, fetch_model, find_model, kind_of, models_on_disk
-from agent.transcribe.whisper import WhisperEngine
+from agent.transcribe.engines.whisper import WhisperEngine
+from agent.transcribe.models import hub as hub_module
+from agent.transcribe.models.catalogue import KNOWN, needed
+from agent.transcribe.models.checking import ModelCheck, check_models
+from agent.transcribe.models.fetching import TINY_DEMO, Progress, fetch_model, find_model, kind_of, models_on_disk
+from agent.transcribe.models.manifest import MANIFEST
 from tests.unit.hub_lab import Hub, running
 
 SMALL = KNOWN["small"].repository
@@ -223,7 +223,7 @@ def test_what_was_fetched_before_it_was_given_up_is_kept(hub: Hub, tmp_path: Pat
 
 CODE = (
     "import sys; from pathlib import Path; from agent.errors import ModelUnavailable\n"
-    "from agent.transcribe.models import fetch_model\n"
+    "from agent.transcribe.models.fetching import fetch_model\n"
     "try: print(fetch_model('small', data_dir=Path(sys.argv[1])))\n"
     "except ModelUnavailable as error: print(error)\n"
 )
@@ -344,7 +344,7 @@ def test_a_file_that_is_refused_is_not_asked_for_ever(hub: Hub, tmp_path: Path) 
 def test_a_disk_without_room_is_said_before_anything_is_fetched(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.transcribe.models.shutil.disk_usage", lambda path: SimpleNamespace(free=10**8))
+    monkeypatch.setattr("agent.transcribe.models.fetching.shutil.disk_usage", lambda path: SimpleNamespace(free=10**8))
     with pytest.raises(ModelUnavailable, match=r"has 0\.1 GB free, and the speech model needs 0\.3 GB"):
         fetch_model("small", data_dir=tmp_path)
     assert hub.asked == []
@@ -388,7 +388,8 @@ def test_of_an_onnx_repository_only_the_smaller_files_come_for_a_cpu(hub: Hub, t
 def test_nothing_lands_in_a_home_whatever_was_loaded_before(hub: Hub, tmp_path: Path) -> None:
     """The hub's client comes with faster-whisper, and reads its environment once."""
     code = (
-        "from agent.transcribe.whisper import WhisperEngine; from agent.transcribe.models import find_model\n"
+        "from agent.transcribe.engines.whisper import WhisperEngine\n"
+        "from agent.transcribe.models.fetching import find_model\n"
         "WhisperEngine(find_model('tiny-demo', data_dir=Path(sys.argv[1])), name='x', threads=1).load()\n"
     )
     home = tmp_path / "home"

@@ -17,13 +17,13 @@ from agent.errors import ModelUnavailable
 from agent.intake import Intake
 from agent.settings import Settings, TranscribeSettings
 from agent.store.engine import Store
-from agent.transcribe.channels import Channel
-from agent.transcribe.choosing import ChoosingEngine, hints_for, make_engine, model_of, models_of
 from agent.transcribe.dialogue import transcribe_channels
 from agent.transcribe.engine import NO_HINTS, SAMPLE_RATE, Hints, Recognised, Sound
-from agent.transcribe.models import TINY_DEMO, fetch_model
-from agent.transcribe.onnx import OnnxEngine
-from agent.transcribe.spelled import NEUTRAL, Token, alike, figure, segments_of
+from agent.transcribe.engines.onnx import OnnxEngine
+from agent.transcribe.engines.spelled import NEUTRAL, Token, alike, figure, segments_of
+from agent.transcribe.models.choosing import ChoosingEngine, hints_for, make_engine, model_of, models_of
+from agent.transcribe.models.fetching import TINY_DEMO, fetch_model
+from agent.transcribe.speech.channels import Channel
 from agent.transcribe.transcriber import Transcriber
 from tests.speech.onnx.build import WRITERS, write_ctc, write_t_one
 from tests.speech.onnx.whistled import SPELLED_SECONDS, find_whistling, whistle

@@ -11,12 +11,12 @@ import pytest
 from agent.errors import Misconfigured
 from agent.model import Word
 from agent.transcribe import dialogue as dialogues
-from agent.transcribe.channels import Channel
 from agent.transcribe.dialogue import Dialogue
 from agent.transcribe.engine import SAMPLE_RATE, Hints, Recognised, Sound, Stretch
 from agent.transcribe.gate import objection
+from agent.transcribe.speech.channels import Channel
+from agent.transcribe.speech.windows import place, plan_windows
 from agent.transcribe.wer import fold, word_errors
-from agent.transcribe.windows import place, plan_windows
 
 GOOD = Recognised(start=0.0, end=1.0, text="да", no_speech=0.01, log_probability=-0.2, compression=1.0)
 

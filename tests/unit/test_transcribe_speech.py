@@ -18,12 +18,12 @@ import pytest
 
 import agent.demo.sound
 from agent.errors import Unreadable
-from agent.transcribe.channels import read_channels
 from agent.transcribe.engine import Hints
-from agent.transcribe.models import TINY_DEMO, find_model
+from agent.transcribe.engines.whisper import WhisperEngine
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
+from agent.transcribe.speech.channels import read_channels
 from agent.transcribe.transcriber import transcribe_recording
 from agent.transcribe.wer import word_errors
-from agent.transcribe.whisper import WhisperEngine
 from tests import peers
 from tests.speech.calls import say
 from tests.speech.evaluate import MODEL, evaluate

@@ -12,7 +12,7 @@ from agent.store import glossary, masks, transcripts
 from agent.store.engine import Store
 from agent.store.masks import MaskKind, MaskRule
 from agent.store.schema import mask_rule
-from agent.transcribe.remasking import Remasker
+from agent.transcribe.masks.remasking import Remasker
 from tests.unit.web_pages import HOSTILE, Tags, people, server, world
 from tests.web_world import SAID, Browser, World
 

@@ -13,7 +13,7 @@ from agent.model import UserRole
 from agent.store import audit, comments, history, rights, tasks, transcripts
 from agent.store.comments import Comment
 from agent.store.tasks import Task
-from agent.transcribe.masker import mask_written
+from agent.transcribe.masks.masker import mask_written
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, begin, perform
 from agent.web.api.cards import seen_card

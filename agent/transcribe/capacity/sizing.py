@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.transcribe.estimates import SHAPES
+from agent.transcribe.capacity.estimates import SHAPES
 
 WINDOW_SPEECH_SECONDS = 25.0
 _HEAD_WIDTH = 64

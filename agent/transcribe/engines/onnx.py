@@ -19,10 +19,10 @@ import structlog
 
 from agent.errors import ModelUnavailable
 from agent.processes import give_memory_back
-from agent.transcribe.catalogue import KNOWN
 from agent.transcribe.engine import SAMPLE_RATE, Hints, Recognised, Sound
-from agent.transcribe.habits import HABITS_FILE
-from agent.transcribe.spelled import BATCH, NEUTRAL, Token, alike, figure, segments_of
+from agent.transcribe.engines.habits import HABITS_FILE
+from agent.transcribe.engines.spelled import BATCH, NEUTRAL, Token, alike, figure, segments_of
+from agent.transcribe.models.catalogue import KNOWN
 
 log = structlog.get_logger()
 

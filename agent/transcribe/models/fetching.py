@@ -20,14 +20,14 @@ from typing import TypeAlias
 import structlog
 
 from agent.errors import ModelUnavailable
-from agent.transcribe import hub, manifest
-from agent.transcribe.catalogue import KNOWN, Kind, is_fetchable, needed, repository_of
-from agent.transcribe.manifest import Entry, Manifest
+from agent.transcribe.models import hub, manifest
+from agent.transcribe.models.catalogue import KNOWN, Kind, is_fetchable, needed, repository_of
+from agent.transcribe.models.manifest import Entry, Manifest
 
 log = structlog.get_logger()
 
 TINY_DEMO = "tiny-demo"
-_BUILT_IN = Path(__file__).parent / "models"
+_BUILT_IN = Path(__file__).parent
 _NEEDED = ("config.json", "model.bin", "tokenizer.json")  # without tokenizer.json one would be fetched for every start
 _SPARE_BYTES = 256 * 1024**2  # a disk is never filled to its last byte with a model: calls are recorded on it
 _LOG_STEPS = 20

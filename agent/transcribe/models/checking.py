@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from agent.errors import ModelUnavailable
 from agent.settings import Settings
-from agent.transcribe.choosing import engine_in, models_of
-from agent.transcribe.models import TINY_DEMO, find_model
+from agent.transcribe.models.choosing import engine_in, models_of
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agent.transcribe.catalogue import KNOWN
+from agent.transcribe.models.catalogue import KNOWN
 
 SHAPES = {  # layers of the encoder, of the decoder, width
     "tiny": (4, 4, 384),

@@ -14,8 +14,8 @@ from itertools import accumulate, groupby
 import numpy as np
 
 from agent.model import Word
-from agent.transcribe.channels import Channel
 from agent.transcribe.engine import Recognised, Sound, Stretch
+from agent.transcribe.speech.channels import Channel
 
 # In a telephone band voice activity detection notices a soft beginning up to 0.3 s late; ends it finds well.
 PAD_BEFORE_SECONDS = 0.5

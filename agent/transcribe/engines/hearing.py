@@ -20,8 +20,8 @@ import numpy.typing as npt
 import structlog
 
 from agent.transcribe.engine import SAMPLE_RATE, Hints, Recognised, Sound
-from agent.transcribe.habits import Habits
-from agent.transcribe.segments import Cut, compression, cut_segments, words_of
+from agent.transcribe.engines.habits import Habits
+from agent.transcribe.engines.segments import Cut, compression, cut_segments, words_of
 
 log = structlog.get_logger()
 

@@ -16,11 +16,11 @@ from typing import TypeAlias
 import numpy as np
 
 from agent.errors import Misconfigured
-from agent.transcribe.bleed import EARLIEST_SECONDS, LATEST_SECONDS, Loudness, is_same, part
-from agent.transcribe.channels import Channel
 from agent.transcribe.engine import SAMPLE_RATE, Engine, Sound, Stretch
 from agent.transcribe.gate import Dropped
-from agent.transcribe.windows import Window, plan_windows
+from agent.transcribe.speech.bleed import EARLIEST_SECONDS, LATEST_SECONDS, Loudness, is_same, part
+from agent.transcribe.speech.channels import Channel
+from agent.transcribe.speech.windows import Window, plan_windows
 
 BLOCK_SECONDS = 30.0  # voice activity is looked for up to each multiple of this, whether more is there by then or not
 _EDGE_SECONDS = 0.5  # speech that ends this close to the end of a block goes on in the next

@@ -23,12 +23,12 @@ from agent.store.engine import Store
 from agent.store.livespeech import LiveAnswer
 from agent.transcribe.answers import AnswerSeal
 from agent.transcribe.batcher import Answer, Batcher, Cores
-from agent.transcribe.choosing import hints_for, model_of
 from agent.transcribe.engine import Engine, Sound
 from agent.transcribe.hints import make_hints
-from agent.transcribe.live_call import FollowedCall, HeardWindow, OngoingCalls
-from agent.transcribe.planning import LANGUAGE_WINDOWS, FindSpeech, weigh
+from agent.transcribe.live.call import FollowedCall, HeardWindow, OngoingCalls
+from agent.transcribe.models.choosing import hints_for, model_of
 from agent.transcribe.soundkeys import SoundKeys
+from agent.transcribe.speech.planning import LANGUAGE_WINDOWS, FindSpeech, weigh
 
 log = structlog.get_logger()
 

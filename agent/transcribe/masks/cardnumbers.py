@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.model import Utterance
-from agent.transcribe.numerals import Group, read_numbers
+from agent.transcribe.masks.numerals import Group, read_numbers
 
 CARD, CARD_LIKE = "card", "card_like"
 _SHORTEST, _LONGEST = 13, 19

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from agent.model import Word
 from agent.transcribe.engine import SAMPLE_RATE, Recognised
-from agent.transcribe.segments import compression
+from agent.transcribe.engines.segments import compression
 
 BATCH = 8
 NEUTRAL = -0.3  # log-probability of a model that tells none: nothing speaks for or against it

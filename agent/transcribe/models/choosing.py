@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.settings import Settings
-from agent.transcribe.catalogue import KNOWN
 from agent.transcribe.engine import NO_HINTS, Engine, Hints, Recognised, Sound
-from agent.transcribe.models import Tell, fetch_model, kind_of
-from agent.transcribe.onnx import OnnxEngine, uses_gpu
-from agent.transcribe.whisper import WhisperEngine
+from agent.transcribe.engines.onnx import OnnxEngine, uses_gpu
+from agent.transcribe.engines.whisper import WhisperEngine
+from agent.transcribe.models.catalogue import KNOWN
+from agent.transcribe.models.fetching import Tell, fetch_model, kind_of
 
 Open = Callable[[str], Engine]
 

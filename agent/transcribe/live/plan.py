@@ -1,7 +1,8 @@
 """What of a call that still goes on can be recognised already: the windows its finished recording will have as well.
 
-Nothing here decides anything by itself. Blocks, stretches, bleed and windows are those of `agent.transcribe.planning`,
-which looks for speech up to fixed times; so what is planned of a beginning stays as it is whatever comes later. Pure.
+Nothing here decides anything by itself. Blocks, stretches, bleed and windows are those of
+`agent.transcribe.speech.planning`, which looks for speech up to fixed times; so what is planned of a beginning stays as
+it is whatever comes later. Pure.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agent.transcribe.bleed import EARLIEST_SECONDS, LATEST_SECONDS
-from agent.transcribe.channels import Channel, Samples
 from agent.transcribe.engine import Stretch
-from agent.transcribe.planning import (
+from agent.transcribe.speech.bleed import EARLIEST_SECONDS, LATEST_SECONDS
+from agent.transcribe.speech.channels import Channel, Samples
+from agent.transcribe.speech.planning import (
     BLOCK_SECONDS,
     FindSpeech,
     Planned,
@@ -21,7 +22,7 @@ from agent.transcribe.planning import (
     differ,
     own_parts,
 )
-from agent.transcribe.windows import PAD_BEFORE_SECONDS, Window, plan_windows
+from agent.transcribe.speech.windows import PAD_BEFORE_SECONDS, Window, plan_windows
 
 AHEAD_SECONDS = 0.2  # of sound behind a block, which bleed and the filter to 16 kHz look at
 _BEHIND_SECONDS = LATEST_SECONDS + PAD_BEFORE_SECONDS + 0.1

@@ -18,9 +18,9 @@ from agent.store import masks, rewriting
 from agent.store.engine import Store
 from agent.store.masks import MaskRule, MaskRun
 from agent.store.rewriting import Rewritten, StoredText
-from agent.transcribe.cardnumbers import Spot
-from agent.transcribe.masker import Rules, find_spots, stored_masks
-from agent.transcribe.masking import apply_spots
+from agent.transcribe.masks.cardnumbers import Spot
+from agent.transcribe.masks.masker import Rules, find_spots, stored_masks
+from agent.transcribe.masks.masking import apply_spots
 
 log = structlog.get_logger()
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from agent.errors import ModelUnavailable
 from agent.settings import Settings
-from agent.transcribe.catalogue import KNOWN
-from agent.transcribe.choosing import models_of
-from agent.transcribe.estimates import OFFERED, Estimate, estimate, size_of
-from agent.transcribe.measuring import Measured, Order
-from agent.transcribe.models import find_model, models_on_disk
-from agent.transcribe.share import count_threads
+from agent.transcribe.capacity.estimates import OFFERED, Estimate, estimate, size_of
+from agent.transcribe.capacity.measuring import Measured, Order
+from agent.transcribe.capacity.share import count_threads
+from agent.transcribe.models.catalogue import KNOWN
+from agent.transcribe.models.choosing import models_of
+from agent.transcribe.models.fetching import find_model, models_on_disk
 
 BLIND_SIZE = "base"
 _DAY_HOURS = 24
@@ -127,7 +127,7 @@ def rate(
 
 def in_child(order: Order) -> Measured:
     """Measure in a process of its own, whose end this one survives."""
-    command = [sys.executable, "-m", "agent.transcribe.measuring"]
+    command = [sys.executable, "-m", "agent.transcribe.capacity.measuring"]
     try:
         done = subprocess.run(
             command, input=json.dumps(asdict(order)), capture_output=True, text=True, timeout=_MOST_SECONDS, check=False

@@ -15,8 +15,8 @@ import structlog
 from agent.errors import ModelUnavailable
 from agent.processes import give_memory_back
 from agent.transcribe.engine import Hints, Recognised, Sound
-from agent.transcribe.habits import read_habits
-from agent.transcribe.hearing import Hearing
+from agent.transcribe.engines.habits import read_habits
+from agent.transcribe.engines.hearing import Hearing
 
 log = structlog.get_logger()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from agent.transcribe.answers import AnswerSeal, unpack_speech, window_key
-from agent.transcribe.channels import Channel
 from agent.transcribe.engine import Hints, Recognised, Sound, Stretch
-from agent.transcribe.planning import FindSpeech, Plan
 from agent.transcribe.soundkeys import SoundKeys
+from agent.transcribe.speech.channels import Channel
+from agent.transcribe.speech.planning import FindSpeech, Plan
 
 
 class LiveAnswers:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from agent.model import Utterance, Word
-from agent.transcribe.cardnumbers import Spot
-from agent.transcribe.numerals import words_in
+from agent.transcribe.masks.cardnumbers import Spot
+from agent.transcribe.masks.numerals import words_in
 
 MASK = "••••"
 RULE, SLOW = "rule", "slow"

@@ -1,4 +1,4 @@
-"""Regular expressions over the text of calls, in a process that may be killed (`agent.transcribe.pattern_child`)."""
+"""Regular expressions over the text of calls, in a process that may be killed (`masks.pattern_child`)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def _ask(question: bytes) -> dict[str, Any]:
     pipe = asyncio.subprocess.PIPE
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent.transcribe.pattern_child", stdin=pipe, stdout=pipe, limit=_LONGEST_ANSWER
+            sys.executable, "-m", "agent.transcribe.masks.pattern_child", stdin=pipe, stdout=pipe, limit=_LONGEST_ANSWER
         )
     except OSError as error:
         raise PatternsUnavailable(str(error)) from error

@@ -17,11 +17,11 @@ from agent.sound.flac import LAYOUTS
 from agent.sound.growing import SoundChanged
 from agent.store.livespeech import LiveAnswer
 from agent.transcribe.answers import pack_speech, unpack_speech
-from agent.transcribe.channels import TELEPHONY, Samples
 from agent.transcribe.engine import SAMPLE_RATE, Sound, Stretch
-from agent.transcribe.live_plan import LivePlan
-from agent.transcribe.planning import FindSpeech, Planned
+from agent.transcribe.live.plan import LivePlan
 from agent.transcribe.soundkeys import SoundKeys
+from agent.transcribe.speech.channels import TELEPHONY, Samples
+from agent.transcribe.speech.planning import FindSpeech, Planned
 
 _BLOCK_REACH = 60.0  # seconds that the block looked at last may reach back
 _PIECES = 40

@@ -1,4 +1,4 @@
-"""How fast a model is on this machine, measured in a process of its own, ``python -m agent.transcribe.measuring``.
+"""How fast a model is on this machine, measured by a process of its own: ``-m agent.transcribe.capacity.measuring``.
 
 A model that is too large for the memory is killed with its process and costs nothing else. What is to be measured comes
 as JSON on the standard input, the figures go to the standard output.
@@ -19,12 +19,12 @@ import numpy as np
 
 from agent.errors import CardlineError
 from agent.logs import configure_logging
-from agent.transcribe.channels import Channel, read_channels
-from agent.transcribe.choosing import engine_in
+from agent.transcribe.capacity.sizing import WINDOW_SPEECH_SECONDS, BlindWhisper
 from agent.transcribe.engine import NO_HINTS, Engine, Sound
-from agent.transcribe.planning import plan
-from agent.transcribe.sizing import WINDOW_SPEECH_SECONDS, BlindWhisper
-from agent.transcribe.speechfinder import find_speech
+from agent.transcribe.models.choosing import engine_in
+from agent.transcribe.speech.channels import Channel, read_channels
+from agent.transcribe.speech.planning import plan
+from agent.transcribe.speech.speechfinder import find_speech
 
 _SAMPLE_SECONDS = 60.0  # the sample is repeated until it is that long
 

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 
 from agent.errors import ModelUnavailable
-from agent.transcribe.manifest import blob_id_of, sha256_of
+from agent.transcribe.models.manifest import blob_id_of, sha256_of
 
 log = structlog.get_logger()
 

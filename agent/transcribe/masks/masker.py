@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.model import Utterance
 from agent.store import masks
 from agent.store.masks import Masked, MaskKind, MaskRule
-from agent.transcribe import patterns
-from agent.transcribe.cardnumbers import Spot, find_cards
-from agent.transcribe.masking import RULE, SLOW, Mask, Said, apply_spots, find_words
+from agent.transcribe.masks import patterns
+from agent.transcribe.masks.cardnumbers import Spot, find_cards
+from agent.transcribe.masks.masking import RULE, SLOW, Mask, Said, apply_spots, find_words
 
 log = structlog.get_logger()
 

@@ -1,0 +1,1 @@
+"""Speech engines behind `agent.transcribe.engine`."""

@@ -1,0 +1,1 @@
+"""Transcription while a call goes on."""

@@ -1,0 +1,1 @@
+"""What of a call is speech, and how it is cut for a model."""
