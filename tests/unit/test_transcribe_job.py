@@ -146,6 +146,7 @@ class NumberingEngine:
 
     def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
         if len(self.heard) + len(windows) > self.most:
+            self.most = 0
             raise ModelUnavailable("The model is away.")
         self.at_once.append(len(windows))
         self.heard += [len(window) for window in windows]

@@ -12,6 +12,7 @@ class Transcript {
     this.section = section;
     this.player = player;
     this.words = null;
+    this.pointed = null; // the line that waits for them
     this.left = 0;
     this.read();
     section.addEventListener("click", (event) => this.#clicked(event));
@@ -50,7 +51,8 @@ class Transcript {
     this.words ??= await fetch(`/recordings/${this.player.id}/words${chosen}`)
       .then((answer) => (answer.ok ? answer.json() : {}))
       .catch(() => null);
-    if (this.current) this.split(this.current.element);
+    if (this.words === null) return; // the next line that is pointed at asks again
+    for (const element of [this.current?.element, this.pointed]) this.split(element);
   }
 
   // Words become places to click once somebody points at their line or hears it: thousands at once would be slow. Where
@@ -58,6 +60,7 @@ class Transcript {
   split(element) {
     if (!element || element.hasAttribute("data-split") || !element.querySelector(".said")) return;
     if (this.words === null) {
+      this.pointed = element;
       this.load();
       return;
     }
