@@ -116,7 +116,7 @@ class Joiner:
         if chance.random() < 0.3:
             power += self._silence(len(power))
         if chance.random() < 0.7:
-            quieter = chance.uniform(0.5, 2.0) if chance.random() < 0.15 else chance.uniform(2.0, 5.0)
+            quieter = chance.uniform(0.5, 2.0) if chance.random() < 0.35 else chance.uniform(2.0, 5.0)
             power += self._noise(seconds, steady=True) * 10**-quieter
         if chance.random() < 0.06 and placed[0].at > 0.3:
             tone = self._noise(placed[0].at - 0.1, steady=False)
