@@ -6,9 +6,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
-from agent.store import ruleruns
 from agent.store.engine import Store
-from agent.store.ruleruns import RuleRun
+from agent.store.runs import MAILS, Run
 from linker.link import Linker
 
 log = structlog.get_logger()
@@ -16,9 +15,9 @@ log = structlog.get_logger()
 _BATCH = 200
 
 
-async def start(connection: AsyncConnection, by: str) -> RuleRun:
+async def start(connection: AsyncConnection, by: str) -> Run:
     """Begin a run in the caller's transaction, which changes the rules."""
-    run = await ruleruns.start_run(connection, by)
+    run = await MAILS.start(connection, by)
     if run.finished is None:
         await _go_on(connection, run.id)
     return run
@@ -39,12 +38,12 @@ class Resorter:
     async def resort(self, run_id: int) -> None:
         """One batch of a run. Done twice, it changes nothing and counts once."""
         async with self._store.begin() as connection:
-            run = await ruleruns.find_run(connection, run_id)
+            run = await MAILS.find(connection, run_id)
             if run is None or run.finished is not None:
                 return
-            ids = await ruleruns.list_next(connection, run, _BATCH)
+            ids = await MAILS.list_next(connection, run, _BATCH)
         changed = await self._linker.decide(ids) if ids else set()
         async with self._store.begin() as connection:
-            if await ruleruns.note_progress(connection, run, ids, len(changed)):
+            if await MAILS.note_progress(connection, run, ids, len(changed)):
                 await _go_on(connection, run_id)
         log.info("mails_sorted_anew", run_id=run_id, mails=len(ids), changed=len(changed))

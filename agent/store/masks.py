@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.engine import AnyRow, is_any
-from agent.store.schema import mask_rule, mask_run, transcript, transcript_mask
+from agent.store.runs import TRANSCRIPTS, Run
+from agent.store.schema import mask_rule, transcript_mask
 
 
 class MaskKind(StrEnum):
@@ -44,21 +44,6 @@ class Masked:
     channel: int
     start_ms: int
     end_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaskRun:
-    """One run through all transcripts there were when it began; ``changed`` counts those in which it found some."""
-
-    id: int
-    by: str
-    started: datetime
-    total: int
-    done: int
-    changed: int
-    next_id: int
-    last_id: int
-    finished: datetime | None
 
 
 _LOCK = text("LOCK TABLE mask_rule IN SHARE ROW EXCLUSIVE MODE")
@@ -127,60 +112,13 @@ async def list_masks(connection: AsyncConnection, transcript_ids: Sequence[int])
     return found
 
 
-async def start_run(connection: AsyncConnection, by: str) -> MaskRun:
-    """A new run, in the transaction that changes the rules; one that goes on ends where it is."""
+async def start_run(connection: AsyncConnection, by: str) -> Run:
+    """A run through all transcripts of before, in the transaction that changes the rules."""
     await connection.execute(_LOCK)
-    await connection.execute(text("LOCK TABLE mask_run IN SHARE ROW EXCLUSIVE MODE"))
-    await connection.execute(update(mask_run).where(mask_run.c.finished_at.is_(None)).values(finished_at=func.now()))
-    counted = select(func.count(), func.coalesce(func.max(transcript.c.id), 0)).select_from(transcript)
-    total, last = (await connection.execute(counted)).one()
-    values = {"by": by, "total": total, "last_id": last, "finished_at": None if total else func.now()}
-    return _run((await connection.execute(insert(mask_run).values(**values).returning(mask_run))).one())
-
-
-async def find_run(connection: AsyncConnection, run_id: int | None = None) -> MaskRun | None:
-    """A run, or the newest one."""
-    query = select(mask_run).order_by(mask_run.c.id.desc()).limit(1)
-    if run_id is not None:
-        query = query.where(mask_run.c.id == run_id)
-    row = (await connection.execute(query)).first()
-    return _run(row) if row else None
-
-
-async def list_next(connection: AsyncConnection, run: MaskRun, limit: int) -> list[int]:
-    """The next transcripts of a run."""
-    mine = (transcript.c.id >= run.next_id, transcript.c.id <= run.last_id)
-    query = select(transcript.c.id).where(*mine).order_by(transcript.c.id).limit(limit)
-    return list((await connection.execute(query)).scalars())
-
-
-async def note_progress(connection: AsyncConnection, run: MaskRun, ids: Sequence[int], changed: int) -> bool:
-    """These transcripts of the run are done. False where somebody else noted that already, or nothing is left to do."""
-    mine = update(mask_run).where(
-        mask_run.c.id == run.id, mask_run.c.next_id == run.next_id, mask_run.c.finished_at.is_(None)
-    )
-    if not ids:
-        await connection.execute(mine.values(finished_at=func.now()))
-        return False
-    values = {"next_id": ids[-1] + 1, "done": mask_run.c.done + len(ids), "changed": mask_run.c.changed + changed}
-    return (await connection.execute(mine.values(**values).returning(mask_run.c.id))).first() is not None
+    return await TRANSCRIPTS.start(connection, by)
 
 
 def _rule(row: AnyRow) -> MaskRule:
     return MaskRule(
         id=row.id, name=row.name, kind=MaskKind(row.kind), text=row.text, enabled=row.enabled, preset=row.preset
-    )
-
-
-def _run(row: AnyRow) -> MaskRun:
-    return MaskRun(
-        id=row.id,
-        by=row.by,
-        started=row.started_at,
-        total=row.total,
-        done=row.done,
-        changed=row.changed,
-        next_id=row.next_id,
-        last_id=row.last_id,
-        finished=row.finished_at,
     )

@@ -9,9 +9,9 @@ from multidict import MultiDictProxy
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity, IdentityKind, MessageCategory
-from agent.store import audit, employees, ruleruns, rules
-from agent.store.ruleruns import RuleRun
+from agent.store import audit, employees, rules
 from agent.store.rules import MailRule
+from agent.store.runs import MAILS, Run
 from agent.web.employees import account_of
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
@@ -134,7 +134,7 @@ async def resort_mails(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther("/mail-rules")
 
 
-async def resort_all(request: web.Request, connection: AsyncConnection) -> RuleRun:
+async def resort_all(request: web.Request, connection: AsyncConnection) -> Run:
     """The same for the API."""
     run = await resort.start(connection, login_of(request).login)
     await audit.add_entry(connection, account_of(request), audit.MAILS_RESORTED, {"run_id": run.id})
@@ -184,7 +184,7 @@ async def _list(request: web.Request, *, problem: str = "") -> web.Response:
         counts = await rules.count_categories(connection)
         domains = await employees.list_own_domains(connection)
         used = set(await employees.list_address_domains(connection)) - PUBLIC_DOMAINS
-        run = await ruleruns.find_run(connection)
+        run = await MAILS.find(connection)
     return page(
         request,
         "mail_rules.html",

@@ -10,6 +10,7 @@ from multidict import MultiDictProxy
 from agent.errors import Misconfigured
 from agent.store import audit, glossary, masks
 from agent.store.masks import MaskKind, MaskRule
+from agent.store.runs import TRANSCRIPTS
 from agent.transcribe.masks import patterns, remasking
 from agent.transcribe.masks.remasking import Trial
 from agent.web.employees import account_of
@@ -28,7 +29,7 @@ async def list_mask_rules(request: web.Request) -> web.StreamResponse:
     """All rules, and how far the last run over older transcripts is."""
     async with services(request).store.begin() as connection:
         found = await masks.list_rules(connection)
-        run = await masks.find_run(connection)
+        run = await TRANSCRIPTS.find(connection)
     return page(request, "mask_rules.html", rules=found, run=run)
 
 

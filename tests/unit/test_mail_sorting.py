@@ -33,12 +33,12 @@ from agent.store import (
     links,
     messages,
     rights,
-    ruleruns,
     rules,
 )
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.rules import MailRule
+from agent.store.runs import MAILS
 from linker import resort
 from linker.link import Linker
 from linker.resort import Resorter
@@ -316,7 +316,7 @@ async def test_all_mails_are_sorted_anew_with_progress(
         for run_id in [*jobs, *jobs]:  # a job that is done twice counts once
             await resorter.resort(run_id)
         async with store.begin() as connection:
-            run = await ruleruns.find_run(connection)
+            run = await MAILS.find(connection)
         assert run is not None
         progress.append((run.done, run.changed, run.finished is not None))
     assert progress[-1] == (5, 2, True)
@@ -359,5 +359,5 @@ async def test_a_run_that_is_begun_again_ends_the_one_before(store: Store, intak
     async with store.begin() as connection:
         first = await resort.start(connection, "admin")
         second = await resort.start(connection, "admin")
-        assert (await ruleruns.find_run(connection, first.id) or first).finished is not None
-        assert (await ruleruns.find_run(connection) or first).id == second.id
+        assert (await MAILS.find(connection, first.id) or first).finished is not None
+        assert (await MAILS.find(connection) or first).id == second.id

@@ -20,6 +20,7 @@ from agent.settings import Settings, TranscribeSettings
 from agent.store import blobs, erasures, masks, recordings, retranscribing, rewriting, talks, transcripts
 from agent.store.engine import Store
 from agent.store.masks import MaskKind, MaskRule
+from agent.store.runs import TRANSCRIPTS
 from agent.store.schema import mask_rule, mask_run, search_due, transcript, transcript_mask, utterance
 from agent.transcribe.afterwards import Remeasurer, save_dialogue, save_figures
 from agent.transcribe.dialogue import Dialogue
@@ -191,7 +192,7 @@ async def test_older_transcripts_are_masked_by_a_new_rule(
     assert [one.rule for one in await masks_of(store, found.id)] == ["Тайны"]
     assert "айн" not in (await everything_stored(store)).replace("Тайны", ""), "earlier corrections, what was dropped"
     async with store.begin() as connection:
-        done = await masks.find_run(connection, run.id)
+        done = await TRANSCRIPTS.find(connection, run.id)
         due = set((await connection.execute(select(search_due.c.interaction_id))).scalars())
         rows = select(func.count()).select_from(transcript_mask).where(transcript_mask.c.rule == "Тайны")
         assert (await connection.execute(rows)).scalar_one() == 4

@@ -11,6 +11,7 @@ from sqlalchemy import delete, text
 from agent.store import glossary, masks, transcripts
 from agent.store.engine import Store
 from agent.store.masks import MaskKind, MaskRule
+from agent.store.runs import TRANSCRIPTS
 from agent.store.schema import mask_rule
 from agent.transcribe.masks.remasking import Remasker
 from tests.unit.web_pages import HOSTILE, Tags, people, server, world
@@ -66,12 +67,12 @@ async def test_a_rule_is_tried_saved_and_run_over_what_is_there(admin: Browser, 
     assert Tags(page).bad == []
     assert "Просмотрено 0 из" in page
     async with store.begin() as connection:
-        run = await masks.find_run(connection)
+        run = await TRANSCRIPTS.find(connection)
     assert run is not None
     while run.finished is None:
         await Remasker(store).mask_again(run.id)
         async with store.begin() as connection:
-            run = await masks.find_run(connection)
+            run = await TRANSCRIPTS.find(connection)
             assert run is not None
     async with store.begin() as connection:
         (found,) = await transcripts.list_transcripts(connection, [world.marias_call])

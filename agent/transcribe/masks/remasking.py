@@ -16,8 +16,9 @@ from agent import jobs
 from agent.model import Utterance
 from agent.store import masks, rewriting
 from agent.store.engine import Store
-from agent.store.masks import MaskRule, MaskRun
+from agent.store.masks import MaskRule
 from agent.store.rewriting import Rewritten, StoredText
+from agent.store.runs import TRANSCRIPTS, Run
 from agent.transcribe.masks.cardnumbers import Spot
 from agent.transcribe.masks.masker import Rules, find_spots, stored_masks
 from agent.transcribe.masks.masking import apply_spots
@@ -51,7 +52,7 @@ class Trial:
     examples: tuple[Example, ...]
 
 
-async def start(connection: AsyncConnection, by: str) -> MaskRun:
+async def start(connection: AsyncConnection, by: str) -> Run:
     """Begin a run in the caller's transaction, which changes the rules."""
     run = await masks.start_run(connection, by)
     if run.finished is None:
@@ -76,16 +77,16 @@ class Remasker:
             PatternsUnavailable: an expression cannot be tried now; the job is tried again.
         """
         async with self._store.begin() as connection:
-            run = await masks.find_run(connection, run_id)
+            run = await TRANSCRIPTS.find(connection, run_id)
             if run is None or run.finished is not None:
                 return
-            ids = await masks.list_next(connection, run, _BATCH)
+            ids = await TRANSCRIPTS.list_next(connection, run, _BATCH)
             rules = Rules.of(await masks.list_rules(connection))
             texts = await rewriting.list_texts(connection, ids) if ids else []
         changes = await rewrite(rules, texts)
         async with self._store.begin() as connection:
             changed = await rewriting.save_texts(connection, changes)
-            if await masks.note_progress(connection, run, ids, changed):
+            if await TRANSCRIPTS.note_progress(connection, run, ids, changed):
                 await _go_on(connection, run_id)
         log.info("transcripts_masked_anew", run_id=run_id, transcripts=len(ids), changed=changed)
 

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import MessageCategory
-from agent.store import employees, ruleruns, rules
-from agent.store.ruleruns import RuleRun
+from agent.store import employees, rules
 from agent.store.rules import MailRule
+from agent.store.runs import MAILS, Run
 from agent.web import mail_rules
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, begin, check_unchanged, perform
@@ -91,7 +91,7 @@ async def list_rules(request: web.Request) -> web.StreamResponse:
     async with begin(request) as connection:
         found = await rules.list_rules(connection)
         counts = await rules.count_categories(connection)
-        run = await ruleruns.find_run(connection)
+        run = await MAILS.find(connection)
     return await answer(
         request,
         {
@@ -116,7 +116,7 @@ def _rule(one: MailRule) -> Json:
     }
 
 
-def _run(one: RuleRun) -> Json:
+def _run(one: Run) -> Json:
     return {
         "id": one.id,
         "by": one.by,
