@@ -240,12 +240,16 @@ async def exchange(folder: Path, *lines: LineSettings) -> AsyncIterator[Exchange
 
 
 def loudness(made: _Made, channel: int, hertz: int, *, start: float = 0.3, end: float | None = None) -> float:
-    """How strong a tone is on a channel between two seconds of a recording; full scale is 32767."""
+    """How strong a tone is on a channel between two seconds of a recording; full scale is 32767.
+
+    Weighed by a Hann window: without one a short piece of a loud tone leaks into every other pitch.
+    """
     sound = read_sound(made.assembled.path)[:, channel].astype(np.float64)
     rate = made.assembled.rate
     part = sound[round(start * rate) : len(sound) - round(0.2 * rate) if end is None else round(end * rate)]
+    window = np.hanning(len(part))
     turns = np.exp(-2j * np.pi * hertz * np.arange(len(part)) / rate)
-    return float(2 * abs((part * turns).mean()))
+    return float(2 * abs((part * window * turns).sum()) / window.sum())
 
 
 def tone_in(sound: np.ndarray[Any, np.dtype[np.int16]], rate: int, hertz: int) -> float:
