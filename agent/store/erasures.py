@@ -224,11 +224,6 @@ async def insert_erasure(
     return row
 
 
-async def list_erasures(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """All acts, oldest first."""
-    return (await connection.execute(select(erasure).order_by(erasure.c.id))).all()
-
-
 async def destroy_keys(connection: AsyncConnection, blob_ids: Sequence[int]) -> None:
     """Forget the wrapped keys: what these blobs hold can never be read again."""
     statement = update(blob).where(blob.c.id.in_(blob_ids)).values(wrapped_key=None, erased_at=func.now())

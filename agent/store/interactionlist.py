@@ -232,14 +232,6 @@ async def list_changes(connection: AsyncConnection, ids: Sequence[int]) -> dict[
     return {row.interaction_id: row.changed_at for row in await connection.execute(query)}
 
 
-async def may_see_thread(connection: AsyncConnection, viewer: Viewer, thread_id: int) -> bool:
-    """Whether the viewer may see any mail of it."""
-    query = select(message.c.interaction_id).where(
-        message.c.thread_id == thread_id, is_visible_interaction(viewer, message.c.interaction_id)
-    )
-    return (await connection.execute(query.limit(1))).first() is not None
-
-
 async def _calls(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, CallFacts]:
     return {
         row.interaction_id: CallFacts(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import all_, bindparam, delete, func, literal, or_, select, tuple_, update
+from sqlalchemy import all_, delete, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -280,40 +280,6 @@ async def add_flags(connection: AsyncConnection, interaction_id: int, flags: Seq
             .where(interaction.c.id == interaction_id, literal(flag) != all_(interaction.c.flags))
             .values(flags=func.array_append(interaction.c.flags, flag))
         )
-
-
-async def save_direction(connection: AsyncConnection, directions: Mapping[int, Direction | None]) -> None:
-    """Note the direction of each interaction."""
-    statement = update(interaction).where(interaction.c.id == bindparam("b_which")).values(direction=bindparam("b_way"))
-    rows = [{"b_which": one, "b_way": way} for one, way in directions.items()]
-    if rows:
-        await connection.execute(statement, rows)
-
-
-async def save_resolution(connection: AsyncConnection, parties: Sequence[Party]) -> None:
-    """Note identity, role and employee of each party as the linker found them."""
-    statement = (
-        update(party)
-        .where(party.c.id == bindparam("b_which"))
-        .values(
-            identity_kind=bindparam("b_kind"),
-            identity_value=bindparam("b_number"),
-            role=bindparam("b_side"),
-            employee_id=bindparam("b_who"),
-        )
-    )
-    rows = [
-        {
-            "b_which": one.id,
-            "b_kind": one.identity.kind if one.identity else None,
-            "b_number": one.identity.value if one.identity else None,
-            "b_side": one.role,
-            "b_who": one.employee_id,
-        }
-        for one in parties
-    ]
-    if rows:
-        await connection.execute(statement, rows)
 
 
 async def credit_party(connection: AsyncConnection, party_id: int, employee_id: int | None, by: str) -> int | None:

@@ -172,16 +172,3 @@ def rows_of_parties(parties: Sequence[Party]) -> list[dict[str, Any]]:
         }
         for one in parties
     ]
-
-
-async def drop_flags(connection: AsyncConnection, interaction_ids: Sequence[int], pattern: str) -> None:
-    """Take back the flags that match a pattern of LIKE as a whole, where there are any."""
-    statement = text(
-        """
-        UPDATE interaction
-        SET flags = ARRAY(SELECT flag FROM unnest(flags) WITH ORDINALITY AS f(flag, place)
-                          WHERE flag NOT LIKE :pattern ORDER BY place)
-        WHERE id = ANY(:ids) AND EXISTS (SELECT 1 FROM unnest(flags) AS f(flag) WHERE flag LIKE :pattern)
-        """
-    )
-    await connection.execute(statement, {"pattern": pattern, "ids": list(interaction_ids)})

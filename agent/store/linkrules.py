@@ -111,12 +111,6 @@ async def revoke_rule(connection: AsyncConnection, rule_id: int, *, by: str) -> 
     return Identity(kind=IdentityKind(row.kind), value=row.value) if row else None
 
 
-async def find_rule(connection: AsyncConnection, rule_id: int) -> LinkRule | None:
-    """One of them, also a revoked one."""
-    row = (await connection.execute(_rules().where(link_rule.c.id == rule_id))).first()
-    return _rule(row) if row else None
-
-
 async def list_rules(
     connection: AsyncConnection, *, card_id: int | None = None, revoked: bool = False, limit: int = 500
 ) -> list[LinkRule]:

@@ -85,14 +85,6 @@ async def list_live(connection: AsyncConnection, viewer: Viewer) -> list[LiveCal
     return await _load(connection, _live(viewer))
 
 
-async def list_live_of_card(connection: AsyncConnection, viewer: Viewer, card_id: int) -> list[LiveCall]:
-    """Those linked with a card."""
-    linked = exists(
-        select(link.c.id).where(link.c.interaction_id == interaction.c.id, link.c.client_card_id == card_id)
-    )
-    return await _load(connection, _live(viewer).where(linked))
-
-
 async def list_live_of_cards(connection: AsyncConnection, viewer: Viewer, card_ids: Sequence[int]) -> list[LiveCall]:
     """Those linked with any of the cards."""
     linked = exists(

@@ -152,12 +152,6 @@ async def list_meetings(connection: AsyncConnection, ids: Sequence[int]) -> list
     return [_meeting(row) for row in rows]
 
 
-async def list_meetings_told_by(connection: AsyncConnection, message_ids: Sequence[int]) -> set[int]:
-    """Meetings of which these mails tell."""
-    query = select(invitation.c.meeting_id).where(is_any(invitation.c.message_id, message_ids))
-    return set((await connection.execute(query)).scalars())
-
-
 async def list_mails_about(connection: AsyncConnection, meeting_id: int) -> list[int]:
     """Mails that tell of a meeting, oldest first."""
     query = select(invitation.c.message_id).where(invitation.c.meeting_id == meeting_id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.engine import AnyRow
@@ -50,12 +50,19 @@ def _run(row: AnyRow) -> RelinkRun:
 async def start_run(
     connection: AsyncConnection, *, subject: str, by: str, card_id: int | None, total: int, batches: int
 ) -> int:
-    """A run of so many batches, numbered from 1. Returns its id."""
+    """A run of so many batches, numbered from 1; those that ended a month ago go. Returns its id."""
+    await connection.execute(_FORGET)
     values = {"subject": subject, "by": by, "client_card_id": card_id, "total": total}
     statement = insert(relink_run).values(**values, open_batches=list(range(1, batches + 1)))
     return int((await connection.execute(statement.returning(relink_run.c.id))).scalar_one())
 
 
+_FORGET = text(  # whoever else forgets the same ones just now is not waited for
+    """
+    DELETE FROM relink_run WHERE id IN (
+        SELECT id FROM relink_run WHERE finished_at < now() - interval '30 days' FOR UPDATE SKIP LOCKED)
+    """
+)
 _NOTE = text(
     """
     UPDATE relink_run SET done = done + :done, changed = changed + :changed,
@@ -83,9 +90,3 @@ async def find_run(connection: AsyncConnection, run_id: int) -> RelinkRun | None
     """One of them."""
     row = (await connection.execute(select(relink_run).where(relink_run.c.id == run_id))).first()
     return _run(row) if row else None
-
-
-async def forget_old_runs(connection: AsyncConnection, *, days: int = 30) -> None:
-    """Finished ones are of no interest for ever."""
-    old = relink_run.c.finished_at < func.now() - text(f"interval '{int(days)} days'")
-    await connection.execute(relink_run.delete().where(old))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -106,16 +106,6 @@ async def note_files(connection: AsyncConnection, source: str, files: Sequence[N
             index_elements=[sound_file.c.source, sound_file.c.path], set_={**changed, "tries": tries}
         )
     )
-
-
-async def count_files(connection: AsyncConnection, source: str) -> Mapping[FileState, int]:
-    """How many files there are in each state."""
-    query = (
-        select(sound_file.c.state, func.count().label("files"))
-        .where(sound_file.c.source == source)
-        .group_by(sound_file.c.state)
-    )
-    return {FileState(row.state): row.files for row in await connection.execute(query)}
 
 
 async def find_place(connection: AsyncConnection, source: str, path: bytes) -> Place:

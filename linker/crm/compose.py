@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from agent.model import Direction, Disposition, IdentityKind, InteractionKind, Role, TextSpan
+from agent.model import Direction, Disposition, InteractionKind, Role, TextSpan
 from agent.store.history import Entry
 from agent.store.interactions import Party
 from agent.store.transcripts import Transcript
@@ -170,12 +170,3 @@ def digest(fact: Activity | TranscriptToAttach, key: str) -> str:
 
 def _plain(value: object) -> str:
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
-
-
-def phones_of(entry: Entry) -> list[str]:
-    """Numbers of the client's side, for looking a card up."""
-    return [
-        one.identity.value
-        for one in entry.parties
-        if one.role is Role.CLIENT and one.identity is not None and one.identity.kind is IdentityKind.PHONE
-    ]

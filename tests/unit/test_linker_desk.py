@@ -395,6 +395,10 @@ async def test_the_past_tells_how_far_it_is_and_counts_a_batch_once(
     assert (done.done, done.changed) == (450, 450)
     assert done.finished is not None
     assert await states(store, ids) == [(LinkState.LINKED, petrov)] * 450
+    async with store.begin() as connection:
+        await connection.execute(text("UPDATE relink_run SET finished_at = finished_at - interval '31 days'"))
+        await relinks.start_run(connection, subject=A, by="", card_id=petrov, total=1, batches=1)
+        assert await relinks.find_run(connection, run.id) is None  # of a month ago
 
 
 # --- Threads and conversations ----------------------------------------------------------------------------------------
