@@ -50,7 +50,7 @@ from agent.store.embedded import Lock
 from agent.store.engine import Store
 from agent.store.migrate import migrate
 from agent.store.notices import COMMANDS, Notices
-from agent.web.binding import open_socket
+from agent.web.binding import open_socket, until_served
 from agent.worker import KINDS
 from linker.pacing import CrmPacer
 
@@ -155,6 +155,8 @@ class Service:
         if self._settings.seal.enabled:
             self._background(parts.notary().run())
         self._background(parts.rereader().run())
+        if web := self.addresses.get("web"):
+            await until_served(str(web[0]), int(web[1]))
         log.info("service_ready")
 
     async def _start_recorder(self, parts: Parts, notices: Notices) -> tuple[Recorder, CourierProcess]:

@@ -5,6 +5,7 @@ It outlives them: what knocks while one is being replaced waits in it, and is no
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import time
@@ -35,3 +36,19 @@ def open_socket(settings: WebSettings) -> socket.socket:
                     remedy="Set web.listen and web.port in cardline.toml to a free address of this machine.",
                 ) from None
         time.sleep(_PAUSE_SECONDS)
+
+
+async def until_served(host: str, port: int) -> None:
+    """Wait until a page process answers: to connect proves nothing, since the socket listens before anybody serves."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+                if await reader.readline():
+                    return
+            finally:
+                writer.close()
+        except OSError:
+            pass  # a process that died with our connection; the next one takes another
+        await asyncio.sleep(_PAUSE_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import phonenumbers
@@ -109,6 +110,7 @@ class Formats:
         return phone(identity.value) if identity.kind is IdentityKind.PHONE else identity.value
 
 
+@lru_cache(maxsize=16384)  # to read a number costs more than anything else about it
 def phone(value: str) -> str:
     """+7 495 000-00-01; what is no number of any plan stays as it is."""
     try:

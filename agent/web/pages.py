@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -80,6 +81,8 @@ class Pages:
         self._environment.filters["coded"] = coded
         self._environment.filters["shortened"] = shortened
         self._environment.filters["qr"] = qr_code
+        icon: Callable[[str], str] = self._environment.get_template("_icons.html").module.icon  # type: ignore[attr-defined]
+        self._environment.globals["icon"] = cache(icon)  # a few dozen, drawn once each
 
     def html(self, request: web.Request, template: str, **values: Any) -> str:
         """A page for whoever asks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from agent.web.reasons_linking import LINK_REASONS
 from agent.web.reasons_speech import SPEECH_REASONS
@@ -93,6 +94,7 @@ _AMONG = re.compile(r"(.+); of (\d+) cards with it: (.+)")
 _RULE = re.compile(r"rule «([^»]*)»: (.+)")
 
 
+@lru_cache(maxsize=4096)  # the same few fill every page
 def in_russian(text: str) -> str:
     """The same in Russian where we know it."""
     if found := _RULE.fullmatch(text):
