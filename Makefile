@@ -7,7 +7,7 @@ JOBS ?= 2
 BENCH ?=
 TIMED := tests/acceptance tests/peer/test_sip_line.py
 
-.PHONY: demo test check check-crm soak run bench lint types imports format lock peers clean help
+.PHONY: install demo test check check-crm soak run bench lint types imports format lock peers clean help
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 $(VENV)/.assets: package.json package-lock.json hatch_build.py $(VENV)/.installed
 	@echo "Fetching the pages' modules that package-lock.json names …"
 	@$(BIN)/python hatch_build.py && touch $@ || echo "Going on without them: a form then loads its page anew."
+
+install: $(VENV)/.installed $(VENV)/.assets ## What the service needs, into .venv
 
 demo: $(VENV)/.installed $(VENV)/.assets ## Real calls and mails onto client cards; CHECK=1 only checks and cleans up; CRM=tryton tells one
 	@$(if $(CRM),./tests/install-peers)

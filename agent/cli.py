@@ -86,8 +86,10 @@ def worker(kind: str, alone: bool = False) -> None:
 
 @app.command()
 def demo(
-    check: bool = False,
-    keep: Path | None = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Clean up at the end, and exit 0 only if every expected entry is there.")
+    ] = False,
+    keep: Annotated[Path | None, typer.Option(help="Folder for its data, which then stays.")] = None,
     crm_name: Annotated[str, typer.Option("--crm", help="A CRM that is told as well: tryton.")] = "",
 ) -> None:
     """Place real calls and send real mails into a service of its own, and show the clients' histories."""
@@ -106,7 +108,7 @@ def keys_show() -> None:
 
 
 @keys.command("confirm")
-def keys_confirm(code: str) -> None:
+def keys_confirm(code: Annotated[str, typer.Argument(help="The check code.")]) -> None:
     """Confirm that the keys were saved elsewhere; the code stands below them in `cardline keys show`."""
     ring = _key_ring()
     try:
@@ -116,9 +118,25 @@ def keys_confirm(code: str) -> None:
     console.print("Confirmed.")
 
 
+@keys.command("restore")
+def keys_restore(
+    saved: Annotated[typer.FileText, typer.Argument(help="The lines that were saved; - reads them as they are typed.")],
+) -> None:
+    """Put saved master keys back after a loss; a key that is there is never replaced."""
+    from agent.archive.keys import KeyRing
+
+    try:
+        ring = KeyRing.restore(read_settings().data_dir / "keys", saved.read())
+    except CardlineError as error:
+        fail(error)
+    except OSError as error:
+        fail(CardlineError(f"The key folder cannot be written: {error.strerror}.", remedy="Run as the service's user."))
+    console.print(f"The keys are back; their check code is {ring.check_code()}.", highlight=False)
+
+
 @token.command("add")
 def token_add(
-    name: str,
+    name: Annotated[str, typer.Argument(help="Name of the program, in lists and in the audit log.")],
     scope: Annotated[list[str], typer.Option(help="What it may do: read, write, listen, calls:pause, admin.")],
     account: Annotated[str, typer.Option(help="Login whose rights it has; without one it sees every call.")] = "",
 ) -> None:
@@ -151,7 +169,7 @@ def token_list() -> None:
 
 
 @token.command("revoke")
-def token_revoke(name: str) -> None:
+def token_revoke(name: Annotated[str, typer.Argument(help="As `cardline token list` has it.")]) -> None:
     """Shut a program out at once and for good."""
     from agent.store import tokens
 
@@ -161,7 +179,7 @@ def token_revoke(name: str) -> None:
 
 
 @database.command("dump")
-def database_dump(target: Path) -> None:
+def database_dump(target: Annotated[Path, typer.Argument(help="File to write; it is for you alone.")]) -> None:
     """Write everything the database holds to one file, for a backup or another machine."""
     from agent.parts import reach_database
     from agent.store.postgres import dump_database
@@ -172,6 +190,24 @@ def database_dump(target: Path) -> None:
 
     run(dump())
     console.print(f"Written: {escape(str(target))}")
+
+
+@database.command("load")
+def database_load(
+    source: Annotated[Path, typer.Argument(help="What `cardline database dump` has written.")],
+) -> None:
+    """Fill the empty database of a new installation from a dump: deploy/README.md, «After a loss»."""
+    from agent.parts import reach_database
+    from agent.store.migrate import migrate
+    from agent.store.postgres import load_database
+
+    async def load() -> None:
+        async with reach_database(read_settings()) as url:
+            await load_database(url, source)
+            await migrate(url)
+
+    run(load())
+    console.print("Loaded. Run `cardline verify` once the keys and the blobs are back as well.", highlight=False)
 
 
 def _key_ring() -> Any:

@@ -81,7 +81,7 @@ class BlobErased(CardlineError):
 class MasterKeyMissing(Misconfigured):
     """A blob is wrapped under a master key that is not in the key folder."""
 
-    remedy = "Put the saved key file back into the folder `keys` of the data directory."
+    remedy = "Put the saved keys back: `cardline keys restore` takes the lines that `cardline keys show` printed."
 
 
 class MailboxAuthFailed(Misconfigured):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from agent.errors import BlobAltered, MasterKeyMissing, Misconfigured
 
 KEY_BYTES = 32
 _CONFIRMED = "saved-elsewhere"
+_SAVED = re.compile(r"master-(\d{4})\.key\s+([0-9a-f]{64})\b")
 
 
 class KeyRing:
@@ -63,6 +65,33 @@ class KeyRing:
         if not keys:
             raise MasterKeyMissing(f"There is no master key in {folder}.")
         return cls(folder, keys)
+
+    @classmethod
+    def restore(cls, folder: Path, saved: str) -> KeyRing:
+        """Write saved lines (`export`) back into ``folder``. What others put around them does no harm.
+
+        Raises:
+            Misconfigured: no key in the text, or another one of its number lies there; nothing is written.
+        """
+        found = {int(number): key for number, key in _SAVED.findall(saved)}
+        if not found:
+            raise Misconfigured(
+                "There is no key in these lines.",
+                remedy="Give what `cardline keys show` has printed: master-0001.key and 64 letters and digits.",
+            )
+        make_folder(folder)
+        with alone(folder):
+            there = {_number(path): read_key_file(path).hex() for path in folder.glob("master-*.key")}
+            if wrong := [number for number in sorted(there) if found.get(number, there[number]) != there[number]]:
+                raise Misconfigured(
+                    f"Another master key {wrong[0]} lies in {folder}.",
+                    remedy="Move it aside, if the archive was sealed under the saved one.",
+                )
+            for number in sorted(found.keys() - there.keys()):
+                write_key_file(folder / f"master-{number:04d}.key", found[number])
+        ring = cls.open(folder)
+        ring.confirm(ring.check_code())  # that there is a copy has just been shown
+        return ring
 
     @property
     def current(self) -> int:

@@ -24,7 +24,7 @@ user = typer.Typer(no_args_is_help=True, help="Who may log in.")
 def user_add(
     login: str,
     role: Annotated[UserRole, typer.Option(help="What this person may do.")] = UserRole.MANAGER,
-    name: str = "",
+    name: Annotated[str, typer.Option(help="Name on the pages; the login unless given.")] = "",
     password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
     employee: Annotated[str, typer.Option(help="Name of the employee this person is; made where it is new.")] = "",
     team: Annotated[
@@ -53,7 +53,7 @@ def user_invite(
     role: Annotated[UserRole, typer.Option(help="What this person may do, where the account is new.")] = (
         UserRole.MANAGER
     ),
-    name: str = "",
+    name: Annotated[str, typer.Option(help="Name on the pages; the login unless given.")] = "",
 ) -> None:
     """Print a link by which somebody chooses a password, once; the account is made where there is none."""
     from agent.store import accounts, audit, invitations

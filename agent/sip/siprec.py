@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.errors import Misconfigured
 from agent.settings import SiprecSettings
 from agent.sip.answers import ABILITIES, ALLOW, Answers, unknown_options
 from agent.sip.body import read_body
@@ -63,18 +64,26 @@ class RecordingServer:
         """Listen.
 
         Raises:
-            OSError: the address is not ours or a port is taken.
-            Misconfigured: the certificate cannot be used.
+            Misconfigured: the address is not ours, a port is taken, or the certificate cannot be used.
         """
         settings = self._settings
-        await self._listeners.start(
-            settings.listen,
-            settings.port,
-            self.receive,
-            self._welcomes,
-            tls=await asyncio.to_thread(certificates_of, settings),
-            tls_port=settings.tls_port,
-        )
+        certificates = await asyncio.to_thread(certificates_of, settings)
+        try:
+            await self._listeners.start(
+                settings.listen,
+                settings.port,
+                self.receive,
+                self._welcomes,
+                tls=certificates,
+                tls_port=settings.tls_port,
+            )
+        except OSError as error:
+            ports = f"port {settings.port}" + (f" or {settings.tls_port}" if certificates is not None else "")
+            raise Misconfigured(
+                f"Cannot listen for recording sessions on {settings.listen} {ports}: {error.strerror}.",
+                remedy="Change siprec.listen, siprec.port or siprec.tls_port in cardline.toml, or stop the program "
+                "that has the port.",
+            ) from error
         self._sessions.start()
         host, port = self.address
         log.info("siprec_listens", address=host, port=port, tls_port=self.tls_address[1] if self.tls_address else None)

@@ -7,6 +7,7 @@ import contextlib
 import subprocess
 from pathlib import Path
 
+import psycopg
 import structlog
 
 from agent.errors import DatabaseUnavailable, Misconfigured
@@ -177,3 +178,31 @@ async def dump_database(url: str, target: Path) -> None:
     """Write a custom-format dump of the database at ``url`` to ``target`` (`cardline database dump`)."""
     binaries = Binaries()
     await asyncio.to_thread(_run_pg, binaries.folder(binaries.newest) / "pg_dump", url, ["-Fc", f"--file={target}"])
+
+
+async def load_database(url: str, source: Path) -> None:
+    """Fill the empty database at ``url`` from such a dump (`cardline database load`): all of it or nothing.
+
+    Raises:
+        Misconfigured: there is no such file, or the database has tables already; nothing was changed.
+        DatabaseUnavailable: it failed; the text carries the last words of pg_restore.
+    """
+    if not source.is_file():
+        raise Misconfigured(f"There is no file {source}.", remedy="Name what `cardline database dump` has written.")
+    if await asyncio.to_thread(_has_tables, url):
+        raise Misconfigured(
+            "The database is not empty, and a dump is never laid over what is there.",
+            remedy="Stop the service and move data_dir/postgres aside, or name an empty database in database.url.",
+        )
+    binaries = Binaries()
+    arguments = ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges", str(source)]
+    await asyncio.to_thread(_run_pg, binaries.folder(binaries.newest) / "pg_restore", url, arguments)
+
+
+def _has_tables(url: str) -> bool:
+    try:
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT FROM pg_tables WHERE schemaname = 'public' LIMIT 1").fetchone()
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"The database does not answer: {str(error).strip().splitlines()[0]}.") from None
+    return found is not None

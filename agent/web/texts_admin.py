@@ -143,8 +143,10 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "guide_account_lead": ("Добавьте коллег, которые будут работать здесь.", "Add the colleagues who will work here."),
     "guide_source": ("Подключить источник", "Attach a source"),
     "guide_source_lead": (
-        "Направьте запись звонков с АТС на порт SIPREC или добавьте [[mailbox]] в cardline.toml и перезапустите.",
-        "Point the PBX's recording at the SIPREC port, or add a [[mailbox]] to cardline.toml and restart.",
+        "Направьте запись звонков с АТС на порт SIPREC или добавьте в cardline.toml свою АТС или ящик: [[asterisk]],"
+        " [[provider]], [[sip.line]], [[recordings]], [[mailbox]], и перезапустите. Что выбрать, сказано в README.",
+        "Point the PBX's recording at the SIPREC port, or add your PBX or mailbox to cardline.toml: [[asterisk]],"
+        " [[provider]], [[sip.line]], [[recordings]], [[mailbox]], and restart. The README says which.",
     ),
     "guide_call": ("Первый звонок", "The first call"),
     "guide_call_lead": (

@@ -32,6 +32,7 @@ COMMANDS = [
     ("keys",),
     ("keys", "show"),
     ("keys", "confirm"),
+    ("keys", "restore"),
     ("user",),
     ("user", "add"),
     ("user", "invite"),
@@ -44,6 +45,7 @@ COMMANDS = [
     ("token", "revoke"),
     ("database",),
     ("database", "dump"),
+    ("database", "load"),
 ]
 SECRET = "hunter2-is-a-secret"
 
@@ -142,8 +144,9 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        for variable in ("CARDLINE_SMTP__PORT", "CARDLINE_WEB__PORT", "CARDLINE_SIPREC__PORT"):
-            assert_one_sentence(await Installation(tmp_path).run("run", **{variable: port}), "ddress already in use")
+        for section in ("smtp", "web", "siprec"):
+            done = await Installation(tmp_path).run("run", **{f"CARDLINE_{section.upper()}__PORT": port})
+            assert_one_sentence(done, "ddress already in use", port, f"{section}.port", "cardline.toml")
 
 
 async def test_keys_are_shown_whole_and_confirmed(tmp_path: Path) -> None:
@@ -233,6 +236,42 @@ async def test_beside_a_running_service(tmp_path: Path) -> None:
 async def test_a_dump_that_cannot_be_written(installed: Installation, tmp_path: Path) -> None:
     done = await installed.run("database", "dump", str(tmp_path / "missing" / "x.dump"))
     assert_one_sentence(done)
+
+
+async def test_after_a_loss_keys_and_dump_make_the_installation_again(installed: Installation, tmp_path: Path) -> None:
+    """As deploy/README.md says it, on a machine that has nothing but what was saved."""
+    assert (await installed.run("user", "add", "zoya", "--password", "long-enough")).code == 0
+    saved, dump = await installed.run("keys", "show"), tmp_path / "saved.dump"
+    assert (await installed.run("database", "dump", str(dump))).code == 0
+    (tmp_path / "new").mkdir()
+    anew = Installation(tmp_path / "new")
+    restored = await anew.run("keys", "restore", "-", typed=saved.out)
+    assert restored.code == 0, restored.err
+    assert saved.out.split()[-1] in restored.out  # the check code, which the saved lines end with
+    assert (await anew.run("database", "load", str(dump))).code == 0
+    assert "zoya" in (await anew.run("user", "list")).out
+    assert (await anew.run("keys", "show")).out == saved.out
+    assert (await anew.run("verify")).code == 0
+    twice = await anew.run("database", "load", str(dump))
+    assert_one_sentence(twice, "not empty", "move data_dir/postgres aside")
+    assert "zoya" in (await anew.run("user", "list")).out
+
+
+async def test_what_is_no_dump_leaves_an_empty_database(tmp_path: Path) -> None:
+    installation, nonsense = Installation(tmp_path), tmp_path / "nonsense.dump"
+    assert_one_sentence(await installation.run("database", "load", str(nonsense)), "There is no file")
+    nonsense.write_bytes(b"nonsense")
+    assert_one_sentence(await installation.run("database", "load", str(nonsense)), "pg_restore failed")
+    assert (await installation.run("user", "list")).code == 0
+
+
+async def test_keys_that_are_there_are_never_replaced(installed: Installation) -> None:
+    before = (await installed.run("keys", "show")).out
+    other = await installed.run("keys", "restore", "-", typed=f"master-0001.key {'ab' * 32}\n")
+    assert_one_sentence(other, "Another master key 1 lies in", "Move it aside")
+    none = await installed.run("keys", "restore", "-", typed="master-0001.key 12\n")
+    assert_one_sentence(none, "no key in these lines", "cardline keys show")
+    assert (await installed.run("keys", "show")).out == before
 
 
 def test_the_command_itself_loads_no_database_and_no_web() -> None:

@@ -61,19 +61,31 @@ def test_every_setting_has_a_description() -> None:
     assert [section for section, model in sections() if not model.__doc__] == []
 
 
+def uncommented(example: str) -> str:
+    """The example with everything that stands behind #, however deep."""
+    return re.sub(r"^(?:# +)+(?=\[|[\w\"@.]+ = )", "", example, flags=re.MULTILINE)
+
+
 def test_the_example_is_accepted_with_every_commented_setting(tmp_path: Path) -> None:
     plain = EXAMPLE.read_text()
-    complete = re.sub(r"^# (?=\w+ = )", "", plain, flags=re.MULTILINE)
-    assert load(tmp_path, plain).mailbox[0].name == "Anna"
+    complete = uncommented(plain)
     found = load(tmp_path, complete)
     assert found.archive.url == "s3://recordings/cardline"
     assert found.mailbox[0].folders == ("INBOX", "Sent*")
+    assert found.sip.line[0].beep_s == 15
     given = tomllib.loads(complete)
     assert all(found.model_fields_set >= {name} for name in given)
 
 
+def test_the_example_as_it_is_attaches_nobody_and_shuts_nobody_out(tmp_path: Path) -> None:
+    """Who copies it and changes one table must not find PBXs, mailboxes and networks of an example in his service."""
+    found, bare = load(tmp_path, EXAMPLE.read_text()), load(tmp_path, "")
+    for name in ("mailbox", "asterisk", "provider", "recordings", "crm", "seal", "smtp", "siprec", "sip", "web"):
+        assert getattr(found, name) == getattr(bare, name), name
+
+
 def test_the_example_shows_every_section_or_it_needs_no_thought() -> None:
-    given = tomllib.loads(EXAMPLE.read_text())
+    given = tomllib.loads(uncommented(EXAMPLE.read_text()))
     assert {name for name, _ in sections() if name} <= set(given)
 
 
