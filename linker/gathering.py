@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.model import Identity, IdentityKind
 from agent.settings import Settings
 from agent.store import knowing, signs
+from agent.store.asking import ask
 from agent.store.interactions import Interaction, Party
 from agent.store.knowing import MOST_CARDS, Known
 from agent.store.linking import Undecided
@@ -26,8 +27,7 @@ async def gather(
     connection: AsyncConnection, batch: Sequence[Undecided], identities: Identities, settings: Settings
 ) -> Knowledge:
     """What the store knows of the parties, of the threads and conversations, and of cards that share a number."""
-    known = await knowing.find_known(connection, _wanted(batch, identities))
-    relatives = await _relatives(connection, batch)
+    known, relations = await _look_up(connection, batch, identities)
     return Knowledge(
         holders=known.holders,
         candidates=known.candidates,
@@ -35,9 +35,21 @@ async def gather(
         policies=known.policies,
         unknown_calls=UnknownPolicy(settings.linking.unknown_calls),
         unknown_mails=UnknownPolicy(settings.linking.unknown_mails),
-        relatives=relatives,
+        relatives=_relatives(batch, relations),
         signs=await _signs(connection, batch, identities, known),
     )
+
+
+async def _look_up(
+    connection: AsyncConnection, batch: Sequence[Undecided], identities: Identities
+) -> tuple[Known, list[Relation]]:
+    known = knowing.known_of(_wanted(batch, identities))
+    threads = {one.thread_id for one in batch if one.thread_id is not None}
+    keys = {one.interaction.conversation_key for one in batch if one.interaction.conversation_key}
+    if threads or keys:
+        return await ask(connection, known, signs.relations_of(sorted(threads), sorted(keys)))
+    (found,) = await ask(connection, known)
+    return found, []
 
 
 def _wanted(batch: Sequence[Undecided], identities: Identities) -> list[Identity]:
@@ -51,11 +63,9 @@ def _wanted(batch: Sequence[Undecided], identities: Identities) -> list[Identity
     return list(wanted)
 
 
-async def _relatives(connection: AsyncConnection, batch: Sequence[Undecided]) -> dict[int, list[Relative]]:
-    threads = {one.thread_id for one in batch if one.thread_id is not None}
-    keys = {one.interaction.conversation_key for one in batch if one.interaction.conversation_key}
+def _relatives(batch: Sequence[Undecided], relations: Sequence[Relation]) -> dict[int, list[Relative]]:
     by_bond: dict[int | str | None, list[Relative]] = {}
-    for each in await signs.list_relations(connection, sorted(threads), sorted(keys)):
+    for each in relations:
         by_bond.setdefault(each.thread_id or each.conversation_key, []).append(_relative(each))
     found: dict[int, list[Relative]] = {}
     for one in batch if by_bond else ():

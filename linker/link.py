@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
-from agent.model import Direction, Disposition, Identity, InteractionKind, LinkState
+from agent.model import Direction, Identity, InteractionKind, LinkState
 from agent.settings import Settings
 from agent.store import (
     cards,
@@ -29,6 +29,7 @@ from agent.store import (
     rules,
     signs,
 )
+from agent.store.asking import ask
 from agent.store.employees import EmployeeIdentity
 from agent.store.engine import Store
 from agent.store.linking import Resolved, Undecided
@@ -92,7 +93,7 @@ class Linker(Reader):
 
     async def _link(self, interaction_ids: Sequence[int], *, follow: bool) -> _Outcome:
         async with self._store.begin() as connection:
-            outcome = await self.link_within(connection, interaction_ids, follow=follow, redoable=True)
+            outcome = await self.link_within(connection, interaction_ids, follow=follow, redoable=True, commit=True)
         for one in outcome.new_cards:
             await self._create_by_policy(one)
         _tell(outcome.states)
@@ -105,18 +106,28 @@ class Linker(Reader):
         *,
         follow: bool = True,
         redoable: bool = False,
+        commit: bool = False,
     ) -> _Outcome:
         """Decide in the caller's transaction, for a page that shows the outcome at once; a few hundred at most. Cards
-        that a policy wants made are left to the job. ``redoable``: as in `Store.begin`."""
-        ids = await linking.lock_for_decision(connection, interaction_ids, with_meetings=True, redoable=redoable)
-        found = await linking.load(connection, ids)
+        that a policy wants made are left to the job. ``redoable``: as in `Store.begin`; ``commit``: the transaction may
+        end with this."""
+        held, loaded = await ask(
+            connection,
+            linking.lock(interaction_ids, with_meetings=True, redoable=redoable),
+            linking.load(interaction_ids, with_meetings=True),
+        )
+        found = [one for one in loaded if one.interaction.id in held]
         arranged = [one for one in found if one.interaction.kind is InteractionKind.MEETING]
-        outcome = await self._decide(connection, [one for one in found if one not in arranged], follow=follow)
+        decided = [one for one in found if one.interaction.kind is not InteractionKind.MEETING]
+        commit = commit and not any(map(_has_more, found))
+        outcome = await self._decide(connection, decided, follow=follow, commit=commit)
         states = {**outcome.states, **await self._arrange(connection, arranged)}
         await self._tell_meetings(connection, [one.interaction.id for one in found if one.near_meeting])
         return replace(outcome, states=states)
 
-    async def _decide(self, connection: AsyncConnection, found: Sequence[Undecided], *, follow: bool) -> _Outcome:
+    async def _decide(
+        self, connection: AsyncConnection, found: Sequence[Undecided], *, follow: bool, commit: bool
+    ) -> _Outcome:
         """Calls and mails."""
         mails = [one.interaction.id for one in found if one.interaction.kind is InteractionKind.MESSAGE]
         facts = await mail_facts(connection, mails) if mails else {}
@@ -140,7 +151,7 @@ class Linker(Reader):
             else decisions[one.interaction.id].links
             for one in found
         }
-        changed = await _save(connection, found, decisions, made)
+        changed = await _save(connection, found, decisions, made, commit=commit and not knowledge.relatives)
         written = [one for one in mails if one in changed and decisions[one].direction is Direction.INBOUND]
         await offer_contacts(connection, written, made, self)
         if follow:
@@ -169,7 +180,7 @@ class Linker(Reader):
             if plan is None:
                 continue  # erased, or nobody has said when
             await interactions.save_parties(connection, number, parties_of(plan))
-            (again,) = await linking.load(connection, [number])
+            ((again,),) = await ask(connection, linking.load([number]))
             again = replace(again, interaction=replace(again.interaction, started=plan.start))
             identities = self._identities([again])
             knowledge = await gather(connection, [again], identities, self._settings)
@@ -301,11 +312,18 @@ class Linker(Reader):
         await self.relink_identities(connection, [identity])
 
 
+def _has_more(one: Undecided) -> bool:
+    """Whether more is written after its links: by mails, meetings and what is to be told of it."""
+    return one.interaction.kind is not InteractionKind.CALL or one.near_meeting or one.is_going_on
+
+
 async def _save(
     connection: AsyncConnection,
     found: Sequence[Undecided],
     decisions: Mapping[int, Decision],
     made: Mapping[int, Sequence[Link]],
+    *,
+    commit: bool = False,
 ) -> set[int]:
     """Write what has changed; returns the interactions whose links have."""
     parties, outlines = [], []
@@ -323,8 +341,9 @@ async def _save(
         parties=parties,
         outlines=outlines,
         has_crm=any(one.has_crm for one in found),
+        commit=commit,
     )
-    going_on = [one.interaction.id for one in found if one.disposition is Disposition.IN_PROGRESS]
+    going_on = [one.interaction.id for one in found if one.is_going_on]
     if going_on:
         await notices.announce_calls_in_progress(connection, going_on)
     return changed

@@ -127,8 +127,10 @@ def _has_word(driver: DriverConnection[Any]) -> bool:
     return bool(poll.poll(0))
 
 
-def _note_idle(_connection: object, record: ConnectionPoolEntry) -> None:
+def _note_idle(connection: Any, record: ConnectionPoolEntry) -> None:
     record.info[_IDLE_SINCE] = time.monotonic()
+    if connection is not None and connection.autocommit and not connection.closed:
+        connection.autocommit = False  # where `agent.store.asking` has begun the transaction
 
 
 def _prepare(connection: Any, _record: object) -> None:

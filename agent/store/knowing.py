@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from agent.model import Identity, IdentityKind
+from agent.store.asking import Query, ask
 from agent.store.cards import Candidate, ContactPoint
 from agent.store.employees import EmployeeIdentity
 from agent.store.linkrules import LinkRule, RuleDecision, UnknownPolicy
@@ -57,14 +58,24 @@ _FIND = text(
 ).bindparams(bindparam("kinds", type_=ARRAY(Text)), bindparam("values", type_=ARRAY(Text)))
 
 
-async def find_known(connection: AsyncConnection, identities: Sequence[Identity]) -> Known:
+def known_of(identities: Sequence[Identity]) -> Query[Known]:
     """All that is known of these."""
+    kinds, values = [one.kind.value for one in identities], [one.value for one in identities]
+    return Query(statement=_FIND, values={"kinds": kinds, "values": values, "most": MOST_CARDS}, read=_known)
+
+
+async def find_known(connection: AsyncConnection, identities: Sequence[Identity]) -> Known:
+    """The same, asked alone."""
+    (known,) = await ask(connection, known_of(identities))
+    return known
+
+
+def _known(rows: Sequence[Any]) -> Known:
     holders: dict[Identity, list[EmployeeIdentity]] = {}
     candidates: dict[Identity, list[Candidate]] = {}
     rules: dict[Identity, LinkRule] = {}
     policies: dict[Identity, UnknownPolicy] = {}
-    values = {"kinds": [one.kind.value for one in identities], "values": [one.value for one in identities]}
-    for row in await connection.execute(_FIND, values | {"most": MOST_CARDS}):
+    for row in rows:
         identity = Identity(kind=IdentityKind(row.kind), value=row.value)
         if row.what == "card":
             candidates.setdefault(identity, []).append(_candidate(row, identity))

@@ -17,36 +17,38 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Direction, Disposition, Identity, IdentityKind, InteractionKind, Role
+from agent.store.asking import Query, ask
 from agent.store.engine import AnyRow
 from agent.store.interactions import Interaction, Party
 
 _KNOWLEDGE_LOCK = 0x4C494E4B
 _FEW = 20  # interactions that are decided sooner than PostgreSQL plans how to find them
+# So for few each statement is planned once a connection, row by row over indexes, whatever the tables hold by then: a
+# table that was almost empty when it was planned would be read through as a whole when it has grown.
+_BY_INDEX = """
+    ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'),
+    ('enable_mergejoin', 'off')"""
 _IDS = bindparam("ids", type_=ARRAY(BigInteger))
+_THESE = """
+    SELECT unnest(:ids) UNION SELECT meeting_id FROM invitation WHERE :with_meetings AND message_id = ANY(:ids)"""
 _LOCK = text(
-    """
+    f"""
     WITH held AS MATERIALIZED (
         SELECT pg_advisory_xact_lock_shared(:key),
-               CASE WHEN :few THEN set_config('plan_cache_mode', 'force_generic_plan', true) END,
+               (SELECT count(set_config(name, value, true)) FROM (VALUES {_BY_INDEX}) AS each(name, value) WHERE :few),
                CASE WHEN :redoable THEN set_config('synchronous_commit', 'off', true) END)
     SELECT interaction.id FROM interaction, held
-    WHERE interaction.id = ANY(ARRAY(
-        SELECT unnest(:ids) UNION
-        SELECT meeting_id FROM invitation WHERE :with_meetings AND message_id = ANY(:ids)))
+    WHERE interaction.id = ANY(ARRAY({_THESE}))
     ORDER BY interaction.id FOR NO KEY UPDATE OF interaction
-    """
+    """  # noqa: S608 - our own constants
 ).bindparams(_IDS)
 
 
-async def lock_for_decision(
-    connection: AsyncConnection,
-    interaction_ids: Sequence[int],
-    *,
-    with_meetings: bool = False,
-    redoable: bool = False,
-) -> list[int]:
+def lock(
+    interaction_ids: Sequence[int], *, with_meetings: bool = False, redoable: bool = False
+) -> Query[frozenset[int]]:
     """Hold what is known as it is, and these interactions for ourselves; ``with_meetings``: also those that these mails
-    tell of. Returns the ids of all that exist. ``redoable``: as in `Store.begin`, without a statement more."""
+    tell of. Gives the ids of all that exist. ``redoable``: as in `Store.begin`, without a statement more."""
     values = {
         "key": _KNOWLEDGE_LOCK,
         "ids": list(interaction_ids),
@@ -54,7 +56,12 @@ async def lock_for_decision(
         "redoable": redoable,
         "few": len(interaction_ids) <= _FEW,
     }
-    return list((await connection.execute(_LOCK, values)).scalars())
+    return Query(statement=_LOCK, values=values, read=lambda rows: frozenset(row.id for row in rows))
+
+
+async def lock_for_decision(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
+    """The same for a person's decision."""
+    await ask(connection, lock(interaction_ids))
 
 
 async def lock_knowledge(connection: AsyncConnection) -> None:
@@ -77,9 +84,14 @@ class Undecided:
     near_meeting: bool = False
     has_crm: bool = True
 
+    @property
+    def is_going_on(self) -> bool:
+        """Whether it is a call that has not ended."""
+        return self.disposition is Disposition.IN_PROGRESS
+
 
 _LOAD = text(
-    """
+    f"""
     SELECT i.id, i.kind, i.started_at, i.direction, i.conversation_key, i.flags, m.thread_id, c.disposition,
         (SELECT jsonb_agg(jsonb_build_array(p.id, p.position, p.kind, p.value, p.name, p.channel, p.identity_kind,
                                             p.identity_value, p.role, p.employee_id, p.credited_by) ORDER BY p.ordinal)
@@ -90,15 +102,16 @@ _LOAD = text(
     FROM interaction i
         LEFT JOIN message m ON m.interaction_id = i.id
         LEFT JOIN call c ON c.interaction_id = i.id
-    WHERE i.id = ANY(:ids) AND i.erasure_id IS NULL ORDER BY i.id
-    """
+    WHERE i.id = ANY(ARRAY({_THESE})) AND i.erasure_id IS NULL ORDER BY i.id
+    """  # noqa: S608 - our own constants
 ).bindparams(_IDS)
 
 
-async def load(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Undecided]:
+def load(interaction_ids: Sequence[int], *, with_meetings: bool = False) -> Query[list[Undecided]]:
     """Those of the interactions that exist, by their ids. What was erased is decided no more: a tombstone stays where
     it stands."""
-    return [_undecided(row) for row in await connection.execute(_LOAD, {"ids": list(interaction_ids)})]
+    values = {"ids": list(interaction_ids), "with_meetings": with_meetings}
+    return Query(statement=_LOAD, values=values, read=lambda rows: [_undecided(row) for row in rows])
 
 
 def _undecided(row: AnyRow) -> Undecided:

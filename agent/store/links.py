@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
 from agent.store import changes, outbox, search
+from agent.store.asking import Query, ask
 from agent.store.engine import AnyRow, is_any
 from agent.store.interactions import Party
 from agent.store.linking import Resolved, lock_for_decision, rows_of_parties
@@ -107,7 +108,7 @@ _SAVE = text(
         INSERT INTO search_due (interaction_id)
         SELECT interaction_id FROM sides UNION SELECT id FROM outlines RETURNING id
     ), {search.BEHIND}
-    SELECT ARRAY(SELECT interaction_id FROM changed), (SELECT count(*) FROM deferred)
+    SELECT ARRAY(SELECT interaction_id FROM changed) AS changed, (SELECT count(*) FROM deferred)
     """  # noqa: S608 - our own constants
 ).bindparams(*(bindparam(one, type_=JSONB) for one in ("parties", "outlines", "rows")))
 
@@ -120,10 +121,12 @@ async def replace_links(
     parties: Sequence[Party] = (),
     outlines: Sequence[Resolved] = (),
     has_crm: bool = True,
+    commit: bool = False,
 ) -> set[int]:
     """Lay down what the rules decide now; an interaction about which a person has decided keeps that decision, and what
     is as it was is not touched. With it what has changed of parties and interactions. The caller holds them
-    (`lock_for_decision`). Returns the interactions whose links have changed. ``has_crm`` False: nobody is to be told.
+    (`agent.store.linking.lock`). Returns the interactions whose links have changed. ``has_crm`` False: nobody is to be
+    told. ``commit``: nothing comes after it in this transaction.
     """
     once = {(one.interaction_id, one.card_id): one for one in reversed(links)}
     values = {
@@ -132,7 +135,8 @@ async def replace_links(
         "parties": rows_of_parties(parties),
         "outlines": [{"id": one.interaction_id, "direction": one.direction, "flags": one.flags} for one in outlines],
     }
-    changed = set((await connection.execute(_SAVE, values)).scalar_one())
+    save = Query(statement=_SAVE, values=values, read=lambda rows: set(rows[0].changed))
+    (changed,) = await ask(connection, save, commit=commit and not has_crm)
     if has_crm:
         await outbox.want(connection, interaction_ids)
     return changed

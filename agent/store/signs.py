@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from agent.model import Identity, IdentityKind
+from agent.store.asking import Query
 
 INHERITED = "inherited: "
 """How the reason begins by which an interaction has its card from its thread or conversation."""
@@ -57,26 +59,25 @@ _RELATIONS = text(
 ).bindparams(bindparam("threads", type_=ARRAY(BigInteger)), bindparam("conversations", type_=ARRAY(Text)))
 
 
-async def list_relations(
-    connection: AsyncConnection, threads: Sequence[int], conversations: Sequence[str], *, most: int = 100
-) -> list[Relation]:
+def relations_of(threads: Sequence[int], conversations: Sequence[str], *, most: int = 100) -> Query[list[Relation]]:
     """The newest entries of these threads and conversations as they are linked now, the oldest of them first."""
-    if not threads and not conversations:
-        return []
     values = {"threads": list(threads), "conversations": list(conversations), "inherited": f"{INHERITED}%"}
-    return [
-        Relation(
-            interaction_id=row.interaction_id,
-            thread_id=row.thread_id,
-            conversation_key=row.conversation_key,
-            card_id=row.client_card_id,
-            card_name=row.name or "",
-            started=row.started_at,
-            is_inherited=row.inherited,
-            identities=tuple(Identity(kind=IdentityKind(kind), value=value) for kind, value in row.outside or ()),
-        )
-        for row in await connection.execute(_RELATIONS, values | {"most": most})
-    ]
+    return Query(
+        statement=_RELATIONS, values=values | {"most": most}, read=lambda rows: [_relation(row) for row in rows]
+    )
+
+
+def _relation(row: Any) -> Relation:
+    return Relation(
+        interaction_id=row.interaction_id,
+        thread_id=row.thread_id,
+        conversation_key=row.conversation_key,
+        card_id=row.client_card_id,
+        card_name=row.name or "",
+        started=row.started_at,
+        is_inherited=row.inherited,
+        identities=tuple(Identity(kind=IdentityKind(kind), value=value) for kind, value in row.outside or ()),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
