@@ -29,6 +29,7 @@ _IDLE_SECONDS = 1.0
 _IDLE_SINCE = "idle_since"
 _DO_NOT_WAIT = text("SET LOCAL synchronous_commit = off")
 _NUL_IN_JSON = re.compile(r"\\\\|\\u0000")
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def storable(text: str) -> str:
@@ -42,7 +43,7 @@ def storable(text: str) -> str:
 
 
 def _dumps(value: object) -> str:
-    made = json.dumps(value, ensure_ascii=False)
+    made = _encode(value)
     if "\\u0000" in made:
         made = _NUL_IN_JSON.sub(lambda found: "\ufffd" if found[0] == "\\u0000" else found[0], made)
     return storable(made)
