@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, Text, cast, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, ScalarSelect, Select, Subquery, Text, cast, func, literal, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agent.store.engine import is_any
+from agent.store.newestcards import Dated, list_newest
 from agent.store.rights import Viewer, is_visible_card
 from agent.store.schema import client_card, contact_point, employee, link
 
@@ -67,8 +69,14 @@ async def list_clients(
     order: ListOrder = _AS_EVER,
 ) -> list[ClientRow]:
     """A page of the list; ``search`` is part of a name, of a number in any notation, or the beginning of an address."""
-    chosen = _chosen(viewer, search.strip(), after, order)
-    page = chosen.limit(limit).offset(order.offset if order.by else 0).subquery()
+    search, newest = search.strip(), None
+    if not search and order == _AS_EVER:
+        start = Dated(moment=after.moment, id=after.id) if after is not None else None
+        newest = await list_newest(connection, viewer, after=start, limit=limit)
+    if newest is not None:
+        page = _dated().where(is_any(client_card.c.id, [one.id for one in newest])).subquery()
+    else:
+        page = _chosen(viewer, search, after, order).limit(limit).offset(order.offset if order.by else 0).subquery()
     return [
         ClientRow(
             id=row.id,
@@ -92,13 +100,23 @@ def _ordered(query: Query, order: ListOrder, moment: ColumnElement[datetime], wh
     return query.order_by(*by_name) if order.by == NAME else query.order_by(moment.desc(), client_card.c.id.desc())
 
 
+def _last() -> ScalarSelect[datetime | None]:
+    return select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
+
+
+def _moment() -> ColumnElement[datetime]:
+    return func.coalesce(_last(), client_card.c.created_at)
+
+
+def _dated() -> Query:
+    """Cards with their last contact, and the moment by which they are ordered."""
+    return select(client_card.c.id, _last().label("last"), _moment().label("moment"))
+
+
 def _chosen(viewer: Viewer, search: str, after: Position | None, order: ListOrder) -> Query:
     """The cards of the list, in its order: only what decides which ones stand on a page."""
-    last = select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
-    moment = func.coalesce(last, client_card.c.created_at)
-    query = select(client_card.c.id, last.label("last"), moment.label("moment")).where(
-        is_visible_card(viewer, client_card.c.id), client_card.c.merged_into_id.is_(None)
-    )
+    query = _dated().where(is_visible_card(viewer, client_card.c.id), client_card.c.merged_into_id.is_(None))
+    moment = _moment()
     if search:
         query = query.where(_matches(search))
     if after is not None:

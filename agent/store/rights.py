@@ -166,8 +166,7 @@ def is_visible_card(viewer: Viewer, card_id: ColumnElement[int]) -> ColumnElemen
     """The condition on a column of card ids."""
     if viewer.sees_all:
         return true()
-    now = datetime.now(UTC)
-    responsible = sorted({one.employee_id for one in viewer.tenures if one.is_valid(now)})
+    responsible = _responsible(viewer)
     card, linked, own = _CARD, _CARD_LINK, _CARD_PARTY
     on_card = (
         select(linked.c.id)
@@ -182,6 +181,17 @@ def is_visible_card(viewer: Viewer, card_id: ColumnElement[int]) -> ColumnElemen
     if bounded := _bounded(viewer.tenures, own.c.employee_id, linked.c.started_at):
         ways.append(exists(on_card.where(or_(*bounded))))
     return or_(*ways) if ways else false()
+
+
+def is_visible_bare_card(viewer: Viewer) -> ColumnElement[bool]:
+    """The same on `client_card`, of cards on which nothing stands: there the responsible employee alone counts."""
+    return true() if viewer.sees_all else is_any(client_card.c.responsible_id, _responsible(viewer))
+
+
+def _responsible(viewer: Viewer) -> list[int]:
+    """Whose cards are the viewer's today."""
+    now = datetime.now(UTC)
+    return sorted({one.employee_id for one in viewer.tenures if one.is_valid(now)})
 
 
 def is_not_private(interaction_id: ColumnElement[int]) -> ColumnElement[bool]:

@@ -36,6 +36,12 @@ client_card = Table(
     Index("ix_client_card_merged_into_id", "merged_into_id", postgresql_where=text("merged_into_id IS NOT NULL")),
     Index(None, "responsible_id"),
     Index(None, "name"),
+    Index(  # those without an entry, by when they were made
+        "ix_client_card_newest",
+        text("created_at DESC"),
+        text("id DESC"),
+        postgresql_where=text("merged_into_id IS NULL"),
+    ),
     Index(  # beginnings of the words of a name
         "ix_client_card_words",
         text("to_tsvector('simple', translate(lower(name), 'ё', 'е'))"),
@@ -78,6 +84,12 @@ link = Table(
     now("decided_at"),
     UniqueConstraint("interaction_id", "client_card_id", postgresql_nulls_not_distinct=True),
     Index("ix_link_history", "client_card_id", text("started_at DESC"), text("interaction_id DESC")),
+    Index(  # cards by their newest contact
+        "ix_link_newest",
+        text("started_at DESC"),
+        text("client_card_id DESC"),
+        postgresql_where=text("client_card_id IS NOT NULL"),
+    ),
     Index("ix_link_private", "interaction_id", postgresql_where=text("state = 'private'")),
     Index("ix_link_unsorted", "state", text("started_at DESC"), postgresql_where=text("client_card_id IS NULL")),
     Index(  # what people have taken off a card or called private
