@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import notices
+from agent.store import changes, notices, search
 from agent.store.schema import account, comment, recording
 
 
@@ -77,8 +77,15 @@ async def add_comment(
         "account_id": account_id,
     }
     number = int((await connection.execute(insert(comment).values(**values).returning(comment.c.id))).scalar_one())
-    await notices.notify(connection, notices.INTERACTIONS, interaction_id)
+    await _told(connection, interaction_id)
     return number
+
+
+async def _told(connection: AsyncConnection, interaction_id: int) -> None:
+    """Pages that are open, programs that copy what is new and the index of words hear of it."""
+    await changes.touch(connection, [interaction_id])
+    await search.changed(connection, [interaction_id])
+    await notices.notify(connection, notices.INTERACTIONS, interaction_id)
 
 
 async def find_comment(connection: AsyncConnection, comment_id: int) -> tuple[int, int] | None:
@@ -100,5 +107,5 @@ async def remove_comment(connection: AsyncConnection, comment_id: int) -> bool:
     )
     interaction_id = (await connection.execute(statement)).scalar_one_or_none()
     if interaction_id is not None:
-        await notices.notify(connection, notices.INTERACTIONS, interaction_id)
+        await _told(connection, interaction_id)
     return interaction_id is not None

@@ -2,8 +2,9 @@
 
 One row holds everything of an interaction, so that all words of a question may come from different mouths and a minus
 means the whole call; each attached file has a row of its own. Weights: A who took part and the subject, B what was said
-or written, C attached files, D what a mail quotes. Beside the words a row has lexemes that nobody can type: ``#`` and
-each end of a number, so that any part of it is a prefix, and ``@w`` and the week (see `agent.store.searching`).
+or written, C attached files and what people note on a call, D what a mail quotes. Beside the words a row has lexemes
+that nobody can type: ``#`` and each end of a number, so that any part of it is a prefix, and ``@w`` and the week (see
+`agent.store.searching`).
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ _SAID = """
         JOIN utterance u ON u.transcript_id = t.id
         LEFT JOIN utterance_correction k ON k.utterance_id = u.id AND k.ended_at IS NULL
 """
+_NOTED = """
+    SELECT left(string_agg(c.text, ' . ' ORDER BY c.id), 100000) AS noted
+    FROM comment c WHERE c.interaction_id = i.id AND c.removed_at IS NULL
+"""
 _OWN = """
     SELECT left(string_agg(substr(m.text, piece.a + 1, piece.b - piece.a), ' . ' ORDER BY piece.a), 200000) AS own
     FROM (SELECT coalesce(lag((s ->> 2)::int) OVER (ORDER BY n), 0) AS a, (s ->> 1)::int AS b
@@ -93,6 +98,7 @@ _ENTRIES = text(
         {_vector("left(people.names, 20000)", "A")}
         || {_vector("left(m.subject, 2000)", "A")} || {_vector("left(g.summary || ' . ' || g.location, 5000)", "A")}
         || {_vector("left(said.said, 300000)", "B")} || {_vector("own.own", "B")} || {_vector("quoted.quoted", "D")}
+        || {_vector("noted.noted", "C")}
         AS words, coalesce(called.numbers, '{{}}') || ({_WEEK_LEXEME}) AS marks
     FROM interaction i
         LEFT JOIN message m ON m.interaction_id = i.id
@@ -100,6 +106,7 @@ _ENTRIES = text(
         LEFT JOIN LATERAL ({_NAMES}) AS people ON true
         LEFT JOIN LATERAL ({_NUMBERS}) AS called ON true
         LEFT JOIN LATERAL ({_SAID}) AS said ON i.kind = 'call'
+        LEFT JOIN LATERAL ({_NOTED}) AS noted ON true
         LEFT JOIN LATERAL ({_OWN}) AS own ON m.interaction_id IS NOT NULL
         LEFT JOIN LATERAL ({_QUOTED}) AS quoted ON m.interaction_id IS NOT NULL
     WHERE i.id = ANY(:ids) AND i.erasure_id IS NULL

@@ -21,6 +21,7 @@ from agent.store.searchindex import CONFIG, folded
 from agent.store.searching import Hit, fold
 
 _MOST_LINES = 1_500  # of a call
+_MOST_COMMENTS = 500  # of a call, the newest
 _LONGEST_TEXT = 60_000  # characters of a mail or a file that are looked through for a place to show
 _KEPT_WORDS = 200_000
 
@@ -32,6 +33,15 @@ class FoundLine:
     id: int
     second: float
     channel: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundComment:
+    """What somebody noted on a call, at a second of a recording or (None) on the whole."""
+
+    recording_id: int | None
+    second: float | None
     text: str
 
 
@@ -50,6 +60,7 @@ class FoundEntry:
     people: tuple[tuple[str, str, bool], ...]
     cards: tuple[tuple[int, str], ...]
     lines: tuple[FoundLine, ...]
+    comments: tuple[FoundComment, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +108,14 @@ _LINES = text(
     ORDER BY t.interaction_id, u.start_ms, u.id
     """
 ).bindparams(_IDS)
+_COMMENTS = text(
+    """
+    SELECT each.id, c.recording_id, c.at_ms, c.text AS words
+    FROM unnest(:ids) AS each(id) CROSS JOIN LATERAL (
+        SELECT * FROM comment WHERE interaction_id = each.id AND removed_at IS NULL ORDER BY id DESC LIMIT :most) AS c
+    ORDER BY each.id, c.recording_id NULLS FIRST, c.at_ms, c.id
+    """
+).bindparams(_IDS)
 _LEXEMES = text(
     f"""
     SELECT word, forms || tsvector_to_array(to_tsvector('{CONFIG}', array_to_string(forms, ' ')))
@@ -117,6 +136,7 @@ async def load_entries(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
         for owner, number, start, channel, words in await connection.execute(_LINES, values | {"most": _MOST_LINES}):
             lines.setdefault(owner, []).append(FoundLine(id=number, second=start / 1000, channel=channel, text=words))
     cards = await _cards(connection, viewer, ids)
+    comments = await _comments(connection, ids)
     return {
         row.id: FoundEntry(
             id=row.id,
@@ -130,9 +150,19 @@ async def load_entries(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
             people=tuple((name, contact, bool(is_ours)) for name, contact, is_ours in row.people or ()),
             cards=tuple(cards.get(row.id, ())),
             lines=tuple(lines.get(row.id, ())),
+            comments=tuple(comments.get(row.id, ())),
         )
         for row in rows
     }
+
+
+async def _comments(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, list[FoundComment]]:
+    found: dict[int, list[FoundComment]] = {}
+    rows = await connection.execute(_COMMENTS, {"ids": list(ids), "most": _MOST_COMMENTS})
+    for owner, recording, at_ms, words in rows:
+        second = None if at_ms is None else at_ms / 1000
+        found.setdefault(owner, []).append(FoundComment(recording_id=recording, second=second, text=words))
+    return found
 
 
 async def load_words(connection: AsyncConnection, utterance_ids: Sequence[int]) -> dict[int, list[tuple[float, str]]]:

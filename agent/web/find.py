@@ -16,7 +16,7 @@ from agent.store.clients import Position
 from agent.store.rights import Viewer
 from agent.store.searching import Found, Hit, Question
 from agent.store.searchquery import parse_query
-from agent.store.searchshown import FoundEntry, FoundFile, FoundLine, FoundNote
+from agent.store.searchshown import FoundComment, FoundEntry, FoundFile, FoundLine, FoundNote
 from agent.web.findquery import BEST, NEWEST, FindQuery, query_of, read_cursor, read_query, write_cursor
 from agent.web.formats import phone, zone_of
 from agent.web.pages import page
@@ -31,12 +31,13 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where in an entry something was found: at a second of a call, in the text, or in a file."""
+    """Where in an entry something was found: at a second of a call, in the text, in a file, or in a comment."""
 
     url: str
     pieces: Pieces
     second: float | None = None
     file: str = ""
+    is_comment: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +199,7 @@ def _texts(entries: Iterable[FoundEntry], files: Iterable[FoundFile], notes: Ite
     for entry in entries:
         yield from (entry.subject, entry.text)
         yield from (line.text for line in entry.lines)
+        yield from (one.text for one in entry.comments)
         yield from (text for name, contact, _ in entry.people for text in (name, contact))
     for file in files:
         yield from (file.name, file.text)
@@ -218,6 +220,8 @@ def _entry(
         places = list(lines)
     elif entry.text and (is_own or not group):
         places = [Place(url=url, pieces=snippet(entry.text, is_hit)[0])]
+    if is_own and (noted := _noted(entry, is_hit)):
+        places = [one for one in places if any(is_marked for _, is_marked in one.pieces)] + noted
     for one in group:
         file = files.get((entry.id, one.file)) if one.file is not None else None
         if file is not None:
@@ -268,6 +272,21 @@ def _lines(
             )
         )
     return places
+
+
+def _noted(entry: FoundEntry, is_hit: Callable[[str], bool]) -> list[Place]:
+    """Comments in which something was found, each at its second of its recording."""
+    found = []
+    for one in entry.comments:
+        pieces, score = snippet(one.text, is_hit)
+        if score:
+            found.append(Place(url=_comment_url(entry.id, one), pieces=pieces, second=one.second, is_comment=True))
+    return found[:_MOST_PLACES]
+
+
+def _comment_url(interaction_id: int, one: FoundComment) -> str:
+    url = f"/interactions/{interaction_id}"
+    return f"{url}#comments" if one.second is None else f"{url}?at={one.second:.1f}&recording={one.recording_id}"
 
 
 def _people(entry: FoundEntry, is_hit: Callable[[str], bool]) -> Pieces:

@@ -59,6 +59,7 @@ FIND_TEXTS: dict[str, tuple[str, str]] = {
     "find_total_new": ("Самые новые совпадения", "The newest matches"),
     "find_at": ("на {time}", "at {time}"),
     "find_file": ("в файле {name}", "in the file {name}"),
+    "find_comment": ("комментарий", "comment"),
     "find_note": ("Заметка", "Note"),
     "find_more": ("Показать дальше", "Show more"),
     "find_back": ("К началу", "Back to the top"),
@@ -79,8 +80,8 @@ FIND_TEXTS: dict[str, tuple[str, str]] = {
         "Words like these are almost everywhere. Add a word that means something.",
     ),
     "find_start": (
-        "Ищет в расшифровках звонков, письмах, вложениях и заметках. Слова находятся в любой форме.",
-        "Looks in transcripts of calls, mails, attached files and notes. Words are found in any form.",
+        "Ищет в расшифровках звонков, комментариях, письмах, вложениях и заметках. Слова находятся в любой форме.",
+        "Looks in transcripts of calls, comments, mails, attached files and notes. Words are found in any form.",
     ),
     "find_how_phrase": ("слова подряд", "words in a row"),
     "find_how_not": ("без этого слова", "without this word"),

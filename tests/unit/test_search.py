@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from agent import jobs
 from agent.model import LinkState, UserRole
-from agent.store import joining, notes, search, searching
+from agent.store import changes, comments, joining, notes, search, searching
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.searchindex import Indexer
@@ -288,3 +288,63 @@ async def test_which_words_are_marked(world: SearchWorld) -> None:
         found = await match_words(connection, words, question.lexemes, question.prefixes)
         assert found == {"Договором", "готово", "invoice", "4512"} | (found & {"ВСЁ", "Готовый"})
         assert await match_words(connection, words, question.lexemes, question.prefixes) == found
+
+
+# --- Comments ---------------------------------------------------------------------------------------------------------
+
+
+async def _comment(world: SearchWorld, number: int, words: str, **place: int) -> int:
+    async with world.store.begin() as connection:
+        sql = """INSERT INTO account (login, name, password_hash, role) VALUES ('c', 'c', '', 'manager')
+                 ON CONFLICT (login) DO UPDATE SET name = 'c' RETURNING id"""
+        account = await world.one(connection, sql)
+        made = await comments.add_comment(connection, number, words, account_id=account, **place)
+        assert made is not None
+    await Indexer(world.store).index()
+    return made
+
+
+async def test_comments_are_words_of_their_call_until_they_are_taken_away(world: SearchWorld) -> None:
+    call, mail = await world.call("про шкаф"), await world.mail("Смета", "про шкаф")
+    await world.index()
+    async with world.store.begin() as connection:
+        recording = await world.one(connection, "SELECT id FROM recording")
+    first = await _comment(world, call, "Обещал скидку, 4512", recording_id=recording, at_ms=21_000)
+    await _comment(world, call, "Перезвонить")
+    await _comment(world, mail, "Ждём замерщика")
+    for typed in ("скидка", "скидки шкафы", '"обещал скидку"', "перезвонить", "4512"):
+        assert await world.ids(typed) == [call], typed
+    assert await world.ids("замерщик") == [mail]
+    assert await world.ids("шкаф -скидка") == [mail], "a minus means the whole call with what was noted on it"
+    async with world.store.begin() as connection:
+        assert await comments.remove_comment(connection, first)
+    await Indexer(world.store).index()
+    assert await world.ids("скидка") == []
+    assert await world.ids("перезвонить") == [call]
+
+
+async def test_comments_have_the_rights_of_their_call(world: SearchWorld) -> None:
+    anna, ivan = await world.employee("Анна"), await world.employee("Иван")
+    hers, his = await world.call("алло", employee=anna), await world.call("алло", employee=ivan)
+    hidden = await world.call("алло", employee=anna, state=LinkState.PRIVATE)
+    for number in (hers, his, hidden):
+        await _comment(world, number, "Скидка")
+    viewer = Viewer(account_id=2, role=UserRole.MANAGER, employee_id=anna)
+    assert await world.ids("скидка", viewer) == [hers]
+    assert await world.ids("скидка") == [hers, his]
+    assert await world.ids("скидка", Viewer(account_id=3, role=UserRole.MANAGER, employee_id=None)) == []
+
+
+async def test_a_comment_is_a_change(world: SearchWorld) -> None:
+    number = await world.call("алло")
+    async with world.store.begin() as connection:
+        before = await changes.complete_upto(connection)
+    made = await _comment(world, number, "Скидка")
+    async with world.store.begin() as connection:
+        assert await changes.list_since(connection, before, most=10) == [number]
+        after = await changes.complete_upto(connection)
+    async with world.store.begin() as connection:
+        assert await comments.remove_comment(connection, made)
+        assert not await comments.remove_comment(connection, made)
+    async with world.store.begin() as connection:
+        assert await changes.list_since(connection, after, most=10) == [number]

@@ -79,7 +79,13 @@ def _result(one: Result) -> Json:
         "title": _plain(one.title),
         "people": _plain(one.people),
         "places": [
-            {"second": place.second, "file": place.file, "text": _plain(place.pieces), "found": _found(place.pieces)}
+            {
+                "second": place.second,
+                "file": place.file,
+                "comment": place.is_comment,
+                "text": _plain(place.pieces),
+                "found": _found(place.pieces),
+            }
             for place in one.places
         ],
     }
