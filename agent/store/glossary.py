@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import companysettings
@@ -11,12 +12,18 @@ from agent.store import companysettings
 MOST_WORDS = 200
 LONGEST_WORD = 60  # characters
 _NAME = "glossary"
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('glossary', 12))")
 
 
 async def find_glossary(connection: AsyncConnection) -> tuple[str, ...]:
     """The words, the most important first."""
     words = (await companysettings.find_value(connection, _NAME)).get("words", [])
     return tuple(str(one) for one in words) if isinstance(words, list) else ()
+
+
+async def lock_glossary(connection: AsyncConnection) -> None:
+    """Whoever changes it by what he has read of it changes it alone, until his transaction ends."""
+    await connection.execute(_LOCK)
 
 
 async def save_glossary(connection: AsyncConnection, words: Sequence[str]) -> None:

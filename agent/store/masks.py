@@ -49,6 +49,11 @@ class Masked:
 _LOCK = text("LOCK TABLE mask_rule IN SHARE ROW EXCLUSIVE MODE")
 
 
+async def lock_rules(connection: AsyncConnection) -> None:
+    """Whoever changes one by what he has read of it changes it alone, until his transaction ends."""
+    await connection.execute(_LOCK)
+
+
 async def list_rules(connection: AsyncConnection) -> list[MaskRule]:
     """All rules, the oldest first."""
     return [_rule(row) for row in await connection.execute(select(mask_rule).order_by(mask_rule.c.id))]

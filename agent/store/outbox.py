@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, or_, select, text, update
+from sqlalchemy import bindparam, false, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
@@ -24,7 +24,7 @@ from agent.store.rights import is_not_private
 from agent.store.schema import connector, delivery, interaction, link, party
 from agent.store.wishplan import Standing, Wish, plan
 
-WAITING, UNREADY, DONE, FAILED = "waiting", "unready", "done", "failed"
+WAITING, UNREADY, DONE, FAILED, DROPPED = "waiting", "unready", "done", "failed", "dropped"
 _AGAIN: Mapping[str, Any] = {
     "wanted": delivery.c.wanted + 1,
     "state": WAITING,
@@ -111,7 +111,8 @@ async def _change(connection: AsyncConnection, changes: Mapping[int, int | None]
     kept = [{"b_id": row, "b_card": card} for row, card in changes.items() if card is not None]
     gone = [row for row, card in changes.items() if card is None]
     if kept:
-        statement = update(delivery).where(delivery.c.id == bindparam("b_id"))
+        dropped = (delivery.c.state == DROPPED) & (delivery.c.client_card_id == bindparam("b_card"))
+        statement = update(delivery).where(delivery.c.id == bindparam("b_id"), ~func.coalesce(dropped, false()))
         await connection.execute(statement.values(client_card_id=bindparam("b_card"), withdrawn=False, **_AGAIN), kept)
     if gone:
         await connection.execute(update(delivery).where(delivery.c.id.in_(gone)).values(withdrawn=True, **_AGAIN))
@@ -132,7 +133,9 @@ async def stir_employee(connection: AsyncConnection, employee_id: int) -> None:
 
 
 async def _lock(connection: AsyncConnection, interaction_ids: Iterable[int]) -> list[int]:
-    query = select(delivery.c.id).where(delivery.c.interaction_id.in_(list(interaction_ids)), ~delivery.c.withdrawn)
+    query = select(delivery.c.id).where(
+        delivery.c.interaction_id.in_(list(interaction_ids)), ~delivery.c.withdrawn, delivery.c.state != DROPPED
+    )
     return list((await connection.execute(query.order_by(delivery.c.id).with_for_update())).scalars())
 
 
@@ -378,6 +381,13 @@ async def retry(
     if connector_id is not None:
         which &= delivery.c.connector_id == connector_id
     return (await connection.execute(update(delivery).where(which).values(**_ONCE_MORE))).rowcount
+
+
+async def drop(connection: AsyncConnection, delivery_id: int) -> bool:
+    """A person says that the CRM need not know: it is not told of this on this card, whatever changes of it. What it
+    has from before is taken back as ever, once that stands here no more. False where it was not given up."""
+    which = (delivery.c.id == delivery_id) & (delivery.c.state == FAILED)
+    return (await connection.execute(update(delivery).where(which).values(state=DROPPED))).rowcount > 0
 
 
 async def retry_card(connection: AsyncConnection, card_id: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -87,8 +87,22 @@ async def export_audit(request: web.Request) -> web.StreamResponse:
     """All that the filter leaves, as it comes from the database; itself an act."""
     wanted = _filter(request)
     texts, _ = formats_of(request)
+    head = [texts(one) for one in ("audit_at", "audit_who", "audit_what", "audit_about")]
+
+    def row(entry: AuditEntry) -> list[str]:
+        return _row(entry, texts.act(entry.action))
+
+    return await send_table(
+        request, wanted, ["id", head[0], head[1], "login", head[2], "action", head[3]], row, mark=b"\xef\xbb\xbf"
+    )
+
+
+async def send_table(
+    request: web.Request, wanted: AuditFilter, head: list[str], row: Callable[[AuditEntry], list[str]], *, mark: bytes
+) -> web.StreamResponse:
+    """The same for the API; ``mark`` tells a spreadsheet what the bytes are."""
     async with services(request).store.begin() as connection:
-        await audit.add_entry(connection, account_of(request), audit.AUDIT_EXPORTED, dict(request.query))
+        await audit.add_entry(connection, account_of(request), audit.AUDIT_EXPORTED, _subject(wanted))
     answer = web.StreamResponse(
         headers={
             "Content-Disposition": f'attachment; filename="cardline-audit-{datetime.now(UTC):%Y-%m-%d}.csv"',
@@ -97,18 +111,23 @@ async def export_audit(request: web.Request) -> web.StreamResponse:
     )
     answer.content_type, answer.charset = "text/csv", "utf-8"
     await answer.prepare(request)
-    head = [texts(one) for one in ("audit_at", "audit_who", "audit_what", "audit_about")]
-    await answer.write(b"\xef\xbb\xbf" + _rows([["id", head[0], head[1], "login", head[2], "action", head[3]]]))
+    await answer.write(mark + _rows([head]))
     before: int | None = None
     while True:  # a transaction a piece: whoever reads slowly holds no connection
         async with services(request).store.begin() as connection:
             piece = await auditlog.list_entries(connection, wanted, before=before, limit=_PIECE)
-        await answer.write(_rows([_row(one, texts.act(one.action)) for one in piece]))
+        await answer.write(_rows([row(one) for one in piece]))
         if len(piece) < _PIECE:
             break
         before = piece[-1].id
     await answer.write_eof()
     return answer
+
+
+def _subject(wanted: AuditFilter) -> dict[str, Any]:
+    since, until = (one.isoformat() if one is not None else None for one in (wanted.since, wanted.until))
+    told = {"account_id": wanted.account_id, "action": wanted.action or None, "since": since, "until": until}
+    return {name: one for name, one in told.items() if one is not None}
 
 
 def _row(entry: AuditEntry, what: str) -> list[str]:

@@ -9,8 +9,9 @@ from agent.store import audit, connectors, employees, mirror, outbox
 from agent.web.employees import account_of
 from agent.web.pages import page
 from agent.web.services import login_of, number_in, services
+from agent.web.settling import settle_delivery
 
-_DONE = ("crm_retried", "crm_mapped")
+_DONE = ("crm_retried", "crm_dropped", "crm_mapped")
 
 
 async def show_crms(request: web.Request) -> web.StreamResponse:
@@ -38,14 +39,30 @@ async def show_crms(request: web.Request) -> web.StreamResponse:
 
 async def retry_deliveries(request: web.Request) -> web.StreamResponse:
     """Try again what was given up: one delivery, or all."""
-    chosen = str((await request.post()).get("delivery", ""))
-    if chosen and not (chosen.isdecimal() and len(chosen) < 19):
-        raise web.HTTPBadRequest
+    chosen = await _chosen(request)
     async with services(request).store.begin() as connection:
-        count = await outbox.retry(connection, ids=[int(chosen)] if chosen else None)
-        subject = {"delivery_id": int(chosen)} if chosen else {"count": count}
+        count = await outbox.retry(connection, ids=[chosen] if chosen is not None else None)
+        subject = {"delivery_id": chosen} if chosen is not None else {"count": count}
         await audit.add_entry(connection, account_of(request), audit.DELIVERIES_RETRIED, subject)
     raise web.HTTPSeeOther("/crm?done=crm_retried")
+
+
+async def drop_delivery(request: web.Request) -> web.StreamResponse:
+    """The CRM need not know of one that was given up."""
+    chosen = await _chosen(request)
+    if chosen is None:
+        raise web.HTTPBadRequest
+    async with services(request).store.begin() as connection:
+        await settle_delivery(request, connection, chosen, again=False)
+    raise web.HTTPSeeOther("/crm?done=crm_dropped")
+
+
+async def _chosen(request: web.Request) -> int | None:
+    """The delivery that the form names."""
+    chosen = str((await request.post()).get("delivery", ""))
+    if chosen and not (chosen.isascii() and chosen.isdigit() and len(chosen) < 19):
+        raise web.HTTPBadRequest
+    return int(chosen) if chosen else None
 
 
 async def map_employee(request: web.Request) -> web.StreamResponse:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from aiohttp import web
 from multidict import MultiDictProxy
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.errors import Misconfigured
 from agent.store import audit, glossary, masks
 from agent.store.masks import MaskKind, MaskRule
-from agent.store.runs import TRANSCRIPTS
+from agent.store.runs import TRANSCRIPTS, Run
 from agent.transcribe.masks import patterns, remasking
 from agent.transcribe.masks.remasking import Trial
 from agent.web.employees import account_of
@@ -19,8 +21,8 @@ from agent.web.services import login_of, number_in, services
 
 Form = MultiDictProxy[str | bytes | bytearray | web.FileField]
 
-_LONGEST_NAME = 100
-_LONGEST_TEXT = 20_000
+LONGEST_NAME = 100
+LONGEST_TEXT = 20_000
 _MOST_LINES = 500
 _CHOSEN = (MaskKind.WORDS, MaskKind.PATTERN)  # card numbers come with the program
 
@@ -56,29 +58,50 @@ async def save_mask_rule(request: web.Request) -> web.StreamResponse:
     if problem:
         return _form(request, rule, problem=problem)
     async with services(request).store.begin() as connection:
-        rule = replace(rule, id=await masks.save_rule(connection, rule))
-        subject = {"rule_id": rule.id, "name": rule.name, "kind": rule.kind.value, "enabled": rule.enabled}
-        await audit.add_entry(connection, account_of(request), audit.MASK_RULE_SAVED, subject)
+        await keep_rule(request, connection, rule)
         if (await request.post()).get("run"):
             await remasking.start(connection, login_of(request).login)
     raise web.HTTPSeeOther("/masks")
 
 
+async def keep_rule(request: web.Request, connection: AsyncConnection, rule: MaskRule) -> int:
+    """The same for the API: a rule changed, or a new one (its id is 0); returns its id."""
+    number = await masks.save_rule(connection, rule)
+    subject = {"rule_id": number, "name": rule.name, "kind": rule.kind.value, "enabled": rule.enabled}
+    await audit.add_entry(connection, account_of(request), audit.MASK_RULE_SAVED, subject)
+    return number
+
+
 async def remove_mask_rule(request: web.Request) -> web.StreamResponse:
     """Forget a rule that was made here; what it has masked stays masked."""
     async with services(request).store.begin() as connection:
-        if not await masks.remove_rule(connection, number_in(request)):
-            raise web.HTTPNotFound
-        await audit.add_entry(connection, account_of(request), audit.MASK_RULE_REMOVED, {"rule_id": number_in(request)})
+        await forget_rule(request, connection, number_in(request))
     raise web.HTTPSeeOther("/masks")
+
+
+async def forget_rule(request: web.Request, connection: AsyncConnection, number: int) -> None:
+    """The same for the API.
+
+    Raises:
+        HTTPNotFound: there is none, or it comes with the program.
+    """
+    if not await masks.remove_rule(connection, number):
+        raise web.HTTPNotFound
+    await audit.add_entry(connection, account_of(request), audit.MASK_RULE_REMOVED, {"rule_id": number})
 
 
 async def mask_older(request: web.Request) -> web.StreamResponse:
     """Have all transcripts looked through by the rules as they stand."""
     async with services(request).store.begin() as connection:
-        run = await remasking.start(connection, login_of(request).login)
-        await audit.add_entry(connection, account_of(request), audit.TRANSCRIPTS_MASKED, {"run_id": run.id})
+        await mask_all(request, connection)
     raise web.HTTPSeeOther("/masks")
+
+
+async def mask_all(request: web.Request, connection: AsyncConnection) -> Run:
+    """The same for the API."""
+    run = await remasking.start(connection, login_of(request).login)
+    await audit.add_entry(connection, account_of(request), audit.TRANSCRIPTS_MASKED, {"run_id": run.id})
+    return run
 
 
 async def _find(request: web.Request, number: int) -> MaskRule:
@@ -97,15 +120,20 @@ async def _read(request: web.Request) -> tuple[MaskRule, str]:
     if known is not None and known.preset:
         return replace(known, enabled=enabled), ""
     kind = MaskKind(kind) if (kind := _text(form, "kind", 20)) in [one.value for one in _CHOSEN] else MaskKind.WORDS
-    text = _text(form, "text", _LONGEST_TEXT)
-    name = " ".join(_text(form, "name", _LONGEST_NAME).split())
+    text = _text(form, "text", LONGEST_TEXT)
+    name = " ".join(_text(form, "name", LONGEST_NAME).split())
     rule = MaskRule(id=number, name=name, kind=kind, text=text, enabled=enabled)
     if not name:
         return rule, "mask_name_missing"
-    return rule, await _problem(rule)
+    return rule, await problem_of(rule)
 
 
-async def _problem(rule: MaskRule) -> str:
+async def problem_of(rule: MaskRule) -> str:
+    """What keeps a rule from being one: the key of a text, empty where nothing does.
+
+    Raises:
+        PatternsUnavailable: its expression cannot be tried now.
+    """
     lines = [one for one in rule.text.splitlines() if any(map(str.isalnum, one))]
     if not rule.text or (rule.kind is MaskKind.WORDS and not lines):
         return "mask_text_missing"
@@ -146,9 +174,14 @@ async def show_glossary(request: web.Request) -> web.StreamResponse:
 
 async def save_glossary(request: web.Request) -> web.StreamResponse:
     """They count for calls that are transcribed from now on."""
-    words = glossary.read_glossary(str((await request.post()).get("words", ""))[:_LONGEST_TEXT])
+    words = glossary.read_glossary(str((await request.post()).get("words", ""))[:LONGEST_TEXT])
     async with services(request).store.begin() as connection:
-        if tuple(words) != await glossary.find_glossary(connection):
-            await glossary.save_glossary(connection, words)
-            await audit.add_entry(connection, account_of(request), audit.GLOSSARY_CHANGED, {"words": len(words)})
+        await keep_glossary(request, connection, words)
     raise web.HTTPSeeOther("/glossary?saved=1")
+
+
+async def keep_glossary(request: web.Request, connection: AsyncConnection, words: Sequence[str]) -> None:
+    """The same for the API; the same words once more are no act."""
+    if tuple(words) != await glossary.find_glossary(connection):
+        await glossary.save_glossary(connection, words)
+        await audit.add_entry(connection, account_of(request), audit.GLOSSARY_CHANGED, {"words": len(words)})

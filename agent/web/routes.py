@@ -26,7 +26,7 @@ from agent.web.cardpage import show_card
 from agent.web.cards import list_cards
 from agent.web.comments import add_comment, correct_utterance, remove_comment
 from agent.web.corrections import credit_call, separate_call, unite_calls
-from agent.web.crm import map_employee, retry_deliveries, show_crms
+from agent.web.crm import drop_delivery, map_employee, retry_deliveries, show_crms
 from agent.web.decisions import list_decisions, make_rule, relink_entry, remove_policy, revoke_rule, save_policy
 from agent.web.employees import (
     add_employee,
@@ -72,8 +72,8 @@ from agent.web.unsorted import (
     add_contact_point,
     decide,
     make_card,
-    retry_delivery,
     set_aside,
+    settle_failed_delivery,
     settle_job,
     settle_unreadable,
     show_unsorted,
@@ -167,7 +167,7 @@ TABLE = (
     Route("POST", "/unsorted/aside", set_aside, EVERYBODY),
     Route("POST", "/unsorted/near", unite_near, SUPERVISORS),  # of two that he sees
     Route("POST", "/unsorted/unreadable", settle_unreadable, SUPERVISORS, whole=True),
-    Route("POST", "/unsorted/delivery", retry_delivery, SUPERVISORS, whole=True),
+    Route("POST", "/unsorted/delivery", settle_failed_delivery, SUPERVISORS, whole=True),
     Route("POST", "/unsorted/job", settle_job, ADMINISTRATORS),
     Route("GET", "/live", show_live, EVERYBODY),
     Route("GET", "/events", stream_events, EVERYBODY),
@@ -175,6 +175,7 @@ TABLE = (
     Route("GET", "/sources", list_sources, SUPERVISORS, whole=True),
     Route("GET", "/crm", show_crms, SUPERVISORS, whole=True),
     Route("POST", "/crm/retry", retry_deliveries, SUPERVISORS, whole=True),
+    Route("POST", "/crm/drop", drop_delivery, SUPERVISORS, whole=True),
     Route("POST", f"/crm/{_ID}/users", map_employee, ADMINISTRATORS),
     Route("GET", "/employees", list_employees, ADMINISTRATORS),
     Route("POST", "/employees", add_employee, ADMINISTRATORS),

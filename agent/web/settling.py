@@ -1,5 +1,5 @@
-"""What a person says of pairs of calls, of what could not be read and of work that was given up: for the page of what
-waits, and for the API."""
+"""What a person says of pairs of calls, of what could not be read, of work and deliveries that were given up: for the
+pages, and for the API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.jobs import PARSE, Job, defer
-from agent.store import audit, waiting
+from agent.store import audit, outbox, waiting
 from agent.web.corrections import unite
 from agent.web.employees import account_of
 from agent.web.ownentries import check_seen
@@ -59,3 +59,16 @@ async def settle_failed_job(request: web.Request, connection: AsyncConnection, n
         raise web.HTTPNotFound
     subject = {"job_id": number, "answer": "again" if again else "forget"}
     await audit.add_entry(connection, account_of(request), audit.JOB_RETRIED, subject)
+
+
+async def settle_delivery(request: web.Request, connection: AsyncConnection, number: int, *, again: bool) -> None:
+    """What a CRM could not be told is tried again, or it need not know.
+
+    Raises:
+        HTTPNotFound: it was not given up.
+    """
+    is_done = await (outbox.retry(connection, ids=[number]) if again else outbox.drop(connection, number))
+    if not is_done:
+        raise web.HTTPNotFound
+    act = audit.DELIVERIES_RETRIED if again else audit.DELIVERY_DROPPED
+    await audit.add_entry(connection, account_of(request), act, {"delivery_id": number})

@@ -49,6 +49,7 @@ ACTS: dict[str, tuple[str, str]] = {
     "own_domain_removed": ("свой домен удалён", "own domain removed"),
     "meeting_decided": ("встреча подтверждена", "meeting decided"),
     "deliveries_retried": ("передача в CRM повторена", "deliveries to a CRM retried"),
+    "delivery_dropped": ("передача в CRM отменена", "delivery to a CRM dropped"),
     "crm_user_mapped": ("пользователь CRM назначен", "CRM user mapped"),
     "erased": ("стёрто", "erased"),
     "exported": ("выгрузка", "exported"),

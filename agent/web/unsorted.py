@@ -33,11 +33,11 @@ from agent.store.rights import Viewer
 from agent.store.unsorted import UnsortedGroup
 from agent.web.cards import views
 from agent.web.decisions import remember
-from agent.web.employees import account_of, suggested
+from agent.web.employees import suggested
 from agent.web.entering import local_target
 from agent.web.pages import page
 from agent.web.services import login_of, services
-from agent.web.settling import settle_evidence, settle_failed_job, settle_near
+from agent.web.settling import settle_delivery, settle_evidence, settle_failed_job, settle_near
 
 SORTS = (
     "unknown",
@@ -238,13 +238,14 @@ async def settle_unreadable(request: web.Request) -> web.StreamResponse:
     raise await onward(request, "done_again" if answer == "again" else "done_aside")
 
 
-async def retry_delivery(request: web.Request) -> web.StreamResponse:
-    """What a CRM could not be told is tried again."""
-    number = await _number(request, "delivery")
+async def settle_failed_delivery(request: web.Request) -> web.StreamResponse:
+    """What a CRM could not be told is tried again, or it need not know."""
+    number, answer = await _number(request, "delivery"), str((await request.post()).get("answer", ""))
+    if answer not in ("again", "forget"):
+        raise web.HTTPBadRequest
     async with services(request).store.begin() as connection:
-        await outbox.retry(connection, ids=[number])
-        await audit.add_entry(connection, account_of(request), audit.DELIVERIES_RETRIED, {"delivery_id": number})
-    raise await onward(request, "done_again")
+        await settle_delivery(request, connection, number, again=answer == "again")
+    raise await onward(request, "done_again" if answer == "again" else "done_aside")
 
 
 async def settle_job(request: web.Request) -> web.StreamResponse:

@@ -165,6 +165,7 @@ ROLES = {
     ("GET", "/sources"): {A, S},
     ("GET", "/crm"): {A, S},
     ("POST", "/crm/retry"): {A, S},
+    ("POST", "/crm/drop"): {A, S},
     ("POST", "/crm/{id}/users"): {A},
     ("GET", "/employees"): {A},
     ("POST", "/employees"): {A},
@@ -210,6 +211,7 @@ WHOLE = {
     ("GET", "/sources"),
     ("GET", "/crm"),
     ("POST", "/crm/retry"),
+    ("POST", "/crm/drop"),
 }
 
 

@@ -39,7 +39,7 @@ delivery = Table(
     Column("wanted", Integer, nullable=False, server_default=text("1")),
     Column("told", Integer, nullable=False, server_default=text("0")),
     Column("withdrawn", Boolean, nullable=False, server_default=text("false")),  # it should hold nothing of it
-    Column("state", Text, nullable=False, server_default="waiting"),  # waiting, unready, done, failed
+    Column("state", Text, nullable=False, server_default="waiting"),  # waiting, unready, done, failed, dropped
     moment("due_at"),
     moment("leased_until"),
     Column("begun", Boolean, nullable=False, server_default=text("false")),  # an attempt whose answer is not known

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.model import MessageCategory
 from agent.store import employees, rules
 from agent.store.rules import MailRule
-from agent.store.runs import MAILS, Run
+from agent.store.runs import MAILS
 from agent.web import mail_rules
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, begin, check_unchanged, perform
@@ -98,7 +98,7 @@ async def list_rules(request: web.Request) -> web.StreamResponse:
             "items": [_rule(one) for one in found],
             "next": None,
             "mails": {one.value: counts.get(one, 0) for one in MessageCategory},
-            "run": _run(run) if run is not None else None,
+            "run": shapes.run(run) if run is not None else None,
         },
     )
 
@@ -113,18 +113,6 @@ def _rule(one: MailRule) -> Json:
         "tag": one.tag,
         "preset": one.preset,
         "enabled": one.enabled,
-    }
-
-
-def _run(one: Run) -> Json:
-    return {
-        "id": one.id,
-        "by": one.by,
-        "started": shapes.time(one.started),
-        "total": one.total,
-        "done": one.done,
-        "changed": one.changed,
-        "finished": shapes.time(one.finished),
     }
 
 

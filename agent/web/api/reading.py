@@ -68,6 +68,7 @@ def _words(text: str) -> str:
 _LARGEST_ID = 10**18 - 1
 Id = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=_LARGEST_ID)]
 QueryId = Annotated[int, BeforeValidator(_number), Field(ge=1, le=_LARGEST_ID)]
+QueryAccount = Annotated[int, BeforeValidator(_number), Field(ge=0, le=_LARGEST_ID)]
 Limit = Annotated[int, BeforeValidator(_number), Field(ge=1, le=LARGEST_LIMIT)]
 Months = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LONGEST_MONTHS)]
 QueryMonths = Annotated[int, BeforeValidator(_number), Field(ge=1, le=LONGEST_MONTHS)]

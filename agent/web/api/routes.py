@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.store.tokens import CALLS_PAUSE, LISTEN, READ, WRITE
 from agent.web.api import (
+    auditing,
     cards,
     docs,
     interactions,
@@ -148,11 +149,13 @@ API_TABLE = (
     Route("GET", f"{API}/sources", running.list_sources, SUPERVISORS, scope=READ, whole=True),
     Route("GET", f"{API}/crms", running.list_crms, SUPERVISORS, scope=READ, whole=True),
     Route("GET", f"{API}/crms/failed", running.list_failed, SUPERVISORS, scope=READ, whole=True),
+    Route("POST", f"{API}/crms/failed/{_ID}", running.settle_delivery, SUPERVISORS, scope=WRITE, whole=True),
     Route("POST", f"{API}/crms/retry", running.retry_deliveries, SUPERVISORS, scope=WRITE, whole=True),
     Route("GET", f"{API}/crms/{_ID}/users", running.list_users, SUPERVISORS, scope=READ, whole=True),
     Route("PUT", f"{API}/crms/{_ID}/users", running.map_user, ADMINISTRATORS, scope=WRITE),
     Route("GET", f"{API}/jobs/failed", waiting.list_failed_jobs, ADMINISTRATORS, scope=READ),
     Route("POST", f"{API}/jobs/failed/{_ID}", waiting.settle_job, ADMINISTRATORS, scope=WRITE),
-    Route("GET", f"{API}/audit", running.list_audit, ADMINISTRATORS, scope=READ),
+    Route("GET", f"{API}/audit", auditing.list_audit, ADMINISTRATORS, scope=READ),
+    Route("GET", f"{API}/audit.csv", auditing.export_audit, ADMINISTRATORS, scope=READ),
     *ADMIN_API_TABLE,
 )

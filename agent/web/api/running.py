@@ -1,44 +1,36 @@
-"""What the service itself tells: who asks, its sources, its CRMs, its audit log."""
+"""What the service itself tells: who asks, its sources, its CRMs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import __version__
-from agent.store import audit, auditlog, connectors, mirror, outbox, sources
-from agent.store.auditlog import AuditFilter
-from agent.store.clients import Position
+from agent.store import audit, connectors, mirror, outbox, sources
 from agent.store.connectors import Connector
 from agent.store.outbox import FailedDelivery
-from agent.web import crm
+from agent.web import crm, settling
 from agent.web.api import shapes
-from agent.web.api.answers import Json, Made, answer, answer_page, begin, perform
-from agent.web.api.cursors import read_cursor
-from agent.web.api.reading import Asked, Cursor, Id, Limit, Moment, QueryId, read_body, read_query
+from agent.web.api.answers import Json, Made, answer, begin, perform
+from agent.web.api.reading import Asked, Id, read_body, read_query
 from agent.web.employees import account_of
 from agent.web.problems import Refused
 from agent.web.services import TOKEN, login_of, number_in
-
-
-class AuditQuery(Asked):
-    """Narrowed to an act, an account, a time."""
-
-    action: Annotated[str, Field(max_length=100)] = ""
-    account: QueryId | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-    cursor: Cursor = ""
-    limit: Limit = 50
 
 
 class Retry(Asked):
     """Which deliveries; none named means all that were given up."""
 
     ids: Annotated[list[Id], Field(min_length=1, max_length=200)] | None = None
+
+
+class GivenUp(Asked):
+    """What becomes of a delivery that was given up."""
+
+    answer: Literal["again", "forget"]
 
 
 class UserOf(Asked):
@@ -99,7 +91,7 @@ def _crm(one: Connector, counts: dict[str, int]) -> Json:
         "succeeded": shapes.time(one.succeeded),
         "read": shapes.time(one.read),
         "read_problem": one.read_problem,
-        "deliveries": {name: counts.get(name, 0) for name in ("waiting", "unready", "done", "failed")},
+        "deliveries": {name: counts.get(name, 0) for name in ("waiting", "unready", "done", "failed", "dropped")},
     }
 
 
@@ -139,6 +131,14 @@ async def retry_deliveries(request: web.Request) -> web.StreamResponse:
     return await perform(request, act)
 
 
+async def settle_delivery(request: web.Request) -> web.StreamResponse:
+    """One is tried again, or the CRM need not know."""
+    asked = await read_body(request, GivenUp)
+    async with begin(request) as connection:
+        await settling.settle_delivery(request, connection, number_in(request), again=asked.answer == "again")
+    return web.Response(status=204)
+
+
 async def list_users(request: web.Request) -> web.StreamResponse:
     """Who works in a CRM and which employee each is; whose calls and mails are told there as nobody's."""
     read_query(request, Asked)
@@ -169,27 +169,3 @@ async def map_user(request: web.Request) -> web.StreamResponse:
     async with begin(request) as connection:
         await crm.map_user(request, connection, number_in(request), asked.user, asked.employee_id)
     return web.Response(status=204)
-
-
-async def list_audit(request: web.Request) -> web.StreamResponse:
-    """Who looked at, took or changed what; the newest first."""
-    asked = read_query(request, AuditQuery)
-    after = read_cursor(request.path, asked, asked.cursor)
-    wanted = AuditFilter(account_id=asked.account, action=asked.action, since=asked.since, until=asked.until)
-    async with begin(request) as connection:
-        before = after.id if after is not None else None
-        found = await auditlog.list_entries(connection, wanted, before=before, limit=asked.limit + 1)
-    rows = found[: asked.limit]
-    items = [
-        {
-            "id": one.id,
-            "at": shapes.time(one.at),
-            "login": one.login,
-            "name": one.name,
-            "action": one.action,
-            "subject": dict(one.subject),
-        }
-        for one in rows
-    ]
-    last = Position(moment=rows[-1].at, id=rows[-1].id) if len(found) > asked.limit else None
-    return await answer_page(request, asked, items, last)

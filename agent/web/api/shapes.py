@@ -19,6 +19,7 @@ from agent.store.meetings import Meeting
 from agent.store.messages import Attachment, Message
 from agent.store.notes import CardNote, CardStage
 from agent.store.recordings import Recording
+from agent.store.runs import Run
 from agent.store.talks import StoredTalk
 from agent.store.transcripts import Transcript
 from agent.store.unsorted import UnsortedGroup
@@ -41,6 +42,19 @@ def named(number: int | None, names: Mapping[int, str]) -> Json | None:
 def identity(one: Identity | None) -> Json | None:
     """A normalised number or address."""
     return {"kind": one.kind.value, "value": one.value} if one is not None else None
+
+
+def run(one: Run) -> Json:
+    """How far everything there is has been gone through by changed rules."""
+    return {
+        "id": one.id,
+        "by": one.by,
+        "started": time(one.started),
+        "total": one.total,
+        "done": one.done,
+        "changed": one.changed,
+        "finished": time(one.finished),
+    }
 
 
 # --- Cards ------------------------------------------------------------------------------------------------------------
