@@ -129,7 +129,9 @@ class Intake:
         Raises:
             Unavailable: disk or database are away; nothing was promised.
         """
-        return await self._keep_mails(await self._only_news(mails, by_content=position is not None), mails, position)
+        prints = await asyncio.to_thread(self._fingerprints, mails)
+        news = await self._only_news(mails, prints, by_content=position is not None)
+        return await self._keep_mails(news, mails, prints, position)
 
     async def store_deliveries(self, mails: Sequence[CapturedMail]) -> list[int]:
         """The same for mails each delivery of which is evidence of its own: nobody can have delivered their keys, so
@@ -138,22 +140,24 @@ class Intake:
         if not self._is_database_sure:
             return await self.store_evidence(mails)
         prints = await asyncio.to_thread(self._fingerprints, mails)
-        return await self._keep_mails(list(zip(mails, prints, strict=True)), mails, None)
+        return await self._keep_mails(list(zip(mails, prints, strict=True)), mails, prints, None)
 
     async def _keep_mails(
         self,
         fresh: Sequence[tuple[CapturedMail, bytes]],
         mails: Sequence[CapturedMail],
+        prints: Sequence[bytes],
         position: MailboxPosition | None,
     ) -> list[int]:
         self._is_database_sure = False
         sealed = await self._seal_all(fresh)
         async with self._store.begin() as connection:
-            ids = await incoming.insert_mails(connection, sealed)
+            made = await incoming.insert_mails(connection, sealed)
+            ids = [number for _, number in made]
             if ids:
                 await jobs.defer(connection, [jobs.Job(task=jobs.PARSE, args={"evidence_ids": ids})])
             if position is not None:
-                await self._save_copies(connection, position, mails)
+                await _save_copies(connection, position, mails, prints, known=dict(made))
                 await mailboxes.save_position(connection, position)
         self._is_database_sure = True
         return ids
@@ -161,7 +165,9 @@ class Intake:
     def _fingerprints(self, mails: Sequence[CapturedMail]) -> list[bytes]:
         return [self._archive.fingerprint(mail.raw) for mail in mails]
 
-    async def _only_news(self, mails: Sequence[CapturedMail], *, by_content: bool) -> list[tuple[CapturedMail, bytes]]:
+    async def _only_news(
+        self, mails: Sequence[CapturedMail], prints: Sequence[bytes], *, by_content: bool
+    ) -> list[tuple[CapturedMail, bytes]]:
         """Mails with their fingerprints. Asks the database before anything is sealed, so that one that is away does
         not fill the disk with blobs.
 
@@ -170,7 +176,6 @@ class Intake:
         """
         if not mails:
             return []
-        prints = await asyncio.to_thread(self._fingerprints, mails)
         async with self._store.begin() as connection:
             keys, contents = await evidence.find_known(
                 connection, mails[0].source, [mail.key for mail in mails], prints if by_content else []
@@ -192,25 +197,6 @@ class Intake:
             SealedMail(mail=mail, blob=blob, fingerprint=fingerprint)
             for (mail, fingerprint), blob in zip(fresh, sealed, strict=True)
         ]
-
-    async def _save_copies(
-        self, connection: AsyncConnection, position: MailboxPosition, mails: Sequence[CapturedMail]
-    ) -> None:
-        """Where each of these mails lies in its folder, also where its content had been delivered before."""
-        if not mails:
-            return
-        prints = await asyncio.to_thread(self._fingerprints, mails)
-        known = await incoming.find_by_content(connection, mails[0].source, prints)
-        copies = {
-            int(mail.envelope["uid"]): FolderCopy(
-                uid=int(mail.envelope["uid"]),
-                flags=tuple(mail.envelope.get("flags", ())),
-                evidence_id=known.get(fingerprint),
-            )
-            for mail, fingerprint in zip(mails, prints, strict=True)
-            if "uid" in mail.envelope
-        }
-        await mailboxes.save_copies(connection, position, list(copies.values()))
 
     async def accept_message(self, evidence_id: int, parsed: ParsedMessage) -> int:
         """What was read of a mail becomes a message, or one more piece of evidence of a message that is there already.
@@ -247,6 +233,31 @@ _WORDS_JOB = jobs.Job(task=jobs.EXTRACT_WORDS, priority=-10, lock=jobs.EXTRACT_W
 
 def _link_job(interaction_ids: list[int]) -> jobs.Job:
     return jobs.Job(task=jobs.LINK, args={"interaction_ids": interaction_ids})
+
+
+async def _save_copies(
+    connection: AsyncConnection,
+    position: MailboxPosition,
+    mails: Sequence[CapturedMail],
+    prints: Sequence[bytes],
+    *,
+    known: Mapping[bytes, int],
+) -> None:
+    """Where each of these mails lies in its folder, also where its content had been delivered before. ``known``: the
+    evidence that just came of them."""
+    before = [one for one in prints if one not in known]
+    if before:
+        known = {**await incoming.find_by_content(connection, mails[0].source, before), **known}
+    copies = {
+        int(mail.envelope["uid"]): FolderCopy(
+            uid=int(mail.envelope["uid"]),
+            flags=tuple(mail.envelope.get("flags", ())),
+            evidence_id=known.get(fingerprint),
+        )
+        for mail, fingerprint in zip(mails, prints, strict=True)
+        if "uid" in mail.envelope
+    }
+    await mailboxes.save_copies(connection, position, list(copies.values()))
 
 
 def _plausible(sent: datetime | None, received: datetime) -> datetime:

@@ -193,7 +193,7 @@ class Archive:
 
     def read(self, blob: SealedBlob) -> bytes:
         """All plain bytes; for what is known to be small, such as a mail."""
-        return io.BufferedReader(self.open(blob), _COPY_BYTES).read()
+        return self.open(blob).readall()
 
     def check(self, blob: SealedBlob) -> str:
         """Prove the stored bytes against the name, and the plain ones against the salted digest while the key exists.

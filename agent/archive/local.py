@@ -72,30 +72,34 @@ class LocalStorage:
             for sealer, source in pairs:
                 self.put(sealer, io.BytesIO(source))
             return
-        written = [(self._incoming / secrets.token_hex(16), sealer) for sealer, _ in pairs]
+        unnamed: dict[Path, Sealer] = {}
         try:
             with _file_system(self._incoming) as descriptor:
-                for (temporary, sealer), (_, source) in zip(written, pairs, strict=True):
+                for sealer, source in pairs:
+                    temporary = self._incoming / secrets.token_hex(16)
+                    unnamed[temporary] = sealer
                     _write_file(temporary, sealer, io.BytesIO(source), sync=False)
                 _sync_file_system(descriptor)
-                for temporary, sealer in written:
-                    self._name(temporary, self._path(sealer.name))
+                for temporary, sealer in list(unnamed.items()):
+                    self._name(temporary, sealer.name)
+                    del unnamed[temporary]
                 _sync_file_system(descriptor)
         except OSError as error:
             raise _not_writable(error) from error
         finally:
-            for temporary, _ in written:
+            for temporary in unnamed:
                 temporary.unlink(missing_ok=True)
 
-    def _name(self, temporary: Path, final: Path) -> None:
-        """Folders are asked for only where they are missing: after the first mails they are all there."""
-        with contextlib.suppress(FileExistsError):
-            try:
-                os.link(temporary, final)
-            except FileNotFoundError:
-                for folder in (final.parent.parent, final.parent):
-                    folder.mkdir(mode=0o700, exist_ok=True)
-                os.link(temporary, final)
+    def _name(self, temporary: Path, name: str) -> None:
+        """Whatever lay under the name already has the same digest, so it is the same. Folders are asked for only where
+        they are missing."""
+        outer, inner = f"{self._folder}/{name[:2]}", name[2:4]
+        try:
+            temporary.rename(f"{outer}/{inner}/{name}")
+        except FileNotFoundError:
+            for folder in (outer, f"{outer}/{inner}"):
+                Path(folder).mkdir(mode=0o700, exist_ok=True)
+            temporary.rename(f"{outer}/{inner}/{name}")
 
     def open(self, name: str) -> RangeSource:
         """See `BlobStorage`."""

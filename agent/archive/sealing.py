@@ -103,6 +103,15 @@ class SealedReader(io.RawIOBase):
         self._position = max(0, base + offset)
         return self._position
 
+    def readall(self) -> bytes:
+        """All from here to the end, each frame opened once."""
+        if self._size == 0:
+            self._frame(0)
+        first, inside = divmod(self._position, FRAME)
+        pieces = [self._frame(number) for number in range(first, -(-self._size // FRAME))]
+        self._position = max(self._position, self._size)
+        return b"".join(pieces)[inside:]
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self._position >= self._size:
             if self._size == 0:

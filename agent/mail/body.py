@@ -93,7 +93,7 @@ def tidy(lines: Iterable[Line]) -> Iterator[Line]:
             yield empty
             room -= 1
         empty, is_first = None, False
-        yield Line(text[:room], line.is_quoted)
+        yield line if len(text) == len(line.text) <= room else Line(text[:room], line.is_quoted)
         room -= len(text) + 1
         if room <= 0:
             return

@@ -12,12 +12,12 @@ import re
 from dataclasses import dataclass, field
 from email._policybase import Compat32
 from email.errors import MessageError
-from email.feedparser import BytesFeedParser
 from email.generator import BytesGenerator
 from email.message import Message
 from email.policy import Policy
 from typing import Any
 
+from agent.mail.stretches import StretchParser
 from agent.mail.text import decode_base64, decode_raw_header, decode_words, one_line
 
 MOST_PARTS = 1000
@@ -25,7 +25,6 @@ BROKEN = (MessageError, ValueError, LookupError, TypeError, AttributeError, Recu
 """What the standard library raises on broken mail."""
 
 _DEEPEST = 50
-_FEED_BYTES = 256 * 1024
 _BOUNDARY = re.compile(r"boundary=(?:\"([^\"]{1,200})\"|([^\s;\"]{1,200}))", re.IGNORECASE)
 _TURNS_DIRECTION = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -71,12 +70,10 @@ class _Factory:
 def read_message(raw: bytes) -> tuple[Message, str | None]:
     """The tree of parts, as far as it could be read, and what ended the reading early."""
     factory = _Factory()
-    parser = BytesFeedParser(_factory=factory, policy=POLICY)
+    parser = StretchParser(raw, factory=factory, policy=POLICY)
     factory.made.clear()  # the parser tries the factory out once
     problem = None
     try:
-        for start in range(0, len(raw), _FEED_BYTES):
-            parser.feed(raw[start : start + _FEED_BYTES])
         return parser.close(), None
     except _TooManyParts:
         problem = f"it has more than {MOST_PARTS} parts; only these were read"

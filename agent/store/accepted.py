@@ -5,7 +5,7 @@ Rows travel as one JSON document each statement, so neither the driver nor SQLAl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from sqlalchemy.types import LargeBinary, Text
 
 from agent.model import EvidenceState, InteractionKind, MessageCategory, ParsedMessage
 from agent.store import copies, meetings, merging
-from agent.store.engine import is_any
+from agent.store.engine import is_any, storable
 from agent.store.schema import message
 from agent.store.schema.columns import pack
 from agent.store.subjects import Trail, trail_of
@@ -63,22 +63,22 @@ _INTERACTIONS = _of_rows(
     FROM jsonb_to_recordset(:rows) AS r(id bigint, kind text, started_at timestamptz, flags jsonb)
     """
 )
-# What is long does not travel in the document: to read it out of there would cost more than to store it.
+# What is long does not travel in the document: to read it out of there, or out of an array, would cost more than to
+# store it. So all texts, and all pages, are one piece of bytes each, and a row says which stretch is its own.
 _MESSAGES = _of_rows(
     """
     INSERT INTO message (interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text,
                          html, spans, facts, id_key, marked, marked_reason, returned_id)
-    SELECT interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, text, html, spans,
-           facts, id_key, category, category_reason, returned_id
-    FROM ROWS FROM (
-        jsonb_to_recordset(:rows)
-            AS (interaction_id bigint, logical_key text, thread_id bigint, message_id text, subject text, category text,
-                category_reason text, spans jsonb, facts jsonb, id_key text, returned_id text),
-        unnest(:texts), unnest(:htmls)
-    ) AS r(interaction_id, logical_key, thread_id, message_id, subject, category, category_reason, spans, facts, id_key,
-           returned_id, text, html)
+    SELECT interaction_id, logical_key, thread_id, message_id, subject, category, category_reason,
+           convert_from(substr(CAST(:texts AS bytea), text_at, text_size), 'UTF8'),
+           substr(CAST(:htmls AS bytea), html_at, html_size),
+           spans, facts, id_key, category, category_reason, returned_id
+    FROM jsonb_to_recordset(:rows)
+         AS r(interaction_id bigint, logical_key text, thread_id bigint, message_id text, subject text, category text,
+              category_reason text, spans jsonb, facts jsonb, id_key text, returned_id text, text_at integer,
+              text_size integer, html_at integer, html_size integer)
     """
-).bindparams(bindparam("texts", type_=ARRAY(Text)), bindparam("htmls", type_=ARRAY(LargeBinary)))
+).bindparams(bindparam("texts", type_=LargeBinary), bindparam("htmls", type_=LargeBinary))
 _PARTIES = _of_rows(
     """
     INSERT INTO party (interaction_id, ordinal, position, kind, value, name)
@@ -148,12 +148,14 @@ async def _insert(connection: AsyncConnection, mails: Sequence[ReadMail]) -> lis
     thread_ids = await find_or_merge_threads(connection, [_wanted(one) for one in mails])
     pairs = list(zip(ids, mails, strict=True))
     await connection.execute(_INTERACTIONS, {"rows": [_interaction_row(number, one) for number, one in pairs]})
-    messages = {
-        "rows": [_message_row(number, one.message, thread_ids[at]) for at, (number, one) in enumerate(pairs)],
-        "texts": [one.message.text for one in mails],
-        "htmls": [pack(one.message.html) for one in mails],
-    }
-    await connection.execute(_MESSAGES, messages)
+    texts = [storable(one.message.text).encode() for one in mails]
+    htmls = [pack(one.message.html) for one in mails]
+    rows_of_messages = [
+        _message_row(number, one.message, thread_id) | at
+        for (number, one), thread_id, at in zip(pairs, thread_ids, _places(texts, htmls), strict=True)
+    ]
+    values = {"rows": rows_of_messages, "texts": b"".join(texts), "htmls": b"".join(htmls)}
+    await connection.execute(_MESSAGES, values)
     for statement, rows in (
         (_PARTIES, [row for number, one in pairs for row in _party_rows(number, one.message)]),
         (_ATTACHMENTS, [row for number, one in pairs for row in _attachment_rows(number, one.message)]),
@@ -199,6 +201,15 @@ def _message_row(number: int, one: ParsedMessage, thread_id: int) -> dict[str, A
         "id_key": copies.base_of(one.logical_key),
         "returned_id": "".join(returned),
     }
+
+
+def _places(texts: Sequence[bytes], htmls: Sequence[bytes]) -> Iterator[dict[str, int]]:
+    """Where each text and each page begins in all of them, counted from 1, and how long it is."""
+    text_at = html_at = 1
+    for words, page in zip(texts, htmls, strict=True):
+        yield {"text_at": text_at, "text_size": len(words), "html_at": html_at, "html_size": len(page)}
+        text_at += len(words)
+        html_at += len(page)
 
 
 def _facts(one: ParsedMessage) -> dict[str, Any]:

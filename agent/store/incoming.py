@@ -48,8 +48,8 @@ _EVIDENCE = text(
 ).bindparams(bindparam("rows", type_=JSONB))
 
 
-async def insert_mails(connection: AsyncConnection, sealed: Sequence[SealedMail]) -> list[int]:
-    """Commit to sealed mails; the ids of the new evidence, in the order of the mails.
+async def insert_mails(connection: AsyncConnection, sealed: Sequence[SealedMail]) -> list[tuple[bytes, int]]:
+    """Commit to sealed mails; fingerprints and ids of the new evidence, in the order of the mails.
 
     What another process delivered meanwhile under the same key is left out, and the row of its blob taken back. Rows
     travel as one JSON document a statement: SQLAlchemy takes a millisecond to spell out a row of a long VALUES list.
@@ -63,7 +63,7 @@ async def insert_mails(connection: AsyncConnection, sealed: Sequence[SealedMail]
     vain = [one for one in blob_ids.values() if one not in kept]
     if vain:
         await connection.execute(delete(blob).where(blob.c.id.in_(vain), ~blob.c.chained))
-    return [kept[number] for one in sealed if (number := blob_ids[one.blob.name]) in kept]
+    return [(one.fingerprint, kept[number]) for one in sealed if (number := blob_ids[one.blob.name]) in kept]
 
 
 def _blob_row(one: SealedMail) -> dict[str, Any]:

@@ -129,7 +129,10 @@ async def move_rule(connection: AsyncConnection, rule_id: int, *, up: bool) -> N
 
 _FACTS = text(
     f"""
-    SELECT interaction_id, subject, left(message.text, {_WORDS}) AS text, spans, facts -> 'headers' AS headers,
+    SELECT interaction_id, subject, spans,
+           CASE WHEN octet_length(message.text) <= {_WORDS} THEN message.text
+                ELSE left(message.text, {_WORDS}) END AS text,
+           facts -> 'headers' AS headers,
            marked, marked_reason, category, tags, direction, started_at,
            ARRAY(SELECT DISTINCT e.source FROM evidence e WHERE e.interaction_id = message.interaction_id) AS sources,
            ARRAY(SELECT DISTINCT team.value FROM evidence e, jsonb_each_text(e.details -> 'teams') AS team

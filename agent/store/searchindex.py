@@ -27,11 +27,14 @@ WEEK = 7 * 24 * 3600  # seconds
 _BATCH = 200
 _MANY = 5_000  # after so many at once PostgreSQL looks at the words anew, to know common ones from rare ones
 _IDS = bindparam("ids", type_=ARRAY(BigInteger))
+_FOLDED = {"ё": "е", "Ё": "е", "/": " ", "<": " ", ">": " ", "\u00ad": "", "\u0301": ""}
 
 
 def folded(expression: str) -> str:
     """SQL: ё is е, a slash parts words, markup is words too, soft hyphens and stress marks are nothing."""
-    return f"translate({expression}, 'ёЁ/<>\u00ad\u0301', 'ее   ')"
+    for letter, other in _FOLDED.items():  # `translate` looks at each letter of a text for all of these
+        expression = f"replace({expression}, '{letter}', '{other}')"
+    return expression
 
 
 def _vector(expression: str, weight: str) -> str:
@@ -79,13 +82,16 @@ _NOTED = """
     SELECT left(string_agg(c.text, ' . ' ORDER BY c.id), 100000) AS noted
     FROM comment c WHERE c.interaction_id = i.id AND c.removed_at IS NULL
 """
-_OWN = """
-    SELECT left(string_agg(substr(m.text, piece.a + 1, piece.b - piece.a), ' . ' ORDER BY piece.a), 200000) AS own
-    FROM (SELECT coalesce(lag((s ->> 2)::int) OVER (ORDER BY n), 0) AS a, (s ->> 1)::int AS b
-          FROM jsonb_array_elements(m.spans) WITH ORDINALITY AS x(s, n)
-          UNION ALL SELECT coalesce((m.spans -> -1 ->> 2)::int, 0), length(m.text)) AS piece
-    WHERE piece.b > piece.a
-"""
+_LONGEST_OWN = 200_000
+# To count letters, or to cut by their number, PostgreSQL walks through the whole text.
+_OWN = f"""
+    SELECT CASE WHEN m.spans = '[]' AND octet_length(m.text) <= {_LONGEST_OWN} THEN m.text ELSE
+        (SELECT left(string_agg(substr(m.text, piece.a + 1, piece.b - piece.a), ' . ' ORDER BY piece.a), {_LONGEST_OWN})
+         FROM (SELECT coalesce(lag((s ->> 2)::int) OVER (ORDER BY n), 0) AS a, (s ->> 1)::int AS b
+               FROM jsonb_array_elements(m.spans) WITH ORDINALITY AS x(s, n)
+               UNION ALL SELECT coalesce((m.spans -> -1 ->> 2)::int, 0), length(m.text)) AS piece
+         WHERE piece.b > piece.a) END AS own
+"""  # noqa: S608 - our own numbers
 _QUOTED = """
     SELECT left(string_agg(substr(m.text, (s ->> 1)::int + 1, (s ->> 2)::int - (s ->> 1)::int), ' . '), 100000)
         AS quoted

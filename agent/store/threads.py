@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import BigInteger, bindparam, delete, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import subjects
@@ -27,6 +27,12 @@ _NEW_IDS = text("SELECT nextval(pg_get_serial_sequence('thread', 'id')) FROM gen
 _START = text(
     "INSERT INTO thread (id, subject) OVERRIDING SYSTEM VALUE"
     " SELECT id, subject FROM jsonb_to_recordset(:rows) AS r(id bigint, subject text)"
+).bindparams(bindparam("rows", type_=JSONB))
+
+_REFER = text(
+    "INSERT INTO thread_reference (message_id, thread_id)"
+    " SELECT message_id, thread_id FROM jsonb_to_recordset(:rows) AS r(message_id text, thread_id bigint)"
+    " ON CONFLICT DO NOTHING"
 ).bindparams(bindparam("rows", type_=JSONB))
 
 
@@ -164,7 +170,7 @@ async def _start_threads(connection: AsyncConnection, subjects: Sequence[str]) -
 async def _add_references(connection: AsyncConnection, references: Mapping[str, int]) -> None:
     rows = [{"message_id": one, "thread_id": thread_id} for one, thread_id in references.items()]
     if rows:
-        await connection.execute(insert(thread_reference).on_conflict_do_nothing(), rows)
+        await connection.execute(_REFER, {"rows": rows})
 
 
 async def _merge(connection: AsyncConnection, oldest: int, others: Sequence[int]) -> None:

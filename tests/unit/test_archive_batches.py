@@ -59,7 +59,8 @@ def test_an_old_kernel_gets_a_sync_a_blob(tmp_path: Path, monkeypatch: pytest.Mo
 def test_contents_are_synced_before_they_are_named_and_names_before_it_returns(tmp_path: Path) -> None:
     """Seen by strace from outside: what the kernel was asked for, in which order."""
     trace = tmp_path / "trace"
-    command = [require("strace"), "-f", "-o", str(trace), "-e", "trace=openat,write,link,linkat,syncfs,fsync"]
+    calls = "openat,write,rename,renameat,renameat2,syncfs,fsync"
+    command = [require("strace"), "-f", "-o", str(trace), "-e", f"trace={calls}"]
     script = _SCRIPT.format(spoil="")
     subprocess.run([*command, sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True)
     lines = trace.read_text().splitlines()
@@ -69,7 +70,7 @@ def test_contents_are_synced_before_they_are_named_and_names_before_it_returns(t
         for kind, pattern in (
             ("written", r'openat\(.*incoming/[0-9a-f]{32}", O_WRONLY'),
             ("synced", r"syncfs\(\d+\) += 0"),
-            ("named", r"link(at)?\(.*incoming/.*\) += 0"),
+            ("named", r"rename(at2?)?\(.*incoming/.*\) += 0"),
             ("promised", r'write\(1, "promised'),
         )
         if re.search(pattern, line)
@@ -77,7 +78,7 @@ def test_contents_are_synced_before_they_are_named_and_names_before_it_returns(t
     assert steps == ["written"] * 40 + ["synced"] + ["named"] * 40 + ["synced", "promised"]
 
 
-@pytest.mark.parametrize("at", ["_sync_file_system", "os.link"])
+@pytest.mark.parametrize("at", ["_sync_file_system", "os.rename"])
 def test_a_killed_writer_promises_nothing_and_leaves_nothing_half_written_under_a_final_name(
     tmp_path: Path, at: str
 ) -> None:

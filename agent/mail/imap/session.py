@@ -1,7 +1,8 @@
 """One connection to an IMAP server, read-only: EXAMINE and BODY.PEEK[], so no mail is marked as seen.
 
-The one file that knows IMAPClient. IMAPClient is not made for threads: one thread at a time uses a session, except for
-`interrupt`. Failures come out as the three sorts a person sees: login, folder, server.
+The one file that knows IMAPClient, but for answers.py, which reads what it gets. IMAPClient is not made for threads:
+one thread at a time uses a session, except for `interrupt`. Failures come out as the three sorts a person sees: login,
+folder, server.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from imapclient.exceptions import LoginError
 from imapclient.imapclient import IMAPClient, SocketTimeout
 
 from agent.errors import MailboxFolderMissing, MailboxUnreachable
-from agent.mail.imap import refusals
+from agent.mail.imap import answers, refusals
 from agent.mail.imap.folders import Folder
 from agent.mail.imap.plan import FolderStatus
 from agent.settings import MailboxSettings
@@ -96,6 +97,7 @@ class ImapSession:
                 timeout=SocketTimeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
             )
         self._client.normalise_times = False
+        self._client._imap.debug = 0  # else imaplib writes out every answer for a log that nobody reads
         try:
             if settings.starttls:
                 with self._translated("STARTTLS"):
@@ -249,10 +251,9 @@ class ImapSession:
                 uids += self._client.search(["UID", stretch, "MODSEQ", str(modseq + 1)])
         return self.list_flags(uids)
 
-    def _fetch(self, uids: Sequence[int], items: list[str]) -> Mapping[int, Mapping[bytes, Any]]:
+    def _fetch(self, uids: Sequence[int], items: list[str]) -> answers.Answer:
         with self._translated("listing"):
-            answer: Mapping[int, Mapping[bytes, Any]] = self._client.fetch(uids, items)
-        return answer
+            return answers.fetch(self._client, uids, items)
 
     def fetch(self, uids: Sequence[int]) -> dict[int, FetchedMail]:
         """The messages with these UIDs, as far as the server gives them.
@@ -262,7 +263,7 @@ class ImapSession:
         """
         with self._translated("fetching"):
             try:
-                answer = self._client.fetch(uids, ["BODY.PEEK[]", "INTERNALDATE", "FLAGS"])
+                answer = answers.fetch(self._client, uids, ["BODY.PEEK[]", "INTERNALDATE", "FLAGS"])
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
