@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Subquery, exists, func, literal, or_, select, true, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    Subquery,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -125,9 +141,15 @@ class Talker:
 
 async def list_talkers(connection: AsyncConnection, card_ids: Sequence[int]) -> list[Talker]:
     """Who of us was in touch, by the newest entries; whoever was last comes first."""
-    newest = _newest(card_ids)
+    rows = await connection.execute(_talkers(), _looked_at(card_ids))
+    return [Talker(employee_id=row.id, name=row.name, count=row.entries, last=row.last) for row in rows]
+
+
+@cache
+def _talkers() -> Select[*tuple[Any, ...]]:
+    newest = _newest()
     last = func.max(newest.c.started_at)
-    query = (
+    return (
         select(employee.c.id, employee.c.name, func.count().label("entries"), last.label("last"))
         .select_from(newest.join(party, party.c.interaction_id == newest.c.interaction_id))
         .join(employee, employee.c.id == party.c.employee_id)
@@ -135,36 +157,42 @@ async def list_talkers(connection: AsyncConnection, card_ids: Sequence[int]) -> 
         .order_by(last.desc(), employee.c.id)
         .limit(20)
     )
-    return [
-        Talker(employee_id=row.id, name=row.name, count=row.entries, last=row.last)
-        for row in await connection.execute(query)
-    ]
 
 
 async def count_recent(connection: AsyncConnection, card_ids: Sequence[int], now: datetime) -> dict[str, int]:
     """How many entries of each kind there were within the last thirty days, among the newest."""
-    newest = _newest(card_ids)
-    query = (
+    days = {"since": now - _RECENT, "until": now}
+    return {row.kind: row.entries for row in await connection.execute(_recent(), _looked_at(card_ids) | days)}
+
+
+@cache
+def _recent() -> Select[*tuple[Any, ...]]:
+    newest = _newest()
+    return (
         select(interaction.c.kind, func.count().label("entries"))
         .select_from(newest.join(interaction, interaction.c.id == newest.c.interaction_id))
-        .where(newest.c.started_at >= now - _RECENT, newest.c.started_at <= now)
+        .where(newest.c.started_at.between(bindparam("since"), bindparam("until")))
         .group_by(interaction.c.kind)
     )
-    return {row.kind: row.entries for row in await connection.execute(query)}
 
 
 def _cards(card_ids: Sequence[int]) -> Subquery:
     return select(func.unnest(literal(list(card_ids), ARRAY(BigInteger))).label("card_id")).subquery("cards")
 
 
-def _newest(card_ids: Sequence[int]) -> Subquery:
-    """The newest entries of the cards together; of many cards fewer each."""
-    cards = _cards(card_ids)
+def _looked_at(card_ids: Sequence[int]) -> dict[str, Any]:
+    """For `_newest`: of many cards fewer entries each."""
+    return {"cards": list(card_ids), "most": max(20, _LOOKED_AT // max(1, len(card_ids)))}
+
+
+def _newest() -> Subquery:
+    """The newest entries of the cards together."""
+    cards = select(func.unnest(bindparam("cards", type_=ARRAY(BigInteger))).label("card_id")).subquery("cards")
     one = (
         select(link.c.started_at, link.c.interaction_id)
         .where(link.c.client_card_id == cards.c.card_id, is_not_private(link.c.interaction_id))
         .order_by(link.c.started_at.desc(), link.c.interaction_id.desc())
-        .limit(max(20, _LOOKED_AT // max(1, len(card_ids))))
+        .limit(bindparam("most", type_=Integer))
         .lateral("one")
     )
     query = select(one.c.started_at, one.c.interaction_id).select_from(cards.join(one, true())).distinct()

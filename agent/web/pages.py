@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
 from markupsafe import Markup, escape
 
 from agent.web.formats import Formats, phone, zone_of
@@ -22,9 +23,10 @@ from agent.web.qrcode import qr_code
 from agent.web.quotes import shortened
 from agent.web.recordings import may_download
 from agent.web.services import LOGIN
-from agent.web.texts import Texts, language_of
+from agent.web.texts import LANGUAGES, Texts, language_of
 
 _COMMAND = re.compile("`([^`]*)`")
+_CONSTANT = re.compile(r"\{\{ t\('([a-z0-9_]+)'\) \}\}")
 _FOLDER = Path(__file__).parent
 
 
@@ -64,25 +66,39 @@ def load_static(folder: Path = _FOLDER / "static") -> StaticFiles:
     return StaticFiles(digest.hexdigest()[:16], files)
 
 
+class Worded(Extension):
+    """Puts a language's constant strings into its templates before they are compiled: most calls of a page were for
+    these. Strings with places to fill stay calls."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        texts: Texts = self.environment.texts  # type: ignore[attr-defined]
+        return _CONSTANT.sub(lambda found: str(escape(texts(found[1]))), source)
+
+
+def environment(language: str) -> Environment:
+    """What compiles and keeps the templates of a language."""
+    made = Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        extensions=[Worded],
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.extend(texts=Texts(language))
+    made.filters |= {"phone": phone, "coded": coded, "shortened": shortened, "qr": qr_code}
+    icon: Callable[[str], str] = made.get_template("_icons.html").module.icon  # type: ignore[attr-defined]
+    made.globals["icon"] = cache(icon)  # a few dozen, drawn once each
+    return made
+
+
 class Pages:
     """Makes HTML from templates."""
 
     def __init__(self) -> None:
         self.static = load_static()
-        self._environment = Environment(
-            loader=FileSystemLoader(_FOLDER / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.filters["phone"] = phone
-        self._environment.filters["coded"] = coded
-        self._environment.filters["shortened"] = shortened
-        self._environment.filters["qr"] = qr_code
-        icon: Callable[[str], str] = self._environment.get_template("_icons.html").module.icon  # type: ignore[attr-defined]
-        self._environment.globals["icon"] = cache(icon)  # a few dozen, drawn once each
+        self._environments = {language: environment(language) for language in LANGUAGES}
 
     def html(self, request: web.Request, template: str, **values: Any) -> str:
         """A page for whoever asks."""
@@ -103,7 +119,7 @@ class Pages:
             "here": request.path,
             "here_quoted": quote(request.path_qs if request.method == "GET" else "/", safe=""),
         }
-        return self._environment.get_template(template).render(frame | values)
+        return self._environments[texts.language].get_template(template).render(frame | values)
 
 
 def coded(text: str) -> Markup:
