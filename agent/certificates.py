@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import structlog
@@ -53,6 +53,7 @@ class Certificates:
         return tuple(stamps)
 
     def _read(self) -> ssl.SSLContext:
+        self._look()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = False
@@ -73,6 +74,19 @@ class Certificates:
                 ) from None
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+    def _look(self) -> None:
+        """OpenSSL does not say which of the files it is that it cannot read."""
+        settings = {"tls_certificate": self._certificate, "tls_key": self._key, "tls_client_ca": self._client_ca}
+        for name, path in settings.items():
+            try:
+                with path.open("rb") if path is not None else nullcontext():
+                    pass
+            except OSError as error:
+                raise Misconfigured(
+                    f"{self._section}.{name}: {path} cannot be read: {error.strerror}.",
+                    remedy="Name a PEM file that is there and that the service's user may read.",
+                ) from None
 
 
 def reason_of(error: Exception) -> str:

@@ -36,9 +36,12 @@ from agent.store.migrate import migrate
 from agent.transcribe.models.checking import check_models
 
 _LEAST_FREE_BYTES = 5 * 1024**3
+_FULL_BYTES = 512 * 1024**2  # an hour or two of calls, and the database needs some room to go on
 _CHAIN_LATE = timedelta(minutes=1)
 _HTTP_SECONDS = 10
 _RENEW = timedelta(days=30)  # before its end a certificate is to be renewed
+
+Level = Literal["ok", "warning", "fault"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Finding:
     """One thing that was looked at. A warning may be lived with; a fault loses something."""
 
     subject: str
-    level: Literal["ok", "warning", "fault"]
+    level: Level
     text: str
 
 
@@ -75,7 +78,8 @@ async def _data_directory(settings: Settings) -> AsyncIterator[Finding]:
     free = shutil.disk_usage(settings.data_dir).free
     text = f"{settings.data_dir}, {free / 1024**3:.1f} GiB free"
     if free < _LEAST_FREE_BYTES:
-        yield Finding(subject="disk", level="warning", text=f"{text}. Give it more room: a full disk loses sound.")
+        level: Level = "fault" if free < _FULL_BYTES else "warning"
+        yield Finding(subject="disk", level=level, text=f"{text}. Give it more room: a full disk loses sound.")
     else:
         yield Finding(subject="disk", level="ok", text=text)
 

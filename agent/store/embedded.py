@@ -14,6 +14,7 @@ import fcntl
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,7 @@ DATABASE = "cardline"
 _SOCKET_PATH_LIMIT = 90  # sockaddr_un holds 108 bytes, the file name .s.PGSQL.5432 included
 _PORT = "5432"  # nothing listens there, it is part of the socket's name
 _READY = "cardline.ready"
+_REASON = re.compile(r"\] (?:FATAL|PANIC): (?!.*the database system is )")  # not what it tells those who ask too early
 _START_SECONDS = 600  # crash recovery of a large database may take minutes
 _STOP_SECONDS = 60
 _OPTIONS = {
@@ -148,6 +150,7 @@ class Cluster:
         self.user = user
         self._log_file = log_file
         self._socket_folder: Path | None = None
+        self._log_begin = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -216,6 +219,7 @@ class Cluster:
         for name, value in options.items():
             arguments += ["-c", f"{name}={value}"]
         with open(self._log_file, "ab", opener=_for_us_alone) as output:  # its messages quote rows
+            self._log_begin = output.tell()
             self._process = subprocess.Popen(
                 self.user.command(arguments),
                 stdin=subprocess.DEVNULL,
@@ -276,8 +280,12 @@ class Cluster:
         return folder
 
     def _last_words(self) -> str:
-        lines = self._log_file.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing."
+        """What ended the server that was started last; that it shut down then tells nobody anything."""
+        with self._log_file.open("rb") as log_file:
+            log_file.seek(self._log_begin)
+            lines = log_file.read().decode(errors="replace").strip().splitlines()
+        reasons = [line for line in lines if _REASON.search(line)]
+        return (reasons or lines or ["it said nothing."])[-1]
 
 
 class Lock:

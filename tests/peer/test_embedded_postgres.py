@@ -33,6 +33,21 @@ from tests.peer.postgres_lab import (
 
 __all__ = ["data_dir"]
 
+# --- What it says ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_cannot_start_says_why(data_dir: Path) -> None:
+    """Its last line is that it has shut down; the reason stands above, and below those of earlier runs."""
+    async with running(data_dir):
+        pass
+    root = data_dir / "postgres"
+    for segment in (root / str(Binaries().newest) / "pg_wal").glob("0*"):
+        segment.unlink()
+    with pytest.raises(DatabaseUnavailable, match=r"PANIC: .*checkpoint record.*postgres\.log"):
+        await EmbeddedPostgres(data_dir).start()
+    assert (root / "postgres.log").read_text().rstrip().endswith("database system is shut down")
+
+
 # --- Where and for whom ---------------------------------------------------------------------------------------------
 
 

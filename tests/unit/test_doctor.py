@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -52,6 +53,14 @@ def settings(folder: Path, url: str, **more: object) -> Settings:
         **more,
     }
     return Settings.model_validate(given)
+
+
+async def test_a_disk_without_room_is_a_fault(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, free = shutil.disk_usage(tmp_path), {"fault": 100 * 1024**2, "warning": 3 * 1024**3, "ok": 50 * 1024**3}
+    for level, room in free.items():
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, room=room: real._replace(free=room))
+        found = by_subject(await examine(settings(tmp_path, url)))["disk"]
+        assert (found.level, "Give it more room" in found.text) == (level, level != "ok")
 
 
 def by_subject(findings: list[Finding]) -> dict[str, Finding]:
