@@ -2,7 +2,8 @@
 
 Needs espeak-ng and sox; the demo itself only plays the files that this wrote into ``agent/demo/sound``. Each party of
 a call is one mono file of 8 kHz A-law, the whole call long, so that a SIP client sends its bytes as PCMA unchanged.
-Phrases are those that the model `tiny-demo` knows, through a telephone band (300 to 3400 Hz).
+Phrases are of the corpus that the model `tiny-demo` has learnt (tests/speech/phrases), through a telephone band (300 to
+3400 Hz).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Script:
 
 
 _ANNA = Voice(name="ru+f2", speed=165, pitch=55)
-_SERGEI = Voice(name="ru+m3", speed=165, pitch=40)
+_SERGEI = Voice(name="ru+m3", speed=150, pitch=40)
 _UNKNOWN = Voice(name="ru+m1", speed=160, pitch=45)
 _KATE = Voice(name="en-gb+f3", speed=165, pitch=55)
 _JOHN = Voice(name="en-gb+m3", speed=165, pitch=40)

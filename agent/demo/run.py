@@ -228,8 +228,8 @@ class Demo:
         took = time.monotonic() - self._began
         console.print(f"{good} of {len(outcomes)} as expected, after {took:.0f} s.")
         console.print(
-            "The speech model of the demo is a tiny one of our own that truly understands only the demo's phrases; "
-            "`transcribe.model` names a real one."
+            "The speech model of the demo is a tiny one of our own that knows synthetic voices and the words of the "
+            "demo and the tests only; `transcribe.model` names a real one."
         )
 
     async def tell_crm(self) -> list[Outcome]:

@@ -163,7 +163,8 @@ class Batcher:
         return self._used + self._unload_seconds - time.monotonic()
 
     def _take(self) -> list[_Waiting]:
-        """The first in rank, and of those that fit it the ones nearest in length, for they cost least together."""
+        """The first in rank, and of those that fit it the ones nearest in length, for they cost least together. Windows
+        of other hints fit no better than those of another language: a batch has one prompt (`engines.hearing`)."""
         first = min(self._waiting, key=lambda one: one.rank)
         fitting = [one for one in self._waiting if (one.language, one.hints) == (first.language, first.hints)]
         fitting.sort(key=lambda one: (one is not first, abs(one.seconds - first.seconds), one.rank))

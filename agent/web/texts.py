@@ -128,8 +128,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The transcript is being made and will appear here.",
     ),
     "transcript_tiny": (
-        "Модель «tiny-demo» понимает только фразы демонстрации; настоящую назовите в transcribe.model.",
-        "The model “tiny-demo” understands only the demo's phrases; name a real one in transcribe.model.",
+        "Модель «tiny-demo» знает только слова демонстрации и тестов; настоящую назовите в transcribe.model.",
+        "The model “tiny-demo” knows only the words of the demo and the tests; name a real one in transcribe.model.",
     ),
     "transcript_off": ("Расшифровка отключена в настройках.", "Transcription is switched off in the settings."),
     "transcript_empty": ("Речи в записи не распознано.", "No speech was recognised in the recording."),

@@ -28,7 +28,7 @@ from agent.transcribe.speech.planning import plan
 from agent.transcribe.speech.speechfinder import find_speech
 from agent.worker import _equip_speech, suit_memory
 
-MODEL = os.environ["CARDLINE_BENCH_MODEL"]  # its directory
+MODEL = os.environ["CARDLINE_BENCH_MODEL"]  # its name or directory
 _BATCH = 16  # as faster-whisper's README has it
 
 

@@ -27,7 +27,6 @@ import numpy as np
 import structlog
 from sqlalchemy import text
 
-import tests.speech
 from agent import jobs
 from agent.model import CapturedCall, Disposition
 from agent.parts import Parts
@@ -36,7 +35,7 @@ from agent.store import blobs, recordings, transcripts
 from agent.store.migrate import migrate
 from agent.store.postgres import EmbeddedPostgres
 from agent.transcribe.engines.habits import HABITS_FILE, read_habits
-from agent.transcribe.models.fetching import find_model
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from agent.transcribe.wer import WordErrors, word_errors
 from tests.bench._speech_calls import BenchCall, make_calls
 from tests.bench.result import Result
@@ -45,7 +44,7 @@ from tests.speech.calls import SyntheticCall, make_call, write_flac
 CALLS = int(os.environ.get("CARDLINE_BENCH_CALLS", "40"))
 ROUNDS = int(os.environ.get("CARDLINE_BENCH_ROUNDS", "2"))
 HOURS = float(os.environ.get("CARDLINE_BENCH_HOURS", "3"))
-MODEL = os.environ.get("CARDLINE_BENCH_MODEL", str(Path(tests.speech.__file__).parent / "model"))
+MODEL = os.environ.get("CARDLINE_BENCH_MODEL", TINY_DEMO)
 THREADS = 2
 TIMES, OF_THE_LIMIT = 2.0, 0.9
 MOST_MB, MOST_GROWTH_MB = 400.0, 40.0

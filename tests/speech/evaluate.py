@@ -16,11 +16,12 @@ from pathlib import Path
 
 from agent.transcribe.dialogue import Dialogue, transcribe_channels
 from agent.transcribe.engines.whisper import WhisperEngine
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from agent.transcribe.speech.channels import read_channels
 from agent.transcribe.wer import WordErrors, fold, word_errors
 from tests.speech.calls import SyntheticCall, make_call, write_flac
 
-MODEL = Path(__file__).parent / "model"
+MODEL = find_model(TINY_DEMO, data_dir=Path("/nonexistent"))
 
 
 @dataclass(slots=True, kw_only=True)

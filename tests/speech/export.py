@@ -1,4 +1,4 @@
-"""From trained weights to a directory that faster-whisper loads: ``python -m tests.speech.export WEIGHTS.npz FOLDER``.
+"""From trained weights to a directory that faster-whisper loads: ``python -m tests.speech.export WEIGHTS.npz``.
 
 Weights become 8-bit, rows with a scale each. Needs only what Cardline itself needs; torch is not asked for.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from tests.speech.vocabulary import tokens, write_tokenizer
 from tests.speech.weights import Arrays, read_npz
 
@@ -77,7 +78,7 @@ def main() -> None:
     """Write trained weights as a model directory."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=find_model(TINY_DEMO, data_dir=Path("/nonexistent")))
     asked = parser.parse_args()
     export(read_npz(asked.weights), asked.folder)
 

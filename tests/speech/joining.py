@@ -25,6 +25,10 @@ _WITH_TIMES = 0.75  # share of windows that are written with timestamps
 _WITH_PROMPT = 0.08
 _FROM_DEMO = 0.2  # so many sentences more are of the demo, whose calls must be understood to the last word
 _BAND_NOISES = 48  # so many of the first noises are steady, the others are tones, melodies and silence
+_LOUDER = 0.8  # decades of power by which speech of the material is louder than its noises: -22 and -30 dBFS
+_NEAR, _FAR = (0.2, 2.0), (2.0, 5.0)  # decades between speech and noise: 2 to 20 dB, and what nobody notices
+_WIDTHS = np.maximum(1.0, 1.0383 ** (np.arange(80) - 27.0)).astype(np.float32)  # of the mel bands, from one to the next
+_TELEPHONE_BANDS = 63  # those up to 4 kHz
 _FLOOR = -10.0
 
 
@@ -87,8 +91,9 @@ class Joiner:
         power = np.zeros((round(length * FRAMES_A_SECOND), 80), np.float32)
         for one in placed:
             _add(power, one, self._frames, 1.0)
-        power = _warped(power, chance.uniform(0.97, 1.03)) * 10 ** chance.uniform(-0.8, 0.8)
-        self._disturb(power, placed, language)
+        level = 10 ** chance.uniform(-0.8, 0.8)
+        power = _warped(power, chance.uniform(0.97, 1.03)) * level
+        self._disturb(power, placed, language, level)
         return self._example(language, placed, power, padded, first)
 
     def _placed(self, language: str, seconds: float) -> tuple[list[_Placed], float]:
@@ -109,15 +114,15 @@ class Joiner:
             now = one.end + (chance.uniform(0.1, 0.55) if chance.random() < 0.35 else chance.uniform(0.3, 1.2))
         return placed, min(placed[-1].end + chance.uniform(0.05, 0.5), seconds)
 
-    def _disturb(self, power: npt.NDArray[np.float32], placed: list[_Placed], language: str) -> None:
+    def _disturb(self, power: npt.NDArray[np.float32], placed: list[_Placed], language: str, level: float) -> None:
         """Noise of the line, a tone in a pause, another voice far away: none of it is to be written down."""
         chance = self._chance
         seconds = len(power) / FRAMES_A_SECOND
         if chance.random() < 0.3:
             power += self._silence(len(power))
         if chance.random() < 0.7:
-            quieter = chance.uniform(0.5, 2.0) if chance.random() < 0.35 else chance.uniform(2.0, 5.0)
-            power += self._noise(seconds, steady=True) * 10**-quieter
+            quieter = chance.uniform(*(_NEAR if chance.random() < 0.6 else _FAR)) - _LOUDER
+            power += self._tinted(self._noise(seconds, steady=True)) * level * 10**-quieter
         if chance.random() < 0.06 and placed[0].at > 0.3:
             tone = self._noise(placed[0].at - 0.1, steady=False)
             power[: len(tone)] += tone * 10 ** chance.uniform(-2, 0)
@@ -132,6 +137,15 @@ class Joiner:
         frames = round(seconds * FRAMES_A_SECOND)
         start = self._chance.randrange(len(mel))
         return _power(np.take(mel, range(start, start + frames), axis=0, mode="wrap"))
+
+    def _tinted(self, power: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Noise of another colour, as loud: it falls or rises towards high tones, and now and then ends at one."""
+        fall = self._chance.uniform(-2.5, 0.5)
+        tint = np.power(10.0, np.arange(80) / _TELEPHONE_BANDS * fall).astype(np.float32)
+        if self._chance.random() < 0.4:
+            tint[self._chance.randint(25, _TELEPHONE_BANDS) :] *= 1e-4
+        made = power * tint
+        return np.asarray(made * float((power @ _WIDTHS).sum() / max(1e-20, (made @ _WIDTHS).sum())))
 
     def _silence(self, frames: int) -> npt.NDArray[np.float32]:
         """Silence as A-law or mu-law write it, which is not nothing."""

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ModelUnavailable
+from agent.model import Word
 from agent.transcribe.engine import NO_HINTS, SAMPLE_RATE, Hints, Recognised, Sound
 from agent.transcribe.engines.habits import Habits
 from agent.transcribe.engines.hearing import Hearing
-from agent.transcribe.engines.segments import compression, cut_segments, words_of
+from agent.transcribe.engines.segments import Cut, compression, cut_segments, found_again, words_of
 from agent.transcribe.engines.whisper import WhisperEngine
 from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from tests.unit.test_transcribe_speech import CALLS, SOUND, track
@@ -109,7 +110,20 @@ def test_hints_come_before_what_is_written() -> None:
     assert hinted[-len(plain) :] == plain
     assert hinted[0] == tokenizer.sot_prev
     assert len(long) <= 448 // 2 + len(plain)
-    assert engine.recognise(phrases()[:1], "ru", Hints(glossary=("насос",) * 1000))[0]
+    assert engine.recognise(phrases()[:1], "ru", Hints(names=("Анна",), glossary=("насос",)))[0]
+    assert len(engine.recognise(phrases()[:1], "ru", Hints(glossary=("насос",) * 1000))) == 1, "no prompt is too long"
+
+
+def test_prompts_of_different_length_still_share_no_batch() -> None:
+    """Why calls with different hints are heard apart (`Hearing`). Where this fails, CTranslate2 has learnt to."""
+    engine = WhisperEngine(TINY, name="tiny", threads=1)
+    with engine._loaded() as hearing:
+        tokenizer, _ = hearing._tokenizer("ru")
+        prompts = [hearing._model.get_prompt(tokenizer, [], hotwords=words) for words in ("да", "да, нет", None)]
+        assert len(set(map(len, prompts))) == len(prompts)
+        encoded = hearing._encode(phrases()[:3], 3000)
+        with pytest.raises(ValueError, match="same position"):
+            hearing._model.model.generate(encoded, prompts)
 
 
 # --- other temperatures -----------------------------------------------------------------------------------------------
@@ -238,3 +252,47 @@ def test_punctuation_goes_with_its_word_and_a_stretched_word_is_cut() -> None:
 def test_compression_tells_a_loop() -> None:
     assert compression("") == 0.0
     assert compression("Здравствуйте, чем могу помочь?") < 2.4 < compression("спасибо " * 40)
+
+
+def aligned(*words: tuple[str, float, float]) -> list[Word]:
+    return [Word(start=start, end=end, text=text, confidence=0.5) for text, start, end in words]
+
+
+def test_words_that_the_alignment_lost_are_found_where_their_segment_was_written() -> None:
+    cut = Cut(start=4.1, end=5.8, tokens=())
+    lost = aligned(
+        (" Гарантия", 3.52, 3.54),
+        (" на", 3.54, 3.56),
+        (" оборудование", 3.56, 3.58),
+        (" два", 3.58, 3.6),
+        (" года.", 3.6, 3.64),
+    )
+    found = found_again(lost, cut)
+    assert [word.text for word in found] == [word.text for word in lost]
+    assert found[0].start == 4.1
+    assert [round(word.end, 2) for word in found] == [4.55, 4.67, 5.35, 5.52, 5.8]
+
+
+def test_words_that_have_time_enough_stay_wherever_their_segment_was_written() -> None:
+    words = aligned((" Добрый", 1.0, 1.4), (" день.", 1.4, 1.8))
+    assert found_again(words, Cut(start=4.0, end=6.0, tokens=())) == words
+    hurried = aligned((" Добрый", 1.0, 1.02), (" день.", 1.02, 1.04))
+    assert found_again(hurried, Cut(start=4.0, end=4.05, tokens=())) == hurried, "there is no more room for them"
+    assert found_again([], Cut(start=0.0, end=1.0, tokens=())) == []
+
+
+@given(
+    st.lists(st.tuples(st.text("абв ", min_size=1), st.floats(0, 20), st.floats(0, 5)), max_size=12),
+    st.floats(0, 20),
+    st.floats(0, 10),
+)
+def test_whatever_was_aligned_no_word_is_lost_and_those_moved_lie_in_order_within_their_segment(
+    told: list[tuple[str, float, float]], start: float, length: float
+) -> None:
+    words = aligned(*((text, at, at + lasting) for text, at, lasting in told))
+    cut = Cut(start=start, end=start + length, tokens=())
+    found = found_again(words, cut)
+    assert [word.text for word in found] == [word.text for word in words]
+    if found != words:
+        edges = [cut.start, *(edge for word in found for edge in (word.start, word.end)), cut.end]
+        assert edges == pytest.approx(sorted(edges))

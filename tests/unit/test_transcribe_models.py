@@ -120,7 +120,7 @@ def check(model: str, data_dir: Path, **more: object) -> list[ModelCheck]:
 def test_the_demo_model_is_built_in(tmp_path: Path) -> None:
     (found,) = check(TINY_DEMO, tmp_path)
     assert found.ok, found
-    assert "only the phrases" in found.what
+    assert "only the words of the demo" in found.what
 
 
 def test_each_model_of_the_settings_is_looked_at(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.errors import Misconfigured
 from agent.model import Word
@@ -15,7 +18,7 @@ from agent.transcribe.dialogue import Dialogue
 from agent.transcribe.engine import SAMPLE_RATE, Hints, Recognised, Sound, Stretch
 from agent.transcribe.gate import objection
 from agent.transcribe.speech.channels import Channel
-from agent.transcribe.speech.windows import place, plan_windows
+from agent.transcribe.speech.windows import Window, place, plan_windows
 from agent.transcribe.wer import fold, word_errors
 
 GOOD = Recognised(start=0.0, end=1.0, text="да", no_speech=0.01, log_probability=-0.2, compression=1.0)
@@ -105,6 +108,54 @@ def test_two_segments_of_one_stretch_share_its_edges() -> None:
     first, second = place(window, [replace(GOOD, start=0.3, end=2.0), replace(GOOD, start=2.5, end=99.0)])
     assert (first.start, first.end) == (10.0, 11.5)
     assert (second.start, second.end) == (12.0, 14.0)
+
+
+def gaps(lengths: Sequence[tuple[float, float]]) -> list[Stretch]:
+    """Speech of so many seconds, each after so much silence."""
+    found: list[Stretch] = []
+    for silence, length in lengths:
+        start = (found[-1].end if found else 0.0) + silence
+        found.append(Stretch(start=start, end=start + length))
+    return found
+
+
+def in_window(window: Window, index: int, time: float) -> float:
+    """A time of the channel in piece ``index`` as a time of the window."""
+    return sum(piece.end - piece.start for piece in window.pieces[:index]) + time - window.pieces[index].start
+
+
+def room(window: Window, index: int, time: float) -> float:
+    """How far a time of a piece is from its neighbours."""
+    piece = window.pieces[index]
+    before = time - piece.start if index else math.inf
+    return min(before, piece.end - time if index < len(window.pieces) - 1 else math.inf, 5.0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.2, 30), st.floats(0.3, 6)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.floats(0.02, 0.98), st.floats(-0.99, 0.99)), min_size=1, max_size=5),
+    st.integers(1, 4),
+)
+def test_words_are_put_back_where_they_were_said_though_their_times_are_wrong_by_half_a_pause(
+    lengths: list[tuple[float, float]], told: list[tuple[float, float]], together: int
+) -> None:
+    """``told``: where in each stretch a word lies, and which share of what may be wrong is wrong."""
+    speech = gaps(lengths)
+    for window in plan_windows(speech, seconds=speech[-1].end + 1, join_seconds=25):
+        said = sorted(
+            (in_window(window, index, time) + wrong * room(window, index, time), index)
+            for index, piece in enumerate(window.pieces)
+            for share, wrong in told
+            for time in [piece.speech.start + share * (piece.speech.end - piece.speech.start)]
+        )
+        words = [word(at - 0.01, at + 0.01, f" {number}") for number, (at, _) in enumerate(said)]
+        some = [tuple(words[first : first + together]) for first in range(0, len(words), together)]
+        passages = place(window, [replace(GOOD, start=one[0].start, end=one[-1].end, words=one) for one in some])
+        assert [one.text for passage in passages for one in passage.words] == [one.text for one in words]
+        for passage in passages:
+            assert passage.text == "".join(one.text for one in passage.words)
+            assert passage.start <= passage.end
+            assert {passage.speech} == {window.pieces[said[int(one.text)][1]].speech for one in passage.words}
 
 
 def test_impossible_times_stay_inside_the_piece_and_in_order() -> None:

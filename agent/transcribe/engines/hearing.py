@@ -2,7 +2,10 @@
 
 faster-whisper's own loop takes one window after the other, and its batched pipeline knows neither fallback to other
 temperatures nor windows that are shorter than 30 s. What windows of a batch share is the length of their features and
-the prompt. On a CPU a batch is encoded window by window: at once it is no faster, and each takes 9 MB a head.
+the prompt: CTranslate2 wants ``<|startoftranscript|>`` at one position in all of a batch (`Whisper.generate`), and
+hints stand before it. To fill shorter ones up would make what is heard depend on whoever is heard beside it, so calls
+with different hints are heard apart. On a CPU a batch is encoded window by window: at once it is no faster, and each
+takes 9 MB a head.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import structlog
 
 from agent.transcribe.engine import SAMPLE_RATE, Hints, Recognised, Sound
 from agent.transcribe.engines.habits import Habits
-from agent.transcribe.engines.segments import Cut, compression, cut_segments, words_of
+from agent.transcribe.engines.segments import Cut, compression, cut_segments, found_again, words_of
 
 log = structlog.get_logger()
 
@@ -251,8 +254,9 @@ def _recognised(
     segments = []
     for cut in cuts:
         text = tokenizer.decode(list(cut.tokens))
-        words, used = words_of(alignment, len(cut.tokens))
+        aligned, used = words_of(alignment, len(cut.tokens))
         alignment = alignment[used:]
+        words = found_again(aligned, cut)
         if text.strip():
             segments.append(
                 Recognised(

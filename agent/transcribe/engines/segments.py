@@ -9,12 +9,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from statistics import median
 from typing import Any
 
 from agent.model import Word
 
 TICK_SECONDS = 0.02
+_FASTEST = 40.0  # characters a second; people reach 25
 _LONG_WORD_SECONDS = 0.7  # median of the words of a window at most; one that lasts twice as long heard silence
 
 
@@ -83,6 +85,25 @@ def words_of(alignment: Sequence[Mapping[str, Any]], count: int) -> tuple[list[W
             start = min(end, max(float(entry["start"]), end - longest))
             words.append(Word(start=start, end=end, text=text, confidence=float(entry["probability"])))
     return words, taken
+
+
+def found_again(words: Sequence[Word], cut: Cut) -> list[Word]:
+    """The words of a segment; where the alignment lost them, shared out over the segment's own times by their letters.
+
+    An alignment goes through the window word after word and cannot turn back. After a pause it now and then takes a
+    whole sentence for the end of the one before: then more is said there than anybody can, while the times that the
+    model wrote itself have room for it. In a window of several pieces such words would land in the piece before.
+    """
+    letters = [len(word.text.strip()) for word in words]
+    whole = sum(letters)
+    if not words or not _is_hurried(whole, words[-1].end - words[0].start) or _is_hurried(whole, cut.end - cut.start):
+        return list(words)
+    edges = [cut.start + (cut.end - cut.start) * said / whole for said in accumulate(letters, initial=0)]
+    return [replace(word, start=start, end=end) for word, (start, end) in zip(words, pairwise(edges), strict=True)]
+
+
+def _is_hurried(letters: int, seconds: float) -> bool:
+    return letters > _FASTEST * seconds
 
 
 def _longest(lengths: Sequence[float]) -> float:

@@ -34,5 +34,5 @@ def _check(name: str, languages: tuple[str, ...], settings: Settings) -> ModelCh
     except ModelUnavailable as error:
         return ModelCheck(ok=False, what=error.what, remedy=error.remedy)
     only = f" for {', '.join(languages)}" if settings.transcribe.models else ""
-    note = " It understands only the phrases of the demo." if name == TINY_DEMO else ""
+    note = " It understands only the words of the demo and the tests." if name == TINY_DEMO else ""
     return ModelCheck(ok=True, what=f"The speech model {name}{only} is there and loads.{note}")

@@ -88,8 +88,11 @@ def plan_windows(stretches: Sequence[Stretch], *, seconds: float, join_seconds: 
 def place(window: Window, segments: Iterable[Recognised]) -> list[Passage]:
     """Put what the model wrote back to where it was said, in order of time.
 
-    A segment that goes over a cut becomes two passages. Where speech begins and ends, voice activity detection is more
-    exact than the model, so the first and last passage of a piece take its edges.
+    A word belongs to the piece in which its middle lies. Pieces meet about the middle of the pause between them, for
+    voice activity detection notices a beginning late (`PAD_BEFORE_SECONDS`), so a word goes to the nearer speech, and
+    its time may be wrong by half of that pause. A segment that goes over a cut becomes two passages. Where speech
+    begins and ends, voice activity detection is more exact than the model, so the first and last passage of a piece
+    take its edges.
     """
     found: list[tuple[int, Passage]] = []
     for segment in segments:
