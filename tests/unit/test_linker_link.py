@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,6 +145,35 @@ async def test_ids_that_are_not_there_are_no_fault(store: Store, linker: Linker)
     await linker.link([])
     await linker.link([10**9])
     assert await links_of(store, 10**9) == []
+
+
+async def test_a_call_is_linked_in_three_trips(store: Store, intake: Intake, linker: Linker, tmp_path: Path) -> None:
+    """Lock and load, look up, save: each ends with one Sync, and no statement goes by itself."""
+    await card(store, linker, "Petrov", NUMBER)
+    number = await call(intake, "trips", f"{NUMBER} > 101", disposition=Disposition.ANSWERED)
+    alone = Store(store.url, pool_size=1)
+    with (tmp_path / "trace").open("w") as trace:
+        async with alone.begin() as connection:
+            driver = connection.sync_connection.connection.driver_connection  # type: ignore[union-attr]
+            driver.pgconn.trace(trace.fileno())  # type: ignore[union-attr]
+        await Linker(alone, Settings(region="RU", extension_digits=5)).link([number])
+    await alone.close()
+    said = [line.split("\t")[3] for line in (tmp_path / "trace").read_text().splitlines() if "\tF\t" in line]
+    assert (said.count("Sync"), said.count("Query")) == (3, 0)
+    assert [one.state for one in await links_of(store, number)] == [LinkState.LINKED]
+
+
+async def test_few_are_found_by_index_however_empty_the_tables_are(
+    store: Store, intake: Intake, linker: Linker
+) -> None:
+    """PostgreSQL would rather read through a small table, and go on with that plan when it has grown."""
+    await card(store, linker, "Petrov", NUMBER)
+    number = await call(intake, "few", f"{NUMBER} > 101", disposition=Disposition.ANSWERED)
+    read_through = text("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_scan > 0 AND relname = ANY(:large)")
+    large = ["interaction", "party", "call", "message", "link", "contact_point", "client_card"]
+    async with store.begin() as connection:
+        await linker.link_within(connection, [number])
+        assert list((await connection.execute(read_through, {"large": large})).scalars()) == []
 
 
 @pytest.mark.parametrize("category", [MessageCategory.AUTOMATIC, MessageCategory.NEWSLETTER, MessageCategory.BOUNCE])
