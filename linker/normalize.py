@@ -147,6 +147,8 @@ def _user_part(raw: str) -> str:
 
 def _plain(text: str) -> str:
     """ASCII digits and plus; no invisible characters (marks of direction and joining come along when copied)."""
+    if text.isascii() and text.isprintable():
+        return text.strip()
     plain = []
     for one in text:
         category = unicodedata.category(one)
@@ -220,7 +222,8 @@ def normalize_address(raw: str) -> Identity | None:
     """
     if len(raw) > _LONGEST_TEXT:
         return None
-    text = "".join(one for one in raw if unicodedata.category(one) != "Cf").strip().rstrip(".")
+    text = raw if raw.isascii() else "".join(one for one in raw if unicodedata.category(one) != "Cf")
+    text = text.strip().rstrip(".")
     if not text.isprintable():
         return None
     try:

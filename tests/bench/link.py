@@ -145,7 +145,7 @@ async def _measure(store: Store) -> dict[str, Any]:
     began = time.monotonic()
     await _make_cards(store, few + 1, CARDS)
     print(f"{CARDS} cards made in {time.monotonic() - began:.0f} s", flush=True)
-    times = await _one_by_one(linker, await _make_calls(store, "single", WARM + SINGLE, offset=3))
+    times, processor = await _one_by_one(store, linker, await _make_calls(store, "single", WARM + SINGLE, offset=3))
     sets = [await _make_calls(store, f"bulk{part}", BULK, offset=11 + part) for part in range(2)]
     await _execute(store, "ANALYZE interaction", "ANALYZE party", "ANALYZE link", "CHECKPOINT")
     sql = await _time_sql(store, sets[0])
@@ -157,6 +157,8 @@ async def _measure(store: Store) -> dict[str, Any]:
     found = {
         "p50_ms": round(times[len(times) // 2] * 1000, 2),
         "p99_ms": round(times[int(len(times) * 0.99)] * 1000, 2),
+        "processor_ms": round(processor[0] * 1000 / SINGLE, 2),
+        "server_processor_ms": round(processor[1] * 1000 / SINGLE, 2),
         "bulk_seconds": round(bulk, 2),
         "sql_seconds": round(sql, 2),
         "a_second": round(BULK / bulk),
@@ -200,22 +202,45 @@ async def _make_calls(store: Store, mark: str, count: int, *, offset: int = 0, n
         return sorted(rows.scalars())
 
 
-async def _one_by_one(linker: Linker, ids: list[int]) -> list[float]:
-    times = []
-    for one in ids:
+async def _one_by_one(store: Store, linker: Linker, ids: list[int]) -> tuple[list[float], tuple[float, float]]:
+    """Seconds of each, the shortest first; and of the processor for all, ours and the server's: these tell something on
+    a machine that does other things too."""
+    for one in ids[:WARM]:
+        await linker.link([one])
+    times, before = [], await _processor(store)
+    for one in ids[WARM:]:
         began = time.perf_counter()
         await linker.link([one])
         times.append(time.perf_counter() - began)
-    return sorted(times[WARM:])
+    after = await _processor(store)
+    return sorted(times), (after[0] - before[0], after[1] - before[1])
+
+
+async def _processor(store: Store) -> tuple[float, float]:
+    """Seconds this process and the server's sessions have had."""
+    query = text("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    async with store.begin() as connection:
+        pids = list((await connection.execute(query)).scalars())
+    spent = (int(Path(f"/proc/{one}/schedstat").read_text().split()[0]) for one in pids)
+    return time.process_time(), sum(spent) / 1e9
 
 
 async def _link_all(linker: Linker, ids: list[int]) -> float:
-    """As a worker does jobs, a few at a time."""
-    work = [ids[at : at + JOB] for at in range(0, len(ids), JOB)]
+    work = [{"interaction_ids": ids[at : at + JOB]} for at in range(0, len(ids), JOB)]
     began = time.perf_counter()
-    for at in range(0, len(work), AT_ONCE):
-        await asyncio.gather(*(linker.link(one) for one in work[at : at + AT_ONCE]))
+    await _work(linker, work)
     return time.perf_counter() - began
+
+
+async def _work(linker: Linker, jobs: list[dict[str, Any]]) -> None:
+    """As a worker does them: a few at a time, the next as soon as one is done."""
+    left = iter(jobs)
+
+    async def take() -> None:
+        for one in left:
+            await linker.link(**one)
+
+    await asyncio.gather(*(take() for _ in range(AT_ONCE)))
 
 
 async def _time_sql(store: Store, ids: list[int]) -> float:
@@ -248,8 +273,7 @@ async def _retro(store: Store, linker: Linker) -> float:
     take = text("DELETE FROM procrastinate_jobs WHERE task_name = 'link' AND status = 'todo' RETURNING id, args")
     async with store.begin() as connection:
         work = [row.args for row in sorted(await connection.execute(take), key=lambda row: row.id)]
-    for at in range(0, len(work), AT_ONCE):
-        await asyncio.gather(*(linker.link(**one) for one in work[at : at + AT_ONCE]))
+    await _work(linker, work)
     seconds = time.perf_counter() - began
     query = text("SELECT count(*) FROM link WHERE state = 'linked' AND interaction_id = ANY(:ids)")
     async with store.begin() as connection:
