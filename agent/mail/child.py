@@ -145,8 +145,7 @@ def _send(child: asyncio.subprocess.Process, questions: Sequence[tuple[Mapping[s
     assert child.stdin is not None
     for request, raw in questions:
         head = json.dumps(request).encode()
-        child.stdin.write(_length(head) + head + _length(raw))
-        child.stdin.write(raw)
+        child.stdin.writelines((_length(head), head, _length(raw), raw))
 
 
 def _length(frame: bytes) -> bytes:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.message import Message
+from functools import lru_cache
 from typing import Any
 
 from agent.mail.text import clean, decode_words, one_line
@@ -20,6 +21,7 @@ _MOST_HEADERS = 2000
 _MOST_CHARACTERS = 128 * 1024
 _MOST_ADDRESSES = 500
 _MOST_IDS = 200
+_REMEMBERED = 200  # characters
 _LONGEST_ID = 500
 _LONGEST_ADDRESS = 320  # 64 + @ + 255 (RFC 5321, 4.5.3.1), rounded up by the field
 _POSITIONS = {
@@ -133,6 +135,15 @@ def read_addresses(value: str) -> list[tuple[str, str]]:
 
 
 def _split(value: str) -> list[tuple[str, str]]:
+    return list(_split_again(value)) if len(value) <= _REMEMBERED else _split_any(value)
+
+
+@lru_cache(maxsize=2000)  # a mailbox names the same people again and again
+def _split_again(value: str) -> tuple[tuple[str, str], ...]:
+    return tuple(_split_any(value))
+
+
+def _split_any(value: str) -> list[tuple[str, str]]:
     try:
         pairs = _getaddresses(value)
     except (RecursionError, ValueError, IndexError, TypeError, AttributeError):

@@ -86,7 +86,8 @@ class _Page:
         if name == "br":
             self._end_line(keep_empty=True)
         elif name in _CELLS:
-            self._words.append(" " if is_end else "")
+            if is_end:
+                self._words.append(" ")
         elif name in _BLOCKS:
             self._block(name, is_end=is_end)
 
@@ -106,6 +107,8 @@ class _Page:
         return self._all_quoted or self._quotes > 0
 
     def _end_line(self, *, keep_empty: bool = False) -> None:
+        if not self._words and not keep_empty:
+            return
         words = "".join(self._words)
         text = words.rstrip() if self._kept else " ".join(words.split())
         self._words.clear()

@@ -6,6 +6,7 @@ lies inside of wrappings (`agent.mail.wrappings`) is numbered after all of these
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mimetypes
 import re
@@ -88,8 +89,9 @@ def read_message(raw: bytes) -> tuple[Message, str | None]:
 class Part:
     """One part with its number. ``is_text``: it is to be read, not to be saved.
 
-    ``is_opened``: what it wraps is among the parts too, so that it is a mere container. ``decoded`` keeps the bytes of
-    text, which several readers want.
+    ``is_opened``: what it wraps is among the parts too, so that it is a mere container. ``raw_name`` is that of
+    `raw_name`, of what is no multipart. ``decoded`` keeps the bytes of text, and ``parameters`` those of Content-Type,
+    which several readers want.
     """
 
     number: int
@@ -98,6 +100,8 @@ class Part:
     media_type: str
     is_text: bool
     is_opened: bool = False
+    raw_name: str = ""
+    parameters: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     decoded: list[bytes] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -110,12 +114,21 @@ class Part:
 
     def parameter(self, name: str) -> str:
         """A parameter of Content-Type, empty where there is none that can be read."""
-        try:
-            found = self.message.get_param(name)
-        except BROKEN:
-            return ""
-        value = found[2] if isinstance(found, tuple) else found
-        return one_line(str(value), 100) if value else ""
+        if not self.parameters:
+            self.parameters.update(_parameters(self.message))
+        value = self.parameters.get(name, "")
+        return one_line(value, 100) if value else ""
+
+
+def _parameters(message: Message) -> dict[str, str]:
+    """By lower-case name; of a name that is there twice the first counts. The type itself is among them."""
+    pairs: list[tuple[str, Any]] = []
+    with contextlib.suppress(BROKEN):
+        pairs += message.get_params() or ()
+    found = {"": ""}
+    for name, value in pairs:
+        found.setdefault(name.lower(), str(value[2] if isinstance(value, tuple) else value))
+    return found
 
 
 def walk(root: Message, *, start: int = 0) -> list[Part]:
@@ -135,11 +148,12 @@ def walk(root: Message, *, start: int = 0) -> list[Part]:
 
 def _part(message: Message, number: int, depth: int) -> Part:
     media_type = message.get_content_type()
-    is_text = not message.is_multipart() and _is_text(message, media_type, number)
-    return Part(number=number, message=message, depth=depth, media_type=media_type, is_text=is_text)
+    name = "" if message.is_multipart() else raw_name(message)
+    is_text = not message.is_multipart() and _is_text(message, media_type, number, name)
+    return Part(number=number, message=message, depth=depth, media_type=media_type, is_text=is_text, raw_name=name)
 
 
-def _is_text(message: Message, media_type: str, number: int) -> bool:
+def _is_text(message: Message, media_type: str, number: int, name: str) -> bool:
     if media_type.startswith("multipart/"):
         return True  # its boundary never came: what there is, is read as text
     if media_type not in ("text/plain", "text/html"):
@@ -148,7 +162,7 @@ def _is_text(message: Message, media_type: str, number: int) -> bool:
         disposition = message.get_content_disposition()
     except BROKEN:
         disposition = None
-    return disposition != "attachment" and (number == 0 or not raw_name(message))
+    return disposition != "attachment" and (number == 0 or not name)
 
 
 def children(message: Message) -> list[Message]:
@@ -191,7 +205,8 @@ def _flattened(message: Message) -> bytes:
 
 def part_name(part: Part) -> str:
     """A file name for the part that is safe to offer: no folders, no control or bidirectional characters."""
-    name = decode_words(raw_name(part.message)).replace("\\", "/").rpartition("/")[2]
+    given = raw_name(part.message) if part.message.is_multipart() else part.raw_name
+    name = decode_words(given).replace("\\", "/").rpartition("/")[2]
     name = one_line(_TURNS_DIRECTION.sub("", name), 200).strip(". ")
     if name:
         return name

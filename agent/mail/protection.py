@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.mail.cms import CmsKind, read_cms, signer_of
-from agent.mail.parts import Part, part_bytes, raw_name
+from agent.mail.parts import Part, part_bytes
 from agent.mail.wrappings import PKCS7
 from agent.model import Protection, ProtectionKind
 
@@ -65,7 +65,7 @@ def _of_part(part: Part, sender: str) -> Protection | None:
 def _is_pkcs7(part: Part) -> bool:
     if part.message.is_multipart():
         return False
-    return part.media_type in PKCS7 or raw_name(part.message).lower().endswith((".p7m", ".p7s"))
+    return part.media_type in PKCS7 or part.raw_name.lower().endswith((".p7m", ".p7s"))
 
 
 def _of_cms(data: bytes, sender: str) -> Protection | None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from email.message import Message
 
 from agent.mail.cms import CmsKind, read_cms
-from agent.mail.parts import MOST_PARTS, POLICY, Part, part_bytes, raw_name, read_message, walk
+from agent.mail.parts import MOST_PARTS, POLICY, Part, part_bytes, read_message, walk
 from agent.mail.text import decode_bytes, one_line
 from agent.mail.tnef import read_tnef
 from agent.mail.uuencoded import take_out
@@ -59,7 +59,7 @@ def _inside(part: Part, *, with_words: bool) -> tuple[list[Message], int]:
         return [_file(decode_bytes(one.name, None)[0], one.content) for one in take_out(data)[1]], len(data)
     if part.message.is_multipart():
         return [], 0
-    media_type, name = part.media_type, raw_name(part.message).lower()
+    media_type, name = part.media_type, part.raw_name.lower()
     if media_type in _TNEF or name == "winmail.dat":
         data = part_bytes(part)
         return list(_of_tnef(data, with_words=with_words)), len(data)
