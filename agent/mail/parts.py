@@ -123,7 +123,7 @@ class Part:
 def _parameters(message: Message) -> dict[str, str]:
     """By lower-case name; of a name that is there twice the first counts. The type itself is among them."""
     pairs: list[tuple[str, Any]] = []
-    with contextlib.suppress(BROKEN):
+    with contextlib.suppress(*BROKEN):
         pairs += message.get_params() or ()
     found = {"": ""}
     for name, value in pairs:
