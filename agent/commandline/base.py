@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from agent.errors import CardlineError
+from agent.errors import CardlineError, MailboxThrottled, Unavailable
 from agent.logs import configure_logging
 from agent.settings import Settings, load_settings
 
@@ -90,8 +90,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise typer.Exit(130) from None
 
 
+def in_words(error: CardlineError) -> str:
+    """What a command says of it: nothing is tried again by itself once the command has ended."""
+    is_away = isinstance(error, Unavailable) and not isinstance(error, MailboxThrottled)
+    if is_away and error.remedy == Unavailable.remedy:
+        return f"{error.what} Check the address and the way there (name, port, firewall), then try again."
+    return str(error)
+
+
 def fail(error: CardlineError) -> NoReturn:
     """Say what is wrong and what to do about it; exit 1."""
-    sentence = escape(" ".join(str(error).split()))
+    sentence = escape(" ".join(in_words(error).split()))
     Console(stderr=True, soft_wrap=True).print(f"[red]cardline:[/] {sentence}", highlight=False)
     raise typer.Exit(1)

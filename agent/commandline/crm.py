@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from agent.commandline.base import console, fail, in_database, read_settings, with_parts
+from agent.commandline.base import console, fail, in_database, in_words, read_settings, with_parts
 from agent.commandline.crm_access import login, metadata
 from agent.errors import CardlineError, Misconfigured
 
@@ -63,7 +63,7 @@ async def _findings(crms: Crms, name: str) -> Sequence[Finding]:
     try:
         return await crms.connected(name).check()
     except CardlineError as error:
-        return [Finding(subject=name, level="fault", text=str(error))]
+        return [Finding(subject=name, level="fault", text=in_words(error))]
 
 
 def _show(findings: Sequence[Finding]) -> bool:

@@ -177,7 +177,7 @@ def _show(report: Report, *, dry_run: bool) -> None:
 
 
 def _remarks(report: Report) -> list[str]:
-    found = [f"{report.seconds / 60:.0f} minutes of sound."] if report.seconds else []
+    found = [f"{report.seconds / 60:.0f} min of sound."] if report.seconds else []
     if report.mixed:
         found.append(
             f"{report.mixed} recordings are mono: their parties are not separated. For those to come see "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+from agent.commandline.base import in_words
 from agent.doctor import Finding
 from agent.errors import CardlineError, Misconfigured
 from agent.parts import reach_database
@@ -88,7 +89,7 @@ async def _try_statistics(one: Provider) -> Finding:
                     one.preset.read_row(row, one.zone)
     except CardlineError as error:
         return Finding(
-            subject=subject, level="fault" if isinstance(error, Misconfigured) else "warning", text=str(error)
+            subject=subject, level="fault" if isinstance(error, Misconfigured) else "warning", text=in_words(error)
         )
     finally:
         await api.egress.close()

@@ -149,6 +149,16 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
             assert_one_sentence(done, "ddress already in use", port, f"{section}.port", "cardline.toml")
 
 
+async def test_a_command_does_not_promise_to_try_again(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        place = f'host = "127.0.0.1"\nport = {taken.getsockname()[1]}\ntls = false'
+        mailbox = f'[[mailbox]]\nname = "Anna"\nuser = "anna"\npassword = "{SECRET}"\n{place}\n'
+        done = await Installation(tmp_path, extra=mailbox).run("mailbox", "test", "Anna")
+    assert_one_sentence(done, "cannot be reached", "then try again")
+    assert "by itself" not in done.err
+
+
 async def test_keys_are_shown_whole_and_confirmed(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     shown = await installation.run("keys", "show", COLUMNS="40")
