@@ -40,7 +40,7 @@ async def show_audit(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "audit.html",
-        entries=[(one, texts.act(one.action), in_words(one.subject)) for one in shown],
+        entries=[(one, texts.act(one.action), in_words(one.subject), place_of(one.subject)) for one in shown],
         accounts=people,
         actions=sorted((texts.act(one), one) for one in actions),
         query=query,
@@ -68,6 +68,14 @@ def _day(request: web.Request, name: str, *, days: int = 0) -> datetime | None:
         return found + timedelta(days=days) if found is not None else None
     except (ValueError, OverflowError):
         raise web.HTTPBadRequest from None
+
+
+def place_of(subject: Mapping[str, Any]) -> str:
+    """The page of the entry or card that an act was about; empty where there is none."""
+    for name, path in (("interaction_id", "/interactions"), ("card_id", "/cards")):
+        if isinstance(number := subject.get(name), int):
+            return f"{path}/{number}"
+    return ""
 
 
 def in_words(subject: Mapping[str, Any]) -> str:

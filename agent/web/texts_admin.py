@@ -291,6 +291,7 @@ ADMIN_TEXTS: dict[str, tuple[str, str]] = {
     "audit_who": ("Кто", "Who"),
     "audit_what": ("Что сделано", "What was done"),
     "audit_about": ("О чём", "About"),
+    "audit_open": ("открыть", "open"),
     "audit_since": ("С", "From"),
     "audit_until": ("По", "To"),
     "audit_anybody": ("кто угодно", "anybody"),

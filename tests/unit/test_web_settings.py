@@ -21,7 +21,7 @@ from agent.store.engine import Store
 from agent.store.schema import audit_entry, host, interaction, party
 from agent.store.sources import SourceStatus
 from agent.web.app import WebServer
-from agent.web.auditlog import in_words
+from agent.web.auditlog import in_words, place_of
 from agent.web.sources import group
 from tests.unit.web_pages import HOSTILE, A, M, S, Tags, cut_out, people, server, world
 from tests.web_world import NOW, PASSWORD, Browser, World, serve, settings_for
@@ -203,6 +203,7 @@ async def test_the_log_is_filtered_and_turned_over(
         assert status == 200
         assert Tags(text).bad == []
         seen += text.count("<tr><td>")
+        assert text.count('<a href="/cards/') == text.count("<tr><td>")  # to what each act was about
         following = re.findall(r'rel="next" href="([^"]+)"', text)
         path = following[0].replace("&amp;", "&") if following else ""
     assert seen == 250
@@ -235,6 +236,12 @@ def test_what_an_act_was_about_is_short() -> None:
         "card_id: 5, before: name x, ids: 1 2"
     )
     assert len(in_words({"text": "x" * 100_000})) < 1000
+
+
+def test_an_act_leads_to_what_it_was_about() -> None:
+    assert place_of({"attachment_id": 1, "interaction_id": 6}) == "/interactions/6"
+    assert place_of({"card_id": 5}) == "/cards/5"
+    assert [place_of(one) for one in ({}, {"card_id": "5"}, {"account": "anna"})] == ["", "", ""]
 
 
 # --- Retention --------------------------------------------------------------------------------------------------------
