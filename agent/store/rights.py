@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, and_, exists, false, literal_column, or_, select, true, union
+from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, false, literal_column, or_, select, true, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState, MessageCategory, UserRole
@@ -235,6 +235,11 @@ async def list_seen_cards(connection: AsyncConnection, viewer: Viewer, ids: Sequ
 async def list_cards_near(connection: AsyncConnection, viewer: Viewer) -> frozenset[int]:
     """Every card that exists for the viewer, and maybe more: for a first, quick no where there is much to look through.
     What it lets through has to be asked for by the conditions above."""
+    return frozenset((await connection.execute(cards_near(viewer))).scalars())
+
+
+def cards_near(viewer: Viewer) -> CompoundSelect[int]:
+    """The same as a query."""
     employees = sorted({one.employee_id for one in viewer.tenures})
     linked = (
         select(link.c.client_card_id)
@@ -242,7 +247,7 @@ async def list_cards_near(connection: AsyncConnection, viewer: Viewer) -> frozen
         .where(is_any(party.c.employee_id, employees), link.c.client_card_id.is_not(None))
     )
     own = select(client_card.c.id).where(is_any(client_card.c.responsible_id, employees))
-    return frozenset((await connection.execute(union(linked, own))).scalars())
+    return union(linked, own)
 
 
 async def may_see_interaction(connection: AsyncConnection, viewer: Viewer, interaction_id: int) -> bool:

@@ -133,3 +133,25 @@ async def test_calls_of_before_there_were_views_have_one(empty_url: str) -> None
     assert one.takes == {"c1": Take(ended=True, cut=True)}
     assert [tail for (tail,) in numbers] == ["0000011", "101"]
     assert evidence_id is not None
+
+
+_NOTED_BEFORE = """
+    INSERT INTO account (login, name, password_hash, role) VALUES ('anna', 'Anna', '', 'manager');
+    INSERT INTO interaction (kind, started_at) VALUES ('call', now()), ('call', now()), ('call', now());
+    INSERT INTO comment (interaction_id, text, account_id, removed_at)
+    SELECT i.id, 'x', a.id, CASE WHEN i.id = 3 THEN now() END FROM interaction i, account a WHERE i.id > 1;
+    DELETE FROM search_due;
+    DELETE FROM procrastinate_jobs;
+"""
+
+
+async def test_comments_of_before_are_brought_into_the_index_of_words(empty_url: str) -> None:
+    await asyncio.to_thread(_upgrade_to, empty_url, "0025")
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(_NOTED_BEFORE.encode())
+    await migrate(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        due = connection.execute("SELECT interaction_id FROM search_due").fetchall()
+        jobs = connection.execute("SELECT task_name, queue_name FROM procrastinate_jobs").fetchall()
+    assert due == [(2,)], "not what was taken away, and not calls on which nobody has noted anything"
+    assert jobs == [("index", "index")]
