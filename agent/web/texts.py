@@ -199,7 +199,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "evidence_chain": ("Место в цепочке", "Place in the chain"),
     "evidence_unchained": ("будет через несколько секунд", "in a few seconds"),
     "evidence_erased": ("стёрто по требованию", "erased on demand"),
-    "evidence_no_bytes": ("сообщение источника без файла", "the source's report, without a file"),
+    "evidence_no_bytes": (
+        "сообщение источника без файла; запись звонка запечатывается отдельно",
+        "the source's report, without a file; a recording is sealed by itself",
+    ),
     "original": ("Скачать оригинал", "Download the original"),
     # Calls in progress
     "live_title": ("Звонки сейчас", "Calls now"),
