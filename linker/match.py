@@ -53,8 +53,7 @@ def decide(
     at = interaction.started
     resolved = resolve(parties, interaction.kind, at, knowledge, normalize, aside=aside)
     sides = [one for one in resolved if one.role is not None]
-    known = {one.id: bool(_rule_of(one.identity, knowledge) or candidates_of(one.identity, knowledge)) for one in sides}
-    direction = direction_of(sides, interaction.kind, known)
+    direction = direction_of(sides, interaction.kind, lambda party: _is_known(party, knowledge))
     links = _links(interaction, resolved, direction, knowledge)
     links, new_card = _by_policy(interaction, resolved, links, knowledge)
     return Decision(
@@ -103,6 +102,10 @@ def _private(parties: Sequence[Party], knowledge: Knowledge) -> LinkRule | None:
                 if rule is not None and rule.decision is RuleDecision.PRIVATE:
                     return rule
     return None
+
+
+def _is_known(party: Party, knowledge: Knowledge) -> bool:
+    return bool(_rule_of(party.identity, knowledge) or candidates_of(party.identity, knowledge))
 
 
 def _rule_of(identity: Identity | None, knowledge: Knowledge) -> LinkRule | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -143,11 +143,11 @@ def candidates_of(identity: Identity | None, knowledge: Knowledge) -> list[Candi
     return []
 
 
-def direction_of(sides: Sequence[Party], kind: InteractionKind, known: Mapping[int, bool]) -> Direction | None:
+def direction_of(sides: Sequence[Party], kind: InteractionKind, is_known: Callable[[Party], bool]) -> Direction | None:
     """From who began it; None when nobody is known to be ours, which is said as a flag rather than guessed.
 
     Of a call it is told by the side that is certainly a client: whoever else there was is ours, a voice menu or a
-    number of the company that nobody has told us of. ``known`` says of each party whether it is on a card.
+    number of the company that nobody has told us of. ``is_known`` says of a party whether it is on a card.
     """
     if any(one.role is Role.EMPLOYEE for one in sides):
         if is_internal(sides):
@@ -157,7 +157,7 @@ def direction_of(sides: Sequence[Party], kind: InteractionKind, known: Mapping[i
     if kind is not InteractionKind.CALL or not sides:
         return None
     began = {one.position in _BEGINNERS for one in sides}
-    certain = {one.position in _BEGINNERS for one in sides if known.get(one.id)}
+    certain = {one.position in _BEGINNERS for one in sides if is_known(one)}
     for places in (began, certain):
         if len(places) == 1:
             return Direction.INBOUND if True in places else Direction.OUTBOUND
