@@ -16,6 +16,7 @@ import pytest
 from agent.archive.blobs import Archive, BucketStorage, open_archive
 from agent.archive.keys import KeyRing
 from agent.archive.local import LocalStorage
+from agent.archive.sealing import FRAME
 from agent.errors import ArchiveUnavailable, BlobAltered, BlobErased, BlobMissing
 from agent.model import SealedBlob
 
@@ -37,6 +38,17 @@ def test_what_is_sealed_comes_back_and_is_proved(tmp_path: Path) -> None:
     assert archive.read(blob) == _MAIL
     assert archive.check(blob) == ""
     assert _MAIL[20:60] not in file.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME])
+def test_the_rest_of_a_blob_can_be_read_at_once_from_anywhere(tmp_path: Path, size: int) -> None:
+    archive, content = open_archive(tmp_path, ""), os.urandom(size)
+    blob = archive.seal(content, media_type="text/plain")
+    for start in {0, 1, size // 2, size, size + 10, FRAME}:
+        reader = archive.open(blob)
+        reader.seek(start)
+        assert reader.readall() == content[start:]
+        assert reader.read(1) == b""
 
 
 def test_folders_are_private(tmp_path: Path) -> None:

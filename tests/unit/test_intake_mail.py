@@ -28,7 +28,7 @@ from agent.model import (
     ParsedAttachment,
     ParsedMessage,
 )
-from agent.store import evidence, mailboxes
+from agent.store import evidence, mailboxes, messages
 from agent.store.engine import Store
 
 _NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -317,3 +317,18 @@ async def test_a_rejected_mail_stays_with_its_reason(source: str, store: Store, 
     async with store.begin() as connection:
         (found,) = await evidence.find_evidence(connection, [one])
     assert (found.state, found.problem) == (EvidenceState.READ, "")
+
+
+async def test_each_mail_of_a_batch_has_its_own_words_and_its_own_page(
+    source: str, store: Store, intake: Intake
+) -> None:
+    texts = ["Привет, мир", "", "a\0b \udcff", "𝄞" * 3000, "plain"]
+    pages = ["<p>Привет</p>", "<b>only a page</b>", "", "<i>𝄞</i>" * 3000, "<p>x</p>"]
+    ids = await intake.store_evidence([_mail(source, uid) for uid in range(len(texts))])
+    read = [(one, _message(text=words, html=page)) for one, words, page in zip(ids, texts, pages, strict=True)]
+    became = await intake.accept_messages(read)
+    async with store.begin() as connection:
+        stored = {one.interaction_id: one for one in await messages.list_messages(connection, list(became.values()))}
+    found = [stored[became[one]] for one in ids]
+    assert [one.text for one in found] == [*texts[:2], "a\ufffdb ?", *texts[3:]]
+    assert [one.html for one in found] == pages
