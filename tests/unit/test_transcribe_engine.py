@@ -20,6 +20,7 @@ from agent.transcribe.engines.hearing import Hearing
 from agent.transcribe.engines.segments import Cut, compression, cut_segments, found_again, words_of
 from agent.transcribe.engines.whisper import WhisperEngine
 from agent.transcribe.models.fetching import TINY_DEMO, find_model
+from agent.transcribe.speech.channels import Channel
 from tests.unit.test_transcribe_speech import CALLS, SOUND, track
 
 GOOD = Recognised(start=0.0, end=1.0, text="да", no_speech=0.01, log_probability=-0.2, compression=1.0)
@@ -27,14 +28,14 @@ TINY = find_model(TINY_DEMO, data_dir=Path("/nonexistent"))
 
 
 def phrases() -> list[Sound]:
-    """What a party of a demo's call says, at 16 kHz, a phrase a sound; Russian."""
+    """What a party of a demo's call says, a phrase a sound as the pipeline hands it over; Russian."""
     call = CALLS[2]
-    found = []
-    for phrase in call["phrases"]:
-        samples = track(SOUND / call["files"][phrase["party"]]).astype(np.float32) / 32768
-        part = samples[round((phrase["start"] - 0.4) * 8000) : round((phrase["end"] + 0.2) * 8000)]
-        found.append(np.interp(np.arange(2 * len(part)) / 2, np.arange(len(part)), part).astype(np.float32))
-    return found
+    return [
+        Channel(samples=track(SOUND / call["files"][phrase["party"]]), rate=8000).piece(
+            phrase["start"] - 0.4, phrase["end"] + 0.2
+        )
+        for phrase in call["phrases"]
+    ]
 
 
 # --- Whisper ----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ SAMPLE = (
 )
 KINDS = ("white", "pink", "street")
 WORST_LOSS = 0.05  # of recall, at 10 dB against clean
+LEAST_RECALL = 0.6  # of words at 10 dB
 
 
 @pytest.fixture(scope="module")
@@ -196,13 +197,34 @@ def recalled(engine: WhisperEngine, calls: Sequence[SyntheticCall], change: Chan
     return float(np.mean(shares))
 
 
+def some_calls() -> list[SyntheticCall]:
+    """Twelve in each language by voices that the model never heard, half of them of the demo's phrases only."""
+    peers.require("espeak-ng")
+    return [
+        make_call(seed, language=language, seconds=25, demo_only=demo_only)
+        for seed in range(4, 10)
+        for language in ("ru", "en")
+        for demo_only in (True, False)
+    ]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_noise_most_words_are_heard(engine: WhisperEngine, kind: str) -> None:
+    """The plain figure, through the real path; what it is and what it should be: tests/speech_hard/README.md."""
+    calls = some_calls()
+    clean = recalled(engine, calls, lambda samples, _: samples)
+    noisy = recalled(engine, calls, lambda samples, level: under_noise(samples, level, 10, kind))
+    print(f"\nwords heard: {clean:.1%} in silence, {noisy:.1%} over {kind} noise of 10 dB")
+    assert clean >= 0.95
+    assert noisy >= LEAST_RECALL
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_under_noise_no_words_are_lost_that_the_model_can_hear(engine: WhisperEngine, kind: str) -> None:
-    """Against the same model told where somebody speaks. How much it hears itself is a matter of its training: that of
-    the tests has heard little noise (tests/speech_hard/README.md)."""
-    peers.require("espeak-ng")
-    calls = [make_call(seed, language=one, seconds=25, demo_only=True) for seed in range(4) for one in ("ru", "en")]
+    """Against the same model told where somebody speaks. How much it hears itself is a matter of its training."""
+    calls = some_calls()
 
     def change(samples: Samples, level: float) -> Samples:
         return under_noise(samples, level, 10, kind)
