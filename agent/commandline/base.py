@@ -86,7 +86,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         fail(error)
     except OSError as error:  # a port that is taken, a disk that is full: it says so itself
         fail(CardlineError(f"{error}.", remedy="Put that right and start again."))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C; the demo is also told that its terminal is closed
         raise typer.Exit(130) from None
 
 

@@ -46,6 +46,10 @@ _JOURNAL = "journal@cardline.example.com"
 async def run_demo(*, check: bool, data_dir: Path | None = None, crm: str = "") -> int:
     """Run it; returns the exit code. With ``check`` it ends and cleans up, else it serves the pages until Ctrl-C."""
     folder = data_dir or Path(tempfile.mkdtemp(prefix="cardline-demo-", dir="/var/tmp"))
+    ended = asyncio.current_task()
+    assert ended is not None
+    for number in (signal.SIGHUP, signal.SIGTERM):  # a terminal that is closed: else the service would stay behind
+        asyncio.get_running_loop().add_signal_handler(number, ended.cancel)
     async with AsyncExitStack() as stack:
         if data_dir is None:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -93,8 +97,8 @@ class Demo:
         config = self._folder / "cardline.toml"
         config.write_text(self._configuration())
         self._settings = load_settings(config)
-        await self._start_service(config)
         stack.push_async_callback(self._stop_service)
+        await self._start_service(config)
         url = await stack.enter_async_context(reach_database(self._settings))
         self._store = Store(url)
         stack.push_async_callback(self._store.close)
