@@ -17,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent import jobs
 from agent.errors import CardlineError, DatabaseUnavailable
 from agent.model import Identity
-from agent.store import cards, connectors, interactions, linking, mirror, outbox
+from agent.store import cards, connectors, deals, interactions, linking, mirror, outbox
 from agent.store.connectors import Connector
+from agent.store.deals import DealRow, StageRow
 from agent.store.engine import Store
-from agent.store.mirror import DealRow, MirrorCard, StageRow, UserRow
+from agent.store.mirror import MirrorCard, UserRow
 from linker.crm.connected import Crms
 from linker.crm.facts import Changes, CrmCard, CrmDeal, CrmStage, CrmUser, Gone
 from linker.crm.protocol import Capability, Crm
@@ -70,7 +71,7 @@ class MirrorReader:
         if can(Capability.READ_DEALS):
             stages = [_stage(one) for one in await crm.list_stages()]
             async with self._store.begin() as connection:
-                await mirror.save_stages(connection, connector.id, stages)
+                await deals.save_stages(connection, connector.id, stages)
         if not can(Capability.READ_CARDS):
             async with self._store.begin() as connection:
                 await connectors.save_cursor(connection, connector.id, connector.cursor)
@@ -96,7 +97,7 @@ class MirrorReader:
             async with self._store.begin() as connection:
                 await _keep_cards(connection, connector, page.cards[at : at + _CARDS_A_TRANSACTION])
         async with self._store.begin() as connection:
-            await mirror.save_deals(connection, connector.id, [_deal(one) for one in page.deals])
+            await deals.save_deals(connection, connector.id, [_deal(one) for one in page.deals])
             for one in page.gone:
                 await _take_away(connection, connector.id, one)
             await connectors.save_cursor(connection, connector.id, page.cursor)

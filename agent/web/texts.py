@@ -13,6 +13,7 @@ from agent.web.texts_cardpage import CARD_PAGE_TEXTS
 from agent.web.texts_cards import CARD_TEXTS
 from agent.web.texts_crm import CRM_TEXTS
 from agent.web.texts_find import FIND_TEXTS
+from agent.web.texts_keeping import KEEPING_TEXTS
 from agent.web.texts_mail import MAIL_TEXTS, RULE_NAMES
 from agent.web.texts_masks import MASK_TEXTS
 from agent.web.texts_people import PEOPLE_TEXTS
@@ -27,6 +28,7 @@ _OTHER_TEXTS = (
     | MAIL_TEXTS
     | CRM_TEXTS
     | ADMIN_TEXTS
+    | KEEPING_TEXTS
     | API_TEXTS
 )
 LANGUAGES = ("ru", "en")

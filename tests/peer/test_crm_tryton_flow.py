@@ -18,7 +18,7 @@ from agent.archive.erasure import Demand, erase
 from agent.cli import app
 from agent.intake import Intake
 from agent.settings import Settings, WebSettings
-from agent.store import cards, connectors, mirror
+from agent.store import cards, connectors, deals, mirror
 from agent.store.engine import Store
 from linker.crm.connected import Crms
 from linker.deliver import Deliverer
@@ -145,11 +145,11 @@ async def test_what_is_erased_here_is_gone_there(world: World) -> None:
 async def test_the_mirror_has_cards_users_and_deals(world: World) -> None:
     async with world.store.begin() as connection:
         (petrova,) = await cards.find_candidates(connection, [phone("+74950000001")])
-        (deal,) = await mirror.list_deals(connection, petrova.card_id)
+        (deal,) = await deals.list_deals(connection, petrova.card_id)
         office = await connectors.find_connector(connection, "office")
         assert office is not None
         users = {one.name: one.employee_id for one in await mirror.list_users(connection, office.id)}
-        history = await mirror.list_stage_history(connection, deal.id)
+        history = await deals.list_stage_history(connection, deal.id)
     assert (petrova.card_name, deal.title, str(deal.amount), deal.currency) == (
         "Petrova",
         "Grey paint",
