@@ -57,17 +57,18 @@ async def _cards(connection: AsyncConnection, after: Dated | None) -> AsyncItera
     """Cards with their last contact, the newest first, a chunk at a time; None: enough was walked."""
     known: set[int] = set()
     waiting: list[Dated] = []
-    at, look, walked = after, _FIRST_LOOK, 0
-    while at is not None or not walked:
+    at, look, walked, is_more = after, _FIRST_LOOK, 0, True
+    while is_more:
         entries = await _entries(connection, at, look)
         walked += len(entries)
-        at = entries[-1] if len(entries) == look else None
+        is_more = len(entries) == look
+        at = entries[-1] if is_more else None
         fresh = _fresh(entries, known)
         waiting += fresh if after is None else await _not_newer(connection, fresh)
-        while len(waiting) >= _CHUNK or (waiting and at is None):
+        while len(waiting) >= _CHUNK or (waiting and not is_more):
             yield waiting[:_CHUNK]
             waiting = waiting[_CHUNK:]
-        if at is not None and walked > _MOST_WALKED:
+        if is_more and walked > _MOST_WALKED:
             yield None
             return
         look *= 2
