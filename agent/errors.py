@@ -7,6 +7,8 @@ keep the thing, flag it and go on (`Unreadable`).
 
 from __future__ import annotations
 
+import os
+
 
 class CardlineError(Exception):
     """Base of all errors of ours.
@@ -112,3 +114,16 @@ class ModelUnavailable(Unavailable):
     """The speech model cannot be had now; calls are kept and their transcripts wait."""
 
     remedy = "Run `cardline model fetch` on a machine with internet, or name a model directory in transcribe.model."
+
+
+def connection_words(error: BaseException) -> str:
+    """Why there was no connection, or none any more, as an administrator knows it: refused, no such name, a certificate
+    that does not hold. Only what the system said of it: an address may hold a key."""
+    certificate = getattr(error, "certificate_error", None)
+    if words := getattr(certificate or error, "verify_message", ""):
+        return f"its certificate is not accepted: {words}"
+    cause = getattr(error, "os_error", None) or error
+    number = getattr(cause, "errno", None) or 0
+    if number > 0:
+        return os.strerror(number)
+    return getattr(cause, "strerror", None) or type(error).__name__

@@ -22,7 +22,7 @@ import aiohttp
 import jwt
 import structlog
 
-from agent.errors import CardlineError, Misconfigured, Unavailable
+from agent.errors import CardlineError, Misconfigured, Unavailable, connection_words
 from agent.settings_oidc import OidcSettings
 
 log = structlog.get_logger()
@@ -219,7 +219,7 @@ class Provider:
                 content = await answer.content.read(_LARGEST)
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ProviderAway(f"The login provider does not answer: {type(error).__name__}.") from error
+            raise ProviderAway(f"The login provider does not answer: {connection_words(error)}.") from error
         if status >= 500:
             raise ProviderAway(f"The login provider answers {status}.")
         try:

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from agent.errors import connection_words
 from linker.crm.protocol import CrmAuthFailed, CrmLimit, CrmRightsMissing, CrmUnreachable
 
 _CONNECT_SECONDS = 10
@@ -124,7 +125,7 @@ class Transport:
         except TimeoutError:
             raise CrmUnreachable(f"{url.host} did not answer in time.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CrmUnreachable(f"{url.host} does not answer: {type(error).__name__}.") from error
+            raise CrmUnreachable(f"{url.host} does not answer: {connection_words(error)}.") from error
 
 
 async def _read(answer: aiohttp.ClientResponse, judge: Callable[[Answer], None] | None) -> Answer:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from linker.crm.protocol import CrmAuthFailed, CrmLimit, CrmRightsMissing, CrmUnreachable
 from linker.crm.transport import Pace, Transport, judge_access, retry_after
+from tests.certificates import Authority
 
 
 async def _never(request: web.Request) -> web.Response:
@@ -125,3 +128,31 @@ async def test_pace_spreads_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         await pace.turn()
     assert slept == [0.5, 1.0]
+
+
+async def test_why_nobody_answers_is_said_as_an_administrator_knows_it() -> None:
+    server = TestServer(web.Application())
+    await server.start_server()
+    closed = server.make_url("/")
+    await server.close()
+    for base, words in (
+        (str(closed), "Connection refused"),
+        (f"https://127.0.0.1:{closed.port}", "Connection refused"),
+    ):
+        transport = Transport(base)
+        with pytest.raises(CrmUnreachable, match=rf"^127\.0\.0\.1 does not answer: {words}\."):
+            await transport.ask("GET", "secret-token/cards")
+        await transport.close()
+
+
+async def test_a_certificate_that_nobody_signed_is_named(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    server = TestServer(web.Application(), scheme="https")
+    await server.start_server(ssl=context)
+    transport = Transport(str(server.make_url("/")))
+    with pytest.raises(CrmUnreachable, match="its certificate is not accepted: unable to get local issuer certificate"):
+        await transport.ask("GET", "secret-token/cards")
+    await transport.close()
+    await server.close()

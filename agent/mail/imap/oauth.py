@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.errors import MailboxAuthFailed, MailboxUnreachable
+from agent.errors import MailboxAuthFailed, MailboxUnreachable, connection_words
 from agent.mail.imap.tokens import TokenStore
 from agent.settings import MailboxSettings
 
@@ -259,4 +259,4 @@ def _say(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except (OSError, ValueError, RuntimeError) as error:
-        raise MailboxUnreachable(f"Microsoft's login service cannot be reached: {type(error).__name__}.") from error
+        raise MailboxUnreachable(f"Microsoft's login service cannot be reached: {connection_words(error)}.") from error

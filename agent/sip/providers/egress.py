@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from agent.errors import CardlineError, Misconfigured, Unavailable
+from agent.errors import CardlineError, Misconfigured, Unavailable, connection_words
 
 _CONNECT_SECONDS, _READ_SECONDS = 10, 30
 _MOST_REDIRECTS = 5
@@ -211,7 +211,7 @@ class Egress:
                     raise ProviderUnreachable(f"{url.host} answers {answer.status}.")
                 yield answer
         except aiohttp.ClientError as error:
-            raise ProviderUnreachable(f"{url.host} does not answer: {type(error).__name__}.") from error
+            raise ProviderUnreachable(f"{url.host} does not answer: {connection_words(error)}.") from error
 
 
 @asynccontextmanager
