@@ -6,6 +6,7 @@ With ``CARDLINE_PICTURES=<folder>`` it leaves screenshots there.
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -242,6 +243,7 @@ async def test_formatted_mail_shows_and_loads_nothing_from_elsewhere(
         visit.complaints.clear()
 
 
+LARGEST_PICTURE = 60 * 1024  # bytes
 SIZES = {
     "desktop": {"width": 1280, "height": 900},
     "phone": {"width": 390, "height": 844},
@@ -293,3 +295,31 @@ async def picture(page: Page, name: str) -> None:
     folder = os.environ.get("CARDLINE_PICTURES")
     if folder:
         await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+async def document(page: Page, name: str) -> None:
+    """A small picture for docs/pages.md, where somebody makes them anew: ``CARDLINE_DOCS=docs/pictures``."""
+    made = await webp(page)
+    assert len(made) <= LARGEST_PICTURE, f"{name} has {len(made)} bytes"
+    folder = os.environ.get("CARDLINE_DOCS")
+    if folder:
+        (Path(folder) / f"{name}.webp").write_bytes(made)
+
+
+async def webp(page: Page) -> bytes:
+    """What is on the screen, made small by the browser itself."""
+    shot = base64.b64encode(await page.screenshot()).decode()
+    made: str = await page.evaluate(
+        """async (shot) => {
+            const bytes = Uint8Array.from(atob(shot), (one) => one.charCodeAt(0));
+            const picture = await createImageBitmap(new Blob([bytes], {type: "image/png"}));
+            const canvas = new OffscreenCanvas(picture.width, picture.height);
+            canvas.getContext("2d").drawImage(picture, 0, 0);
+            const blob = await canvas.convertToBlob({type: "image/webp", quality: 0.8});
+            let text = "";
+            for (const one of new Uint8Array(await blob.arrayBuffer())) text += String.fromCharCode(one);
+            return btoa(text);
+        }""",
+        shot,
+    )
+    return base64.b64decode(made)

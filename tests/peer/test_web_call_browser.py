@@ -18,7 +18,7 @@ from agent.archive.blobs import Archive
 from agent.intake import Intake
 from agent.store.engine import Store
 from agent.web.app import WebServer
-from tests.peer.test_web_browser import SIZES, chromium, picture, visiting
+from tests.peer.test_web_browser import SIZES, chromium, document, picture, visiting
 from tests.unit.call_world import LEFT, LINES, RATE, RIGHT, Heard, a_call_worth_hearing
 from tests.unit.web_pages import ATTACHMENT, RAW_MAIL, cut_out
 from tests.web_world import Builder, World, build, serve, settings_for
@@ -92,6 +92,14 @@ async def test_the_place_follows_words_waves_and_keys(chromium: Chromium, server
         await page.keyboard.press("ArrowDown")
         await stands_at(page, 21.0)
         assert await page.get_attribute("[data-waves]", "aria-valuetext") == "0:21"
+
+
+async def test_picture_for_the_documentation(chromium: Chromium, server: WebServer, heard: Heard) -> None:
+    async with visiting(chromium, server, viewport=SIZES["desktop"], locale="en-US") as visit:
+        await visit.log_in("boss")
+        await visit.go(f"/interactions/{heard.call}")
+        await visit.page.wait_for_selector("[data-player][data-drawn]")
+        await document(visit.page, "call")
 
 
 async def test_speed_keeps_the_pitch_and_has_its_steps(chromium: Chromium, server: WebServer, heard: Heard) -> None:

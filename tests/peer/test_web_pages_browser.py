@@ -6,27 +6,22 @@ With ``CARDLINE_DOCS=<folder>`` it leaves the small pictures there that the docu
 
 from __future__ import annotations
 
-import base64
-import os
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser as Chromium
-from playwright.async_api import Page
 
 from agent.store import notes, tasks
 from agent.store.engine import Store
 from agent.web.app import WebServer
-from tests.peer.test_web_browser import SIZES, chromium, server, visiting, world
+from tests.peer.test_web_browser import SIZES, chromium, document, server, visiting, world
 from tests.peer.test_web_call_browser import AXE, faults
 from tests.web_world import NOW, World
 
 __all__ = ["chromium", "server", "world"]
 
 SECONDS = 1.0  # until a page can be used, on two cores
-LARGEST_PICTURE = 60 * 1024
 LANGUAGES = ("ru-RU", "en-US")
 
 
@@ -193,7 +188,6 @@ async def test_a_card_reads_without_script(chromium: Chromium, server: WebServer
 
 
 async def test_pictures_for_the_documentation(chromium: Chromium, server: WebServer, world: World, steps: int) -> None:
-    folder = os.environ.get("CARDLINE_DOCS")
     wanted = [
         ("card", f"/cards/{world.maria}", "anna", "desktop"),
         ("tasks", "/tasks?list=all", "boss", "desktop"),
@@ -205,26 +199,4 @@ async def test_pictures_for_the_documentation(chromium: Chromium, server: WebSer
         async with visiting(chromium, server, viewport=SIZES[size], locale="en-US") as visit:
             await visit.log_in(who)
             await visit.go(path)
-            picture = await webp(visit.page)
-            assert len(picture) <= LARGEST_PICTURE, f"{name} has {len(picture)} bytes"
-            if folder:
-                (Path(folder) / f"{name}.webp").write_bytes(picture)
-
-
-async def webp(page: Page) -> bytes:
-    """What is on the screen, made small by the browser itself."""
-    shot = base64.b64encode(await page.screenshot()).decode()
-    made: str = await page.evaluate(
-        """async (shot) => {
-            const bytes = Uint8Array.from(atob(shot), (one) => one.charCodeAt(0));
-            const picture = await createImageBitmap(new Blob([bytes], {type: "image/png"}));
-            const canvas = new OffscreenCanvas(picture.width, picture.height);
-            canvas.getContext("2d").drawImage(picture, 0, 0);
-            const blob = await canvas.convertToBlob({type: "image/webp", quality: 0.8});
-            let text = "";
-            for (const one of new Uint8Array(await blob.arrayBuffer())) text += String.fromCharCode(one);
-            return btoa(text);
-        }""",
-        shot,
-    )
-    return base64.b64decode(made)
+            await document(visit.page, name)
