@@ -30,6 +30,7 @@ from tests.unit.test_transcribe_speech import track
 SOUND = Path(agent.demo.sound.__file__).parent
 CALL: dict[str, Any] = json.loads((SOUND / "calls.json").read_text(encoding="utf-8"))[0]
 PARTIES = ("caller", "callee")
+RATE = 8000  # Hz
 SENTENCE = "доставка стоит пятьсот рублей и придёт завтра"
 
 
@@ -162,3 +163,27 @@ def test_one_channel_is_a_mix_unless_it_is_known_to_be_one_party() -> None:
     channel = Channel(samples=voice("caller"), rate=8000)
     assert not plan([channel], join_seconds=0, find=lambda sound: []).separated
     assert plan([channel], join_seconds=0, find=lambda sound: [], mixed=False).separated
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["echo before", "echo behind"])
+@pytest.mark.parametrize("name", ["echo of a line, 20 ms, -10 dB", "echo of a gateway, 120 ms, noisy"])
+def test_an_echo_right_beside_ones_own_louder_voice_is_parted_from_it(name: str, is_before: bool) -> None:
+    """What is left of an echo at an edge is enough for a model to hear its first or last word."""
+    path, gap = ECHOES[name], np.zeros(round(0.3 * RATE), np.int16)
+    theirs, own = (clean_speech(voice(party)) for party in ("caller", "callee"))
+    silence, other_silence = np.zeros(len(own), np.int16), np.zeros(len(theirs), np.int16)
+    pieces = (theirs, gap, silence) if is_before else (silence, gap, theirs)
+    mine = (other_silence, gap, own) if is_before else (own, gap, other_silence)
+    far, near = (np.concatenate(one) for one in (pieces, mine))
+    heard = planned(add(far, echo(near, path)), add(near, echo(far, path)))
+    begin = (len(theirs) + len(gap)) / RATE if is_before else 0.0
+    assert len(heard.speech[1]) == 1
+    assert begin - 0.2 < heard.speech[1][0].start
+    assert heard.speech[1][0].end < begin + len(own) / RATE + 0.2
+    assert covered((Stretch(start=begin, end=begin + len(own) / RATE),), heard.speech[1]) > 0.9
+
+
+def clean_speech(samples: Samples) -> Samples:
+    """The first stretch of a voice."""
+    first = planned(samples).speech[0][0]
+    return samples[round(first.start * RATE) : round(first.end * RATE)]

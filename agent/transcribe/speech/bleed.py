@@ -39,6 +39,7 @@ _RATE = 8000
 _FRAME, _STEP = 512, 128  # 64 ms: the longest echo path that is seen whole
 _BLOCK, _HOP = 0.5, 0.1  # seconds
 _ACTIVE = 0.0001  # of the energy of the loudest block of the stretch: below it nothing is judged
+_QUIET = 0.1  # of the energy of the loudest block of the stretch: below it a copy may lie apart from one's own voice
 _TAIL = 0.16  # of the energy of the loudest copy: what is less is its reverberation
 _NOISE = 1.3 / 0.105  # from the lowest tenth of a noise's energy to a little more than its mean
 _LEAST_OWN = 0.25  # seconds of own speech that are worth a stretch
@@ -46,6 +47,8 @@ _SOUND = 0.001  # RMS of a block, -60 dBFS: below it there is nothing to compare
 _SAME_SHARE, _SAME_DB = 0.85, 3.0  # what two codecs leave of one sound
 _PARTING = 2  # blocks of a copy between two own parts that make two stretches of them
 _EDGE = 0.05  # seconds of its first and last block that are not a stretch's
+_REACH = round(_BLOCK / _HOP)  # blocks that have a part of a block
+_BESIDE = 0.15  # seconds of a voice's beginning and end that may be as quiet as the copy it borders on
 
 _Reals: TypeAlias = npt.NDArray[np.float64]
 _Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -96,7 +99,14 @@ def part(stretch: Stretch, heard: Sound, source: Sound) -> Parted:
     copy, origin = heard[::2].astype(np.float64), source[::2].astype(np.float64)
     if len(copy) < _FRAME * 2 or not copy.any() or not origin.any():
         return Parted(own=(stretch,))
-    place = _place(copy, origin)
+    found = _part_at(stretch, copy, origin, _place(copy, origin))
+    if found.copied is not None:
+        return found
+    return _part_at(stretch, copy, origin, _place(_quiet_part(copy), origin))  # behind one's own loud voice
+
+
+def _part_at(stretch: Stretch, copy: _Reals, origin: _Reals, place: int) -> Parted:
+    """The same where the copy lies at a place of its origin."""
     blocks = _blocks(copy, origin[place : place + len(copy)])
     active = blocks.heard > blocks.heard.max() * _ACTIVE
     follows = np.maximum(blocks.follows, 1e-12)
@@ -136,6 +146,14 @@ def _place(copy: _Reals, origin: _Reals) -> int:
     return int(np.abs(np.fft.irfft(cross, size)[: max(1, len(origin) - len(copy))]).argmax())
 
 
+def _quiet_part(copy: _Reals) -> _Reals:
+    """The sound without what is as loud as its loudest half second."""
+    half = min(round(_BLOCK * _RATE) // 2, len(copy) // 2)
+    sums = np.cumsum(np.pad(copy**2, half))
+    energy = sums[2 * half :] - sums[: -2 * half]
+    return np.where(energy < energy.max() * _QUIET, copy, 0.0)
+
+
 def _blocks(copy: _Reals, origin: _Reals) -> _Blocks:
     y, x = _spectra(copy), _spectra(origin)
     frames = min(len(x), len(y))
@@ -166,7 +184,8 @@ def _energy(spectra: npt.NDArray[np.complex128]) -> _Reals:
 
 def _own(stretch: Stretch, is_own: _Flags, is_copy: _Flags) -> Iterator[Stretch]:
     """Runs of own blocks as stretches; what is between two of them belongs to them unless a copy is heard there. One's
-    own voice is the louder, so a block is one's own as soon as a part of it is: the edges are taken inside of it."""
+    own voice is the louder, so a block is one's own as soon as a part of it is: beside a copy it begins towards the end
+    of the first of them and ends towards the beginning of the last."""
     places = np.flatnonzero(is_own)
     if not len(places):
         return
@@ -174,9 +193,14 @@ def _own(stretch: Stretch, is_own: _Flags, is_copy: _Flags) -> Iterator[Stretch]
     for run in np.split(places, cuts):
         if len(run) * _HOP < _LEAST_OWN:
             continue
-        start = stretch.start if run[0] == 0 else stretch.start + float(run[0]) * _HOP + _EDGE
-        end = stretch.start + float(run[-1]) * _HOP + _BLOCK - _EDGE
-        yield Stretch(start=start, end=stretch.end if run[-1] == len(is_own) - 1 else min(end, stretch.end))
+        first, last = int(run[0]), int(run[-1])
+        into = _BLOCK - _HOP - _BESIDE if is_copy[max(0, first - _REACH) : first].any() else _EDGE
+        start = stretch.start if first == 0 else stretch.start + first * _HOP + into
+        if last == len(is_own) - 1:
+            yield Stretch(start=start, end=stretch.end)
+            continue
+        into = _HOP + _BESIDE if is_copy[last + 1 : last + 1 + _REACH].any() else _BLOCK - _EDGE
+        yield Stretch(start=start, end=min(stretch.start + last * _HOP + into, stretch.end))
 
 
 # --- by words --------------------------------------------------------------------------------------------------------
