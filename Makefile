@@ -56,7 +56,7 @@ format: $(VENV)/.installed ## Put the code into shape
 	@$(BIN)/ruff check --fix .
 
 soak: $(VENV)/.installed $(VENV)/.assets peers ## Floods, fuzzing and kill matrices
-	@HYPOTHESIS_PROFILE=default $(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+	@HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 $(ARGS)
 
 bench: $(VENV)/.installed ## Every benchmark, or one with BENCH=name
 	@$(BIN)/python -m tests.bench $(BENCH)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from agent.intake import Intake
 
 
-# The same examples each time: a change is judged by what it changed. HYPOTHESIS_PROFILE=default looks for new ones.
-settings.register_profile("repeatable", derandomize=True)
+# The same examples each time: a change is judged by what it changed. HYPOTHESIS_PROFILE=searching looks for new ones.
+# No example is judged by the time it takes: the machine may be busy.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("searching", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 

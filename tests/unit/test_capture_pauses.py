@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -145,11 +147,20 @@ def test_a_pause_that_is_known_late_is_taken_out_of_the_log(tmp_path: Path) -> N
         assert SECRET not in path.read_bytes()
         ended = time.time_ns()
         ours.send(f'{{"op":"pause","capture":"call","pauses":[[{began},{ended}]]}}'.encode())
+        until_taken(ours)  # what comes before it is heard of belongs to the pause
         send(caller, port, *[packet(number) for number in range(20, 30)])
         wait_for(path, 20)
         process.terminate()
         assert process.wait(20) == 0
     assert [one.data for one in read_packets(path)] == [packet(number) for number in [*range(10), *range(20, 30)]]
+
+
+def until_taken(sock: socket.socket) -> None:
+    """The other side has read what was sent to it (unix(7), SIOCOUTQ)."""
+    end = time.monotonic() + 20
+    while struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]:
+        assert time.monotonic() < end, "nobody reads it"
+        time.sleep(0.001)
 
 
 def wait_for(path: Path, packets: int) -> None:
