@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity
 from agent.store import history
-from agent.store.clients import NAME, RESPONSIBLE, ListOrder, Position, list_clients
+from agent.store.clients import NAME, RESPONSIBLE, ClientRow, ListOrder, Position, list_clients
 from agent.store.employees import list_names
 from agent.web.entries import view
 from agent.web.pages import page
@@ -22,6 +22,7 @@ from agent.web.shown import Names, View
 PAGE_SIZE = 50
 HISTORY_SIZE = 25  # entries of a card's page, each with what was said in it
 _LONGEST_SEARCH = 200
+_SUGGESTED, _FEWEST_SUGGESTED_FOR = 20, 2  # cards; letters
 _POSITION = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,6 +59,20 @@ async def list_cards(request: web.Request) -> web.StreamResponse:
         problem="card_wrong" if request.query.get("problem") == "card_wrong" else "",
         may_list=viewer.sees_all,
     )
+
+
+async def suggest_cards(request: web.Request) -> web.StreamResponse:
+    """Cards for somebody who begins to write one into a form: `name №id` each, as such a form is read."""
+    words = request.query.get("q", "").replace("\0", "").strip()[:_LONGEST_SEARCH]
+    found: list[ClientRow] = []
+    if len(words) >= _FEWEST_SUGGESTED_FOR:
+        async with services(request).store.begin() as connection:
+            order = ListOrder(by=NAME)
+            viewer = login_of(request).viewer
+            found = await list_clients(connection, viewer, search=words, limit=_SUGGESTED, order=order)
+    answer = web.json_response([f"{one.name} №{one.id}" for one in found])
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 def _order_in(request: web.Request) -> ListOrder:

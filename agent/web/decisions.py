@@ -161,7 +161,6 @@ class Relinking:
     side for which a decision may hold from now on."""
 
     candidates: Sequence[tuple[int, str, int, Sequence[str]]]
-    choices: Sequence[tuple[int, str]]
     identities: Sequence[Identity]
     problem: bool
 
@@ -181,7 +180,6 @@ async def load_relinking(
     outside = {one.identity: None for one in parties if one.identity is not None and one.role is Role.CLIENT}
     return Relinking(
         candidates=candidates,
-        choices=await clients.list_card_choices(connection, viewer),
         identities=list(outside),
         problem=request.query.get("problem") == "card_not_found",
     )

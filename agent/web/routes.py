@@ -23,7 +23,7 @@ from agent.web.cardlists import (
 )
 from agent.web.cardmerging import keep_apart, list_duplicates, merge_cards, split_card, undo_merge
 from agent.web.cardpage import show_card
-from agent.web.cards import list_cards
+from agent.web.cards import list_cards, suggest_cards
 from agent.web.comments import add_comment, correct_utterance, remove_comment
 from agent.web.corrections import credit_call, separate_call, unite_calls
 from agent.web.crm import drop_delivery, map_employee, retry_deliveries, show_crms
@@ -108,6 +108,7 @@ TABLE = (
     Route("POST", "/find/saved", save_search, EVERYBODY),
     Route("POST", f"/find/saved/{_ID}/remove", remove_search, EVERYBODY),  # of his own, as below
     Route("GET", "/cards", list_cards, EVERYBODY),
+    Route("GET", "/cards/suggested", suggest_cards, EVERYBODY),  # of those he sees
     Route("GET", f"/cards/{_ID}", show_card, EVERYBODY),
     Route("POST", "/cards", add_card, EVERYBODY),
     Route("POST", f"/cards/{_ID}", change_card, EVERYBODY),  # of one he sees, as below

@@ -94,6 +94,19 @@ async def test_the_place_follows_words_waves_and_keys(chromium: Chromium, server
         assert await page.get_attribute("[data-waves]", "aria-valuetext") == "0:21"
 
 
+async def test_the_box_for_another_card_offers_those_that_fit(
+    chromium: Chromium, server: WebServer, heard: Heard
+) -> None:
+    async with visiting(chromium, server) as visit:
+        await visit.log_in("boss")
+        await visit.go(f"/interactions/{heard.call}")
+        box = visit.page.locator("#correct-link input[name=card]")
+        await box.press_sequentially("Смирн")
+        await visit.page.wait_for_selector("#card-choices option", state="attached")
+        offered = await visit.page.eval_on_selector_all("#card-choices option", "all => all.map(one => one.value)")
+        assert len(offered) == 1 and offered[0].startswith("Мария Смирнова №")
+
+
 async def test_picture_for_the_documentation(chromium: Chromium, server: WebServer, heard: Heard) -> None:
     async with visiting(chromium, server, viewport=SIZES["desktop"], locale="en-US") as visit:
         await visit.log_in("boss")

@@ -137,6 +137,7 @@ ROLES = {
     ("POST", "/tasks/{id}"): {A, S, M},
     ("POST", "/tasks/{id}/done"): {A, S, M},
     ("POST", "/tasks/{id}/open"): {A, S, M},
+    ("GET", "/cards/suggested"): {A, S, M},
     ("GET", "/private"): {A, S, M},
     ("POST", "/interactions/{id}/private"): {A, S, M},
     ("POST", "/interactions/{id}/public"): {A, S, M},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import FormData
@@ -69,6 +71,26 @@ async def test_a_card_by_hand(people: dict[str, Browser], store: Store) -> None:
     assert "<script>alert(1)" not in page
     assert (await people["ivan"].get(place))[0] == 404, "it is Anna's client"
     assert (await audited(store, "card_created"))[-1]["card_id"] == int(place.rpartition("/")[2])
+
+
+async def test_a_box_that_names_a_card_offers_what_its_reader_may_see(
+    people: dict[str, Browser], builder: Builder
+) -> None:
+    own = number()
+    place = await _place(people["anna"], "/cards", name="Полярная Сова", kind="person", contact=own)
+    offered = [f"Полярная Сова №{place.rpartition('/')[2]}"]
+    for words in ("полярная", "Сова", own[2:]):
+        for who in ("anna", "boss"):
+            assert json.loads((await people[who].get(f"/cards/suggested?q={quote(words)}"))[1]) == offered
+        assert json.loads((await people["ivan"].get(f"/cards/suggested?q={quote(words)}"))[1]) == []
+    assert json.loads((await people["boss"].get("/cards/suggested?q=%20п"))[1]) == [], "one letter says nothing"
+    assert json.loads((await people["boss"].get("/cards/suggested"))[1]) == []
+    call = await builder.call(number(), "101", NOW)
+    _, page = await people["boss"].get(f"/interactions/{call}")
+    assert 'data-choices="/cards/suggested"' in page
+    assert "Полярная" not in page
+    assert await people["boss"].post(f"/interactions/{call}/card", decision="card", card=offered[0]) == 303
+    assert "Полярная" in (await people["boss"].get(f"/interactions/{call}"))[1]
 
 
 async def _place(browser: Browser, path: str, **form: str) -> str:

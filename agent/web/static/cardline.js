@@ -116,3 +116,25 @@ document.addEventListener("keydown", (event) => {
     box.focus();
   }
 });
+
+// A box that names a card offers those that fit what is written; without this one writes a name, and it is looked for.
+let offering = 0;
+document.addEventListener("input", (event) => {
+  const list = event.target.list;
+  if (!list?.dataset.choices) return;
+  clearTimeout(offering);
+  offering = setTimeout(() => offer(event.target, list), 200);
+});
+
+async function offer(box, list) {
+  const words = box.value.trim();
+  if (words.length < 2 || /№ ?\d+$/.test(words)) return;
+  try {
+    const answer = await fetch(`${list.dataset.choices}?q=${encodeURIComponent(words)}`);
+    if (!answer.ok || box.value.trim() !== words) return;
+    const names = await answer.json();
+    list.replaceChildren(...names.map((name) => Object.assign(document.createElement("option"), { value: name })));
+  } catch {
+    // the network is away; the name can be written all the same
+  }
+}
