@@ -167,17 +167,6 @@ def _shown(page: Subquery, order: ListOrder) -> Query:
     return _ordered(query, order, page.c.moment, employee.c.name)
 
 
-async def list_card_choices(connection: AsyncConnection, viewer: Viewer, *, limit: int = 500) -> list[tuple[int, str]]:
-    """Ids and names of cards to choose from in a form, by name."""
-    query = (
-        select(client_card.c.id, client_card.c.name)
-        .where(is_visible_card(viewer, client_card.c.id), client_card.c.merged_into_id.is_(None))
-        .order_by(client_card.c.name, client_card.c.id)
-        .limit(limit)
-    )
-    return [(row.id, row.name) for row in await connection.execute(query)]
-
-
 def _matches(search: str) -> ColumnElement[bool]:
     ways: list[ColumnElement[bool]] = [client_card.c.name.icontains(search, autoescape=True)]
     values = contact_point.c.value.istartswith(search, autoescape=True)

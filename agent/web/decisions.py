@@ -34,7 +34,6 @@ async def list_decisions(request: web.Request) -> web.StreamResponse:
         counts = await linkrules.count_links_by(connection, [one.id for one in rules])
         policies = await linkrules.list_policies(connection)
         runs = await relinks.list_open_runs(connection)
-        choices = await clients.list_card_choices(connection, login_of(request).viewer)
     linking = services(request).settings.linking
     return page(
         request,
@@ -44,7 +43,6 @@ async def list_decisions(request: web.Request) -> web.StreamResponse:
         counts=counts,
         policies=policies,
         runs=runs,
-        choices=choices,
         defaults=(linking.unknown_calls, linking.unknown_mails),
         may_set=login_of(request).viewer.role is UserRole.ADMINISTRATOR,
         problem=problem if problem in _PROBLEMS else "",

@@ -73,7 +73,6 @@ async def show_unsorted(request: web.Request) -> web.StreamResponse:
         wanted = [chosen] if chosen in counts else [one for one, count in counts.items() if count and not chosen]
         most = _A_PAGE if chosen else _AT_FIRST
         lists = {one: await _load(request, connection, one, most + 1, start if chosen else 0) for one in wanted}
-        choices = await clients.list_card_choices(connection, viewer) if _asks_for_cards(lists) else []
     done = request.query.get("done", "")
     return page(
         request,
@@ -87,7 +86,6 @@ async def show_unsorted(request: web.Request) -> web.StreamResponse:
         next_url=f"/unsorted?sort={chosen}&start={start + most}"
         if chosen and _length(lists.get(chosen)) > most
         else "",
-        choices=choices,
         may_map=viewer.role is UserRole.ADMINISTRATOR,
         done=done if done in _DONE else "",
     )
@@ -194,10 +192,6 @@ def _cut(held: Any, most: int) -> Any:
     if isinstance(held, Extensions):
         return Extensions(held=held.held[:most], employees=held.employees, suggested=held.suggested)
     return held[:most]
-
-
-def _asks_for_cards(lists: Mapping[str, Any]) -> bool:
-    return any(_length(lists.get(one)) for one in ("unknown", "ambiguous", "taken_off"))
 
 
 def _start(request: web.Request) -> int:
