@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.archive.blobs import Archive, open_archive
-from agent.archive.chain import Chainer
+from agent.archive.chain import Chainer, chain_all
 from agent.archive.exporting import export_chain
 from agent.archive.notary import Notary
 from agent.archive.offline import Trust, verify_copy
@@ -58,7 +58,8 @@ class Lab:
         made = self.archive.seal_all(contents, media_type=media_type)
         async with self.store.begin() as connection:
             ids = [await blobs.save_blob(connection, one, source=source) for one in made]
-        await Chainer(self.store).chain_batch()
+        async with self.store.begin() as connection:
+            await chain_all(connection)
         return ids
 
     async def seal(self, *, leaves: bool = True) -> Seal:

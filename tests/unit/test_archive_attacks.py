@@ -213,7 +213,7 @@ async def test_processes_find_what_one_process_finds(lab: Lab) -> None:
     copy = await lab.export()
     alone, together = (verify_copy(copy, lab.trust(), blobs=lab.blobs, workers=count) for count in (1, 2))
     assert alone == together
-    assert (len(alone.faults), alone.length) == (1, 1008)
+    assert (len(alone.faults), alone.length) == (1, 1108)
 
 
 def _mutate(data: bytes, how: str, place: float, random_bytes: bytes) -> bytes:
