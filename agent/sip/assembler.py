@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil, floor
 from pathlib import Path
 
 import structlog
@@ -267,13 +268,15 @@ def _lead(started: float, answered: float) -> list[Interval]:
 def _marks(kind: MarkKind, intervals: Sequence[Interval], started: float, ended: float) -> list[Mark]:
     """The intervals within the recording."""
     return [
-        Mark(
-            kind=kind,
-            channel=one.channel,
-            start_ms=round((max(one.start, started) - started) * 1000),
-            end_ms=round((min(one.end, ended) - started) * 1000),
-            text=one.text,
-        )
+        _mark(kind, one, max(one.start, started) - started, min(one.end, ended) - started)
         for one in intervals
         if one.start < ended and one.end > started
     ]
+
+
+def _mark(kind: MarkKind, interval: Interval, start: float, end: float) -> Mark:
+    """In the whole milliseconds that lie within: where a mark says that recording was paused, not one sample of sound
+    may be. What is shorter than that keeps its place."""
+    start_ms = ceil(round(start * 1000, 3))  # without what floating point adds far behind the comma
+    end_ms = max(start_ms, floor(round(end * 1000, 3)))
+    return Mark(kind=kind, channel=interval.channel, start_ms=start_ms, end_ms=end_ms, text=interval.text)

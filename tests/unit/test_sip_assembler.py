@@ -105,6 +105,23 @@ async def test_holds_pauses_and_keys_become_marks(
     assert abs(shift_of(sound[:, 0], said[112000:150000], place=112000)) <= 8
 
 
+async def test_where_a_mark_says_that_recording_was_paused_is_not_one_sample_of_sound(
+    call: Call, store: Store, archive: Archive, intake: Intake, tmp_path: Path
+) -> None:
+    call.stream(0, 0)
+    call.log(0, stream(np.full(160000, 8000, np.int16)))
+    for begin in range(2, 18, 2):
+        call.note(begin + begin / 10000, PAUSED, by="api")
+        call.note(begin + 1 + begin / 10000, RESUMED, by="api")
+    call.note(20, CLOSED, by="client")
+    _, marks, sound, _ = await assembled(call, store, archive, intake, tmp_path)
+    assert [round(mark.start_ms, -2) for mark in marks] == list(range(2000, 18000, 2000))
+    for mark in marks:
+        assert not sound[mark.start_ms * 8 : mark.end_ms * 8].any(), mark
+        before, after = sound[mark.start_ms * 8 - 200, 0], sound[mark.end_ms * 8 + 200, 0]  # beside its packets
+        assert before and after, mark
+
+
 async def test_sound_before_the_answer_and_after_the_end_is_kept(
     call: Call, store: Store, archive: Archive, intake: Intake, tmp_path: Path
 ) -> None:
