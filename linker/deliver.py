@@ -1,7 +1,8 @@
 """The job `deliver`: whatever is due for one CRM is told to it, in order on each card, each thing once.
 
-`linker.outbox` decides the steps, a connector takes them, and each outcome is committed before the next. One job a CRM
-runs at a time (a lock of the queue); a lease on each delivery fences off a process that was thought dead.
+`linker.outbox` decides the steps, a connector takes them, and each outcome is committed before the next. One process at
+a time tells a CRM (`agent.store.turns`): one that is killed leaves its turn at once, and what it had claimed is free
+some seconds later. The lease on each delivery fences off a process that only seemed to be dead.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
 import structlog
 
+from agent import jobs
 from agent.archive.blobs import Archive
 from agent.errors import CardlineError, Unavailable
 from agent.model import SourceState
 from agent.settings_crm import CrmSettings
-from agent.store import connectors, mirror, outbox
-from agent.store.connectors import Connector
+from agent.store import connectors, deliveries, mirror, turns
+from agent.store.deliveries import Delivery
 from agent.store.engine import Store
-from agent.store.outbox import Delivery
 from linker.crm.compose import is_ready
 from linker.crm.connected import Crms
 from linker.crm.facts import (
@@ -43,6 +44,7 @@ from linker.crm.protocol import (
     CrmUnreachable,
 )
 from linker.outbox import ATTEMPTS, ATTEMPTS_OF_A_BUG, FAILURES_TO_OPEN, Known, Step, circuit_pause, decide, retry_pause
+from linker.pacing import deliver_job
 from linker.sharing import Sharing
 from linker.wishes import Batch, Composer, NotYet, Work, load
 
@@ -52,8 +54,10 @@ _AT_ONCE = 8  # requests under way
 _CLAIMED = 32  # deliveries read together
 _LEASE_SECONDS = 180.0
 _STEP_SECONDS = 60.0  # an upload of an hour of sound is 21 MB; no attempt begins that might outlast its lease
+SETTLE_SECONDS = 10.0
+"""For so long a CRM may still be at what it was asked by somebody who is gone, or whom its answer did not reach."""
+
 _TURN_SECONDS = 30.0  # then the job ends, so that a shutdown or another job gets its turn; the next one goes on
-_LIMIT_SECONDS = 60.0
 _AUTH_SECONDS = 300.0
 _MOST_STEPS = 12
 
@@ -63,32 +67,56 @@ class _LeaseLost(Exception):
 
 
 class Deliverer:
-    """Does the job. ``crms`` are connected once and kept."""
+    """Does the job. ``crms`` are connected once and kept; ``settle`` is `SETTLE_SECONDS`, for tests."""
 
-    def __init__(self, store: Store, archive: Archive, crms: Crms, *, public_url: str = "") -> None:
+    def __init__(
+        self, store: Store, archive: Archive, crms: Crms, *, public_url: str = "", settle: float = SETTLE_SECONDS
+    ) -> None:
         self._store = store
         self._crms = crms
         self._public_url = public_url.rstrip("/")
         self._sharing = Sharing(store, archive, self._public_url)
+        self.settle = settle
 
     async def deliver(self, crm: str) -> None:
-        """The job: until nothing is due, the CRM is to be left alone, or half a minute has passed."""
-        settings, until = self._crms.settings_of(crm), monotonic() + _TURN_SECONDS
-        while monotonic() < until:
-            async with self._store.begin() as connection:
-                connector = await connectors.find_connector(connection, crm)
-                if connector is None or not connector.delivers or _is_paused(connector):
-                    return
-                most = 1 if connector.failures >= FAILURES_TO_OPEN else _CLAIMED
-                batch = await outbox.claim(connection, connector.id, most=most, lease=_LEASE_SECONDS)
-                known = await load(connection, connector, batch)
-            if not batch:
+        """The job: until nothing is due, the CRM is to be left alone, or half a minute has passed. Where somebody else
+        is telling it, there is nothing to do."""
+        async with self._store.begin() as connection:
+            connector = await connectors.find_connector(connection, crm)
+        if connector is None:
+            return
+        async with turns.take(self._store.url, turns.DELIVER, connector.id) as turn:
+            if turn is not None:
+                await self._deliver(crm, connector.id, turn)
+
+    async def _deliver(self, crm: str, connector_id: int, turn: turns.Turn) -> None:
+        async with self._store.begin() as connection:
+            if left := await deliveries.cut_short(connection, connector_id, settle=self.settle):
+                log.warning("deliveries_left_behind", crm=crm, deliveries=left)
+        until = monotonic() + _TURN_SECONDS
+        while await self._tell_some(crm, turn):
+            if monotonic() > until:
+                async with self._store.begin() as connection:
+                    await jobs.defer_unless_waiting(connection, deliver_job(crm))
                 return
-            channel = _Channel(self, settings, known, self._crms.connected(crm))
-            ends = await asyncio.gather(*(channel.tell(one) for one in batch), return_exceptions=True)
-            for end in ends:
-                if isinstance(end, BaseException):
-                    raise end
+
+    async def _tell_some(self, crm: str, turn: turns.Turn) -> bool:
+        """Whether there may be more."""
+        settings = self._crms.settings_of(crm)
+        await turn.ensure()
+        async with self._store.begin() as connection:
+            connector = await connectors.find_connector(connection, crm)
+            if connector is None or not connector.delivers or connector.is_paused:
+                return False
+            most = 1 if connector.failures >= FAILURES_TO_OPEN else _CLAIMED
+            batch = await deliveries.claim(connection, connector.id, most=most, lease=_LEASE_SECONDS)
+            known = await load(connection, connector, batch)
+        channel = _Channel(self, settings, known, self._crms.connected(crm))
+        ends = await asyncio.gather(*(channel.tell(one) for one in batch), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return bool(batch)
 
     @property
     def store(self) -> Store:
@@ -106,10 +134,6 @@ class Deliverer:
         return self._public_url
 
 
-def _is_paused(connector: Connector) -> bool:
-    return connector.paused_until is not None and connector.paused_until > datetime.now(UTC)
-
-
 class _Channel:
     """One CRM for the length of a batch."""
 
@@ -120,19 +144,22 @@ class _Channel:
         self._composer = Composer(self._store, settings, known, crm, public_url=deliverer.public_url)
         self._crm = crm
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._settle = deliverer.settle
+        self._is_left_alone = False
 
     async def tell(self, one: Delivery) -> None:
-        """One delivery, to its end or to what stands in its way."""
+        """One delivery, to its end or to what stands in its way. Once it is known that the CRM is to be left alone,
+        those that wait for their turn are left for another time."""
         try:
             async with self._turn:
-                await self._tell(one)
+                await (self._release(one) if self._is_left_alone else self._tell(one))
         except NotYet as wait:
             await self._postpone(one, wait.seconds, CrmUnreachable("It is not to be told yet."))
         except _LeaseLost:
             log.info("delivery_changed_meanwhile", delivery_id=one.id)
             await self._release(one)
         except CrmLimit as error:
-            await self._leave_alone(one, error.retry_after or _LIMIT_SECONDS, SourceState.RUNNING, error)
+            await self._leave_alone(one, error.seconds, SourceState.RUNNING, error)
         except CrmAuthFailed as error:
             await self._leave_alone(one, _AUTH_SECONDS, SourceState.LOGIN_FAILED, error)
         except CrmGone as error:
@@ -154,24 +181,31 @@ class _Channel:
 
     async def _postpone(self, one: Delivery, pause: float, error: CardlineError, *, counts: bool = False) -> int:
         async with self._store.begin() as connection:
-            return await outbox.postpone(
-                connection, one, pause=pause, problem=error.what, remedy=error.remedy, counts=counts
+            return await deliveries.postpone(
+                connection,
+                one,
+                pause=pause,
+                problem=error.what,
+                remedy=error.remedy,
+                settle=self._settle,
+                counts=counts,
             )
 
     async def _release(self, one: Delivery) -> None:
         async with self._store.begin() as connection:
-            await outbox.release(connection, one)
+            await deliveries.release(connection, one)
 
     async def _leave_alone(self, one: Delivery, seconds: float, state: SourceState, error: CardlineError) -> None:
+        self._is_left_alone = True
         async with self._store.begin() as connection:
-            await outbox.release(connection, one)
+            await deliveries.release(connection, one)
             await connectors.pause(connection, one.connector_id, seconds=seconds, state=state, problem=str(error))
         log.warning("crm_left_alone", crm=self._settings.name, seconds=seconds, reason=str(error))
 
     async def _give_up(self, one: Delivery, error: CardlineError) -> None:
         async with self._store.begin() as connection:
             failure = type(error).__name__
-            await outbox.give_up(connection, one, failure=failure, problem=error.what, remedy=error.remedy)
+            await deliveries.give_up(connection, one, failure=failure, problem=error.what, remedy=error.remedy)
         log.warning("delivery_given_up", delivery_id=one.id, crm=self._settings.name, reason=str(error))
 
     async def _gone(self, one: Delivery, error: CardlineError) -> None:
@@ -186,9 +220,8 @@ class _Channel:
             await self._give_up(one, error)
 
     async def _unreachable(self, one: Delivery, error: CardlineError) -> None:
+        attempts = await self._postpone(one, retry_pause(one.attempts), error)
         async with self._store.begin() as connection:
-            pause = retry_pause(one.attempts)
-            attempts = await outbox.postpone(connection, one, pause=pause, problem=error.what, remedy=error.remedy)
             failures = await connectors.note_failure(connection, one.connector_id)
             if (open_for := circuit_pause(failures)) > 0:
                 state = SourceState.UNREACHABLE
@@ -209,7 +242,7 @@ class _Channel:
         entry = self._composer.entry(one)
         if entry is not None and not is_ready(entry):
             async with self._store.begin() as connection:
-                await outbox.finish(connection, one, state=outbox.UNREADY, answered=False)
+                await deliveries.finish(connection, one, state=deliveries.UNREADY, answered=False)
             return
         work = await self._composer.prepare(one, entry)
         asked = False
@@ -227,10 +260,14 @@ class _Channel:
         else:
             raise AssertionError("the steps do not come to an end")
         async with self._store.begin() as connection:
-            await outbox.finish(connection, one, answered=asked)
+            await deliveries.finish(connection, one, answered=asked)
         log.info("delivery_done", delivery_id=one.id, crm=self._settings.name, interaction_id=one.interaction_id)
 
     async def _step(self, step: Step, work: Work) -> Work:
+        if step is not Step.LOG:  # which has a guard of its own
+            async with self._store.begin() as connection:
+                if not await deliveries.is_held(connection, work.delivery, within=_STEP_SECONDS):
+                    raise _LeaseLost
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 return await self._take(step, work)
@@ -285,7 +322,7 @@ class _Channel:
         at = activity.started if isinstance(activity, CallToLog) else activity.sent
         sought = {"is_call": is_call, "card": [activity.card.kind, activity.card.id], "at": at.isoformat()}
         async with self._store.begin() as connection:
-            begun = await outbox.begin(connection, delivery, sought, within=_STEP_SECONDS)
+            begun = await deliveries.begin(connection, delivery, sought, within=_STEP_SECONDS)
         if begun is None:
             raise _LeaseLost
         crm = self._crm
@@ -295,7 +332,7 @@ class _Channel:
     async def _kept(self, work: Work, logged: Logged | None, parts: Mapping[str, str]) -> Work:
         kept = _as_json(logged) if logged is not None else {}
         async with self._store.begin() as connection:
-            await outbox.keep(connection, work.delivery.id, logged=kept, parts=parts)
+            await deliveries.keep(connection, work.delivery.id, logged=kept, parts=parts)
         return replace(work, delivery=replace(work.delivery, begun=False, logged=kept, parts=parts))
 
     async def _forgotten(self, work: Work) -> Work:

@@ -24,10 +24,12 @@ from agent.store import (
     links,
     meetings,
     notices,
+    outbox,
     proposals,
     relinks,
     rules,
     signs,
+    undelivered,
 )
 from agent.store.asking import ask
 from agent.store.employees import EmployeeIdentity
@@ -241,6 +243,7 @@ class Linker(Reader):
         await linking.lock_knowledge(connection)
         if not await cards.insert_contact_point(connection, card_id, identity, label=label):
             return False
+        await undelivered.retry_card(connection, card_id)  # a CRM may know it by this one
         await self.relink_identities(connection, [identity], card_id=card_id, by=by)
         return True
 
@@ -334,16 +337,22 @@ async def _save(
                                      *decision.flags)))  # fmt: skip
         if (decision.direction, flags) != (one.interaction.direction, one.interaction.flags):
             outlines.append(Resolved(interaction_id=number, direction=decision.direction, flags=flags))
+    has_crm = any(one.has_crm for one in found)
+    going_on = [one.interaction.id for one in found if one.is_going_on]
     changed = await links.replace_links(
         connection,
         [one.interaction.id for one in found],
         [link for each in made.values() for link in each],
         parties=parties,
         outlines=outlines,
-        has_crm=any(one.has_crm for one in found),
-        commit=commit,
+        has_crm=False,
+        commit=commit and not has_crm,
     )
-    going_on = [one.interaction.id for one in found if one.is_going_on]
+    if has_crm:
+        told = [one.interaction for one in found]
+        anew = {one.id for one in told if decisions[one.id].direction != one.direction}
+        anew |= {one.interaction_id for one in parties}
+        await outbox.want(connection, [one.id for one in told], anew=anew, commit=commit and not going_on)
     if going_on:
         await notices.announce_calls_in_progress(connection, going_on)
     return changed

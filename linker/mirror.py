@@ -16,15 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import jobs
 from agent.errors import CardlineError, DatabaseUnavailable
-from agent.model import Identity
-from agent.store import cards, connectors, deals, interactions, linking, mirror, outbox
+from agent.model import Identity, SourceState
+from agent.store import cards, connectors, deals, interactions, linking, mirror, outbox, proposals, undelivered
 from agent.store.connectors import Connector
 from agent.store.deals import DealRow, StageRow
 from agent.store.engine import Store
 from agent.store.mirror import MirrorCard, UserRow
 from linker.crm.connected import Crms
 from linker.crm.facts import Changes, CrmCard, CrmDeal, CrmStage, CrmUser, Gone
-from linker.crm.protocol import Capability, Crm
+from linker.crm.protocol import Capability, Crm, CrmLimit
 
 log = structlog.get_logger()
 
@@ -55,14 +55,26 @@ class MirrorReader:
         pause = timedelta(minutes=self._crms.settings_of(crm).read_minutes) / 2
         if connector is None or (connector.read is not None and datetime.now(UTC) - connector.read < pause):
             return  # another job has just done it
+        if connector.is_paused:
+            return
         try:
             await self._read(connector, self._crms.connected(crm))
         except DatabaseUnavailable:
             raise
+        except CrmLimit as error:
+            await self._leave_alone(connector, error)
         except CardlineError as error:
             log.warning("crm_not_read", crm=crm, reason=str(error))
             async with self._store.begin() as connection:
                 await connectors.save_read_problem(connection, connector.id, str(error))
+
+    async def _leave_alone(self, connector: Connector, error: CrmLimit) -> None:
+        """It asks for fewer requests, whatever they are for."""
+        log.warning("crm_left_alone", crm=connector.name, seconds=error.seconds, reason=str(error))
+        async with self._store.begin() as connection:
+            state = SourceState.RUNNING
+            await connectors.pause(connection, connector.id, seconds=error.seconds, state=state, problem=str(error))
+            await connectors.save_read_problem(connection, connector.id, str(error))
 
     async def _read(self, connector: Connector, crm: Crm) -> None:
         can = crm.scorecard.can
@@ -86,8 +98,13 @@ class MirrorReader:
         log.info("crm_read", crm=connector.name, cards=count)
 
     async def _read_users(self, connector: Connector, users: Sequence[CrmUser]) -> None:
+        """Nobody at all is no answer: whoever we are logged in as is there."""
+        if not users:
+            return
+        offered = [(one.extension, one.name) for one in users if one.is_active and one.extension]
         async with self._store.begin() as connection:
             await mirror.save_users(connection, connector.id, [_user(one) for one in users])
+            await proposals.offer(connection, f"crm:{connector.name}", offered)
             for employee_id in await mirror.map_users(connection, connector.id):
                 await outbox.stir_employee(connection, employee_id)
 
@@ -114,7 +131,7 @@ async def _keep_cards(connection: AsyncConnection, connector: Connector, found: 
         known[one.id.kind, one.id.id] = await _keep_card(connection, connector, one, before, news)
     await _relink(connection, news.identities)
     for card_id in news.placed:
-        await outbox.retry_card(connection, card_id)
+        await undelivered.retry_card(connection, card_id)
 
 
 async def _keep_card(

@@ -15,11 +15,18 @@ from agent import jobs
 from agent.errors import Unavailable
 from agent.settings import Settings
 from agent.store import connectors
+from agent.store.connectors import Connector
 from agent.store.engine import Store
 
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 1.0
+
+
+def deliver_job(crm: str) -> jobs.Job:
+    """Whatever is due is told to this CRM. Without a lock of the queue, which the job of a worker that was killed would
+    hold until its heartbeat has run out; of several the first has the turn (`agent.store.turns`)."""
+    return jobs.Job(task=jobs.DELIVER, queue=jobs.crm_queue(crm), args={"crm": crm})
 
 
 class CrmPacer:
@@ -48,17 +55,21 @@ class CrmPacer:
         return True
 
     async def look(self) -> None:
-        """Ask for what is due."""
+        """Ask for what is due, but not of a CRM that is to be left alone."""
         async with self._store.begin() as connection:
             due = set(await connectors.list_due(connection))
-            read = {one.name: one.read for one in await connectors.list_connectors(connection)}
+            known = {one.name: one for one in await connectors.list_connectors(connection)}
             for one in self._settings.crm:
-                queue = jobs.crm_queue(one.name)
                 if one.deliver and one.name in due:
-                    job = jobs.Job(task=jobs.DELIVER, queue=queue, args={"crm": one.name}, lock=f"deliver:{one.name}")
-                    await jobs.defer_unless_waiting(connection, job)
-                before = read.get(one.name)
-                late = before is None or before < datetime.now(UTC) - timedelta(minutes=one.read_minutes)
-                if one.read and late:
+                    await jobs.defer_unless_waiting(connection, deliver_job(one.name))
+                if one.read and _is_late(known.get(one.name), one.read_minutes):
+                    queue = jobs.crm_queue(one.name)
                     job = jobs.Job(task=jobs.READ_CRM, queue=queue, args={"crm": one.name}, lock=f"read:{one.name}")
                     await jobs.defer_unless_waiting(connection, job)
+
+
+def _is_late(connector: Connector | None, minutes: float) -> bool:
+    """Whether it is to be read again."""
+    if connector is None or connector.is_paused:
+        return False
+    return connector.read is None or connector.read < datetime.now(UTC) - timedelta(minutes=minutes)

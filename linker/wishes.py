@@ -12,9 +12,9 @@ from agent.model import Identity, InteractionKind
 from agent.settings_crm import CrmSettings
 from agent.store import cards, history, mirror
 from agent.store.connectors import Connector
+from agent.store.deliveries import Delivery
 from agent.store.engine import Store
 from agent.store.history import Entry
-from agent.store.outbox import Delivery
 from linker.crm.compose import compose, compose_transcript, credited, digest
 from linker.crm.facts import Activity, CallToLog, CardToCreate, ExternalId, TranscriptToAttach
 from linker.crm.protocol import Capability, Crm, CrmGone, CrmRefused

@@ -82,20 +82,20 @@ def _show_scorecard(card: Scorecard) -> None:
 @crm.command("list")
 def list_crms() -> None:
     """How each goes, who is nobody there, and what was given up with what to do about it."""
-    from agent.store import connectors, mirror, outbox
+    from agent.store import connectors, deliveries, mirror, undelivered
 
     async def read(connection: AsyncConnection) -> None:
         table = Table("name", "kind", "state", "since", "told", "waiting", "given up", box=None, padding=(0, 2))
         for one in await connectors.list_connectors(connection):
-            states = await outbox.count_states(connection, one.id)
-            counts = [str(states.get(state, 0)) for state in (outbox.DONE, outbox.WAITING, outbox.FAILED)]
+            states = await undelivered.count_states(connection, one.id)
+            counts = [str(states.get(state, 0)) for state in (deliveries.DONE, deliveries.WAITING, deliveries.FAILED)]
             state = one.state if one.delivers else "off"
             table.add_row(one.name, one.kind, state, f"{one.since:%Y-%m-%d %H:%M}", *counts)
             for employee_id, name in await mirror.list_unmapped(connection, one.id):
                 text = f"{name} (employee {employee_id}) is nobody in {one.name}: say who he is on the page CRM."
                 console.print(escape(text))
         console.print(table)
-        for failed in await outbox.list_failed(connection, limit=_SHOWN):
+        for failed in await undelivered.list_failed(connection, limit=_SHOWN):
             text = f"{failed.problem} {failed.remedy}"
             console.print(f"{failed.id}: {failed.connector}, entry {failed.interaction_id}: {escape(text)}")
 
@@ -107,12 +107,12 @@ def retry(
     delivery: Annotated[list[int] | None, typer.Argument(help="Numbers from `cardline crm list`; none: all.")] = None,
 ) -> None:
     """Try again what was given up, at once, also with a CRM that was left alone."""
-    from agent.store import connectors, outbox
+    from agent.store import connectors, undelivered
 
     async def again(connection: AsyncConnection) -> int:
         for one in await connectors.list_connectors(connection):
             await connectors.resume(connection, one.id)
-        return await outbox.retry(connection, ids=delivery or None)
+        return await undelivered.retry(connection, ids=delivery or None)
 
     console.print(f"{in_database(again)} are tried again.")
 

@@ -32,7 +32,7 @@ from agent.errors import CardlineError, Misconfigured, Unavailable
 from agent.model import UserRole
 from agent.parts import reach_database
 from agent.settings import Settings, load_settings
-from agent.store import accounts, cards, connectors, employees, interactions, outbox
+from agent.store import accounts, cards, connectors, deliveries, employees, interactions, outbox, undelivered
 from agent.store.engine import Store
 from linker.link import Linker
 
@@ -250,8 +250,8 @@ class Demo:
             async with store.begin() as connection:
                 (one,) = await connectors.list_connectors(connection)
                 left.clear()
-                left.update(await outbox.count_states(connection, one.id))
-            return set(left) <= {outbox.DONE}
+                left.update(await undelivered.count_states(connection, one.id))
+            return set(left) <= {deliveries.DONE}
 
         missing = ""
         try:
@@ -265,7 +265,7 @@ class Demo:
                 console.print(f"  {line}")
         console.print(f"Tryton is at {tryton.url}, user {tryton.user}, password {tryton.password}")
         count = sum(len(lines) for lines in notes.values())
-        if not missing and count != left.get(outbox.DONE, 0):
+        if not missing and count != left.get(deliveries.DONE, 0):
             missing = f"{count} notes for {left} deliveries"
         return [Outcome(title="Tryton holds each entry once", entry=None, missing=missing)]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import Boolean, ColumnElement, Select, exists, false, func, literal_column, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import SourceState
 from agent.store.engine import AnyRow
 from agent.store.schema import connector, delivery
+from agent.store.turns import DELIVER, IS_TAKEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class Connector:
     cursor: str
     read: datetime | None
     read_problem: str
+    is_paused: bool
 
 
 def _connector(row: AnyRow) -> Connector:
@@ -49,7 +52,13 @@ def _connector(row: AnyRow) -> Connector:
         cursor=row.cursor,
         read=row.read_at,
         read_problem=row.read_problem,
+        is_paused=row.is_paused,
     )
+
+
+def _known() -> Select[*tuple[Any, ...]]:
+    """By the clock of the database, which has made the pause."""
+    return select(connector, is_paused().label("is_paused"))
 
 
 async def switch_on(connection: AsyncConnection, named: Sequence[tuple[str, str, bool]]) -> None:
@@ -68,30 +77,38 @@ async def switch_on(connection: AsyncConnection, named: Sequence[tuple[str, str,
 
 async def find_connector(connection: AsyncConnection, name: str) -> Connector | None:
     """One, by its name."""
-    row = (await connection.execute(select(connector).where(connector.c.name == name))).first()
+    row = (await connection.execute(_known().where(connector.c.name == name))).first()
     return _connector(row) if row else None
 
 
 async def list_connectors(connection: AsyncConnection) -> list[Connector]:
     """All there are and were, by name."""
-    return [_connector(row) for row in await connection.execute(select(connector).order_by(connector.c.name))]
+    return [_connector(row) for row in await connection.execute(_known().order_by(connector.c.name))]
+
+
+_TAKEN = literal_column(IS_TAKEN.format(what=DELIVER, number="connector.id"), Boolean)
 
 
 async def list_due(connection: AsyncConnection) -> list[str]:
-    """Names of those that have something due and are not left alone."""
+    """Names of those that have something due, are not left alone, and that nobody is telling just now."""
     due = exists().where(
         delivery.c.connector_id == connector.c.id, delivery.c.state == "waiting", delivery.c.due_at <= func.now()
     )
-    free = connector.c.paused_until.is_(None) | (connector.c.paused_until <= func.now())
-    return list((await connection.execute(select(connector.c.name).where(connector.c.delivers, free, due))).scalars())
+    query = select(connector.c.name).where(connector.c.delivers, ~is_paused(), due, ~_TAKEN)
+    return list((await connection.execute(query)).scalars())
+
+
+def is_paused() -> ColumnElement[bool]:
+    """It is left alone for now."""
+    return func.coalesce(connector.c.paused_until > func.now(), false())
 
 
 async def pause(
     connection: AsyncConnection, connector_id: int, *, seconds: float, state: SourceState, problem: str
 ) -> None:
-    """Leave it alone for a while, and say why."""
+    """Leave it alone for a while, and say why. Of several that ask for it at once the longest holds."""
     values = {
-        "paused_until": func.now() + timedelta(seconds=seconds),
+        "paused_until": func.greatest(connector.c.paused_until, func.now() + timedelta(seconds=seconds)),
         "state": state.value,
         "problem": problem,
     }
@@ -102,6 +119,20 @@ async def note_failure(connection: AsyncConnection, connector_id: int) -> int:
     """One more request in a row that was not answered; returns how many by now."""
     statement = update(connector).where(connector.c.id == connector_id).values(failures=connector.c.failures + 1)
     return int((await connection.execute(statement.returning(connector.c.failures))).scalar_one())
+
+
+async def note_success(connection: AsyncConnection, connector_id: int) -> None:
+    """It has answered, so it is not away; what it has asked for at the same time (`pause`) holds. Noted once a second
+    at most, since all deliveries of a connector would wait for each other here."""
+    values = {"failures": 0, "succeeded_at": func.now(), "state": SourceState.RUNNING.value, "problem": ""}
+    is_news = or_(
+        connector.c.failures > 0,
+        connector.c.succeeded_at.is_(None),
+        connector.c.succeeded_at < func.now() - timedelta(seconds=1),
+        connector.c.state != SourceState.RUNNING.value,
+    )
+    mine = update(connector).where(connector.c.id == connector_id, is_news, ~is_paused())
+    await connection.execute(mine.values(paused_until=None, **values))
 
 
 async def resume(connection: AsyncConnection, connector_id: int) -> None:

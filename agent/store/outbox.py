@@ -1,30 +1,29 @@
 """The outbox: what each CRM should hold of an interaction, as rows made in the transaction that decides it.
 
-A row is the wish for one interaction on one card in one CRM. `want` brings the wishes in line with the links, `stir`
+A row is the *wish* for one interaction on one card in one CRM. `want` brings the wishes in line with the links, `stir`
 says that what is to be told has changed; both only raise a version, and `linker.deliver` tells whatever is newer than
-what it told. So a hundred changes while a CRM is away cost one delivery.
+what it told (`agent.store.deliveries`). So a hundred changes while a CRM is away cost one delivery, and what changes
+nothing that a CRM is told costs none.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, false, func, insert, or_, select, text, update
+from sqlalchemy import BigInteger, bindparam, func, literal_column, select, text, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState
 from agent.store import changes
-from agent.store.engine import AnyRow
+from agent.store.asking import Query, ask
+from agent.store.deliveries import DROPPED, WAITING
 from agent.store.rights import is_not_private
-from agent.store.schema import connector, delivery, interaction, link, party
-from agent.store.wishplan import Standing, Wish, plan
+from agent.store.schema import delivery, party
 
-WAITING, UNREADY, DONE, FAILED, DROPPED = "waiting", "unready", "done", "failed", "dropped"
+_AFRESH = "state = 'waiting', due_at = now(), attempts = 0, failure = NULL, problem = '', remedy = ''"
 _AGAIN: Mapping[str, Any] = {
     "wanted": delivery.c.wanted + 1,
     "state": WAITING,
@@ -34,96 +33,102 @@ _AGAIN: Mapping[str, Any] = {
     "problem": "",
     "remedy": "",
 }
-_ONCE_MORE = {name: value for name, value in _AGAIN.items() if name != "wanted"}
+_SHOWN = str(
+    is_not_private(literal_column("i.id", BigInteger)).compile(
+        dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
+        compile_kwargs={"literal_binds": True},
+    )
+)
+
+# A wish whose card is no longer right goes over to a card that is new, so that a CRM moves what it has; only what is
+# left is withdrawn. What a CRM knows of stays known there, also if it is older than the day it was switched on. Rows
+# that stay right are locked and nothing more.
+_WANT = text(
+    f"""
+    WITH standing AS (
+        SELECT i.id, i.started_at, coalesce(array_agg(l.client_card_id) FILTER (WHERE
+                   l.state = '{LinkState.LINKED}' AND l.client_card_id IS NOT NULL), '{{}}') AS cards
+        FROM interaction AS i LEFT JOIN link AS l
+             ON l.interaction_id = i.id AND i.erasure_id IS NULL AND {_SHOWN}
+        WHERE i.id = ANY(:ids) GROUP BY i.id
+    ), held AS MATERIALIZED (
+        SELECT id, connector_id, interaction_id, client_card_id, withdrawn, state FROM delivery
+        WHERE interaction_id = ANY(:ids) ORDER BY id FOR UPDATE
+    ), stood AS (
+        SELECT held.*, coalesce(held.client_card_id = ANY(standing.cards), false) AS is_right
+        FROM held JOIN standing ON standing.id = held.interaction_id
+    ), wrong AS (
+        SELECT id, connector_id, interaction_id,
+               row_number() OVER (PARTITION BY connector_id, interaction_id ORDER BY id) AS place
+        FROM stood WHERE NOT is_right AND NOT withdrawn
+    ), missing AS (
+        SELECT c.id AS connector_id, s.id AS interaction_id, s.started_at, card,
+               row_number() OVER (PARTITION BY c.id, s.id ORDER BY card) AS place,
+               c.delivers AND (:whatever_age OR s.started_at >= c.since OR EXISTS (
+                   SELECT FROM held WHERE held.connector_id = c.id AND held.interaction_id = s.id)) AS is_told
+        FROM connector AS c, standing AS s, unnest(s.cards) AS card
+        WHERE NOT EXISTS (SELECT FROM held WHERE held.connector_id = c.id AND held.interaction_id = s.id
+                                                 AND held.client_card_id = card)
+    ), due AS (
+        SELECT wrong.id, missing.card, missing.card IS NULL AS withdrawn
+        FROM wrong LEFT JOIN missing USING (connector_id, interaction_id, place)
+        UNION ALL
+        SELECT id, client_card_id, false FROM stood
+        WHERE is_right AND state <> '{DROPPED}' AND (withdrawn OR interaction_id = ANY(:anew))
+    ), told AS (
+        UPDATE delivery SET client_card_id = coalesce(due.card, delivery.client_card_id), withdrawn = due.withdrawn,
+                            wanted = wanted + 1, {_AFRESH}
+        FROM due WHERE delivery.id = due.id RETURNING delivery.id
+    ), new AS (
+        INSERT INTO delivery (connector_id, interaction_id, client_card_id, started_at, key, due_at)
+        SELECT connector_id, interaction_id, card, started_at,
+               'cardline-' || left(encode(sha256(uuid_send(gen_random_uuid())), 'hex'), 20), now()
+        FROM missing LEFT JOIN wrong USING (connector_id, interaction_id, place)
+        WHERE wrong.id IS NULL AND is_told
+        RETURNING id
+    )
+    SELECT (SELECT count(*) FROM new) AS new, (SELECT count(*) FROM told) AS told
+    """  # noqa: S608 - our own constants
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("anew", type_=ARRAY(BigInteger)))
 
 
-async def want(connection: AsyncConnection, interaction_ids: Sequence[int], *, whatever_age: bool = False) -> int:
-    """Bring the wishes for these in line with their links as they are now; part of whoever decides about links.
+async def want(
+    connection: AsyncConnection,
+    interaction_ids: Sequence[int],
+    *,
+    anew: Collection[int] = (),
+    whatever_age: bool = False,
+    commit: bool = False,
+) -> int:
+    """Bring the wishes for these in line with their links as they are now, in one statement; part of whoever decides
+    about links, and holds the interactions. Returns how many wishes are new.
 
-    ``whatever_age``: also what began before a connector was switched on (`cardline crm deliver`). Returns how many
-    wishes are new. Costs one query where there is no CRM.
+    ``anew``: those of which something else that is told has changed too: who took part, the direction. Where a link
+    stays as it was and nothing else has changed, no version is raised. ``whatever_age``: also what began before a
+    connector was switched on (`cardline crm deliver`). ``commit``: nothing comes after it in this transaction.
     """
-    query = select(connector.c.id, connector.c.since, connector.c.delivers)
-    known = (await connection.execute(query)).all()
-    if not known or not interaction_ids:
-        return 0
-    since: dict[int, datetime] = {row.id: row.since for row in known if row.delivers}
-    standings = await _standings(connection, interaction_ids)
-    if whatever_age and standings:
-        since = dict.fromkeys(since, min(one.started for one in standings))
-    made = plan(standings, await _wishes(connection, interaction_ids), since)
-    await _change(connection, made.changes)
-    rows = [
-        {
-            "connector_id": one.connector_id,
-            "interaction_id": one.interaction_id,
-            "client_card_id": one.card_id,
-            "started_at": one.started,
-            "key": f"cardline-{secrets.token_hex(10)}",
-        }
-        for one in made.new
-    ]
-    if rows:
-        await connection.execute(insert(delivery).values(due_at=func.now()), rows)
-    return len(rows)
-
-
-async def _standings(connection: AsyncConnection, ids: Sequence[int]) -> list[Standing]:
-    cards = func.array_agg(link.c.client_card_id).filter(
-        link.c.state == LinkState.LINKED,
-        link.c.client_card_id.is_not(None),
-        interaction.c.erasure_id.is_(None),
-        is_not_private(interaction.c.id),
+    values = {"ids": list(interaction_ids), "anew": sorted(anew), "whatever_age": whatever_age}
+    (new,) = await ask(
+        connection, Query(statement=_WANT, values=values, read=lambda rows: int(rows[0].new)), commit=commit
     )
-    query = (
-        select(interaction.c.id, interaction.c.started_at, cards.label("cards"))
-        .outerjoin(link, link.c.interaction_id == interaction.c.id)
-        .where(interaction.c.id.in_(ids))
-        .group_by(interaction.c.id)
-    )
-    return [
-        Standing(interaction_id=row.id, started=row.started_at, card_ids=tuple(sorted(row.cards or ())))
-        for row in await connection.execute(query)
-    ]
+    return new
 
 
-async def _wishes(connection: AsyncConnection, ids: Sequence[int]) -> list[Wish]:
-    columns = delivery.c
-    query = (
-        select(columns.id, columns.connector_id, columns.interaction_id, columns.client_card_id, columns.withdrawn)
-        .where(columns.interaction_id.in_(ids))
-        .order_by(columns.id)
-        .with_for_update()
-    )
-    return [
-        Wish(
-            id=row.id,
-            connector_id=row.connector_id,
-            interaction_id=row.interaction_id,
-            card_id=row.client_card_id,
-            withdrawn=row.withdrawn,
-        )
-        for row in await connection.execute(query)
-    ]
-
-
-async def _change(connection: AsyncConnection, changes: Mapping[int, int | None]) -> None:
-    kept = [{"b_id": row, "b_card": card} for row, card in changes.items() if card is not None]
-    gone = [row for row, card in changes.items() if card is None]
-    if kept:
-        dropped = (delivery.c.state == DROPPED) & (delivery.c.client_card_id == bindparam("b_card"))
-        statement = update(delivery).where(delivery.c.id == bindparam("b_id"), ~func.coalesce(dropped, false()))
-        await connection.execute(statement.values(client_card_id=bindparam("b_card"), withdrawn=False, **_AGAIN), kept)
-    if gone:
-        await connection.execute(update(delivery).where(delivery.c.id.in_(gone)).values(withdrawn=True, **_AGAIN))
+_STIR = text(
+    f"""
+    WITH touched AS ({changes.TOUCH.format(ids="unnest(CAST(:ids AS bigint[]))")}
+    ), held AS (
+        SELECT id FROM delivery WHERE interaction_id = ANY(:ids) AND NOT withdrawn AND state <> '{DROPPED}'
+        ORDER BY id FOR UPDATE)
+    UPDATE delivery SET wanted = wanted + 1, {_AFRESH} FROM held WHERE delivery.id = held.id
+    """  # noqa: S608 - our own constants
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
 
 
 async def stir(connection: AsyncConnection, interaction_ids: Sequence[int]) -> None:
     """Something of these has changed that a CRM may have been told: times, recording, transcript, who was credited."""
-    await changes.touch(connection, interaction_ids)
-    ids = await _lock(connection, interaction_ids)
-    if ids:
-        await connection.execute(update(delivery).where(delivery.c.id.in_(ids)).values(**_AGAIN))
+    if interaction_ids:
+        await connection.execute(_STIR, {"ids": sorted(set(interaction_ids))})
 
 
 async def stir_employee(connection: AsyncConnection, employee_id: int) -> None:
@@ -132,20 +137,19 @@ async def stir_employee(connection: AsyncConnection, employee_id: int) -> None:
     await stir(connection, list((await connection.execute(query)).scalars()))
 
 
-async def _lock(connection: AsyncConnection, interaction_ids: Iterable[int]) -> list[int]:
-    query = select(delivery.c.id).where(
-        delivery.c.interaction_id.in_(list(interaction_ids)), ~delivery.c.withdrawn, delivery.c.state != DROPPED
-    )
-    return list((await connection.execute(query.order_by(delivery.c.id).with_for_update())).scalars())
-
-
 async def move(connection: AsyncConnection, kept: int, gone: int) -> None:
     """``gone`` becomes part of ``kept``: what a CRM holds of it becomes that of the other where it has none on that
     card, and is withdrawn where it has. The linker decides about ``kept`` next, by `want`."""
-    rows = await _wishes(connection, [kept, gone])
-    known = {(one.connector_id, one.card_id) for one in rows if one.interaction_id == kept}
+    columns = delivery.c
+    query = select(columns.id, columns.connector_id, columns.interaction_id, columns.client_card_id)
+    rows = (
+        await connection.execute(
+            query.where(columns.interaction_id.in_([kept, gone])).order_by(columns.id).with_for_update()
+        )
+    ).all()
+    known = {(one.connector_id, one.client_card_id) for one in rows if one.interaction_id == kept}
     over = [one for one in rows if one.interaction_id == gone]
-    free = [one.id for one in over if (one.connector_id, one.card_id) not in known]
+    free = [one.id for one in over if (one.connector_id, one.client_card_id) not in known]
     twice = [one.id for one in over if one.id not in free]
     if free:
         statement = update(delivery).where(delivery.c.id.in_(free))
@@ -153,244 +157,3 @@ async def move(connection: AsyncConnection, kept: int, gone: int) -> None:
     if twice:
         statement = update(delivery).where(delivery.c.id.in_(twice))
         await connection.execute(statement.values(interaction_id=None, withdrawn=True, **_AGAIN))
-
-
-# --- Telling ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A row that somebody tells now. ``wanted`` is the version he has seen."""
-
-    id: int
-    connector_id: int
-    interaction_id: int | None
-    card_id: int | None
-    started: datetime
-    key: str
-    wanted: int
-    withdrawn: bool
-    begun: bool
-    attempts: int
-    logged: Mapping[str, Any]
-    parts: Mapping[str, Any]
-    leased: datetime
-
-
-def _delivery(row: AnyRow) -> Delivery:
-    return Delivery(
-        id=row.id,
-        connector_id=row.connector_id,
-        interaction_id=row.interaction_id,
-        card_id=row.client_card_id,
-        started=row.started_at,
-        key=row.key,
-        wanted=row.wanted,
-        withdrawn=row.withdrawn,
-        begun=row.begun,
-        attempts=row.attempts,
-        logged=row.logged,
-        parts=row.parts,
-        leased=row.leased_until,
-    )
-
-
-_CLAIM = text(
-    """
-    WITH next AS (
-        SELECT d.id FROM delivery AS d
-        WHERE d.connector_id = :connector AND d.state = 'waiting' AND d.due_at <= now()
-          AND (d.leased_until IS NULL OR d.leased_until < now())
-          AND (d.client_card_id IS NULL OR d.id = (
-              SELECT e.id FROM delivery AS e
-              WHERE e.connector_id = d.connector_id AND e.client_card_id = d.client_card_id AND e.state = 'waiting'
-              ORDER BY e.started_at, e.id LIMIT 1))
-        ORDER BY d.due_at, d.started_at, d.id LIMIT :most
-        FOR UPDATE SKIP LOCKED)
-    UPDATE delivery SET leased_until = now() + make_interval(secs => :lease)
-    FROM next WHERE delivery.id = next.id
-    RETURNING delivery.*
-    """
-)
-
-
-async def claim(connection: AsyncConnection, connector_id: int, *, most: int, lease: float) -> list[Delivery]:
-    """Rows that are due, for this caller alone for ``lease`` seconds: of each card the oldest only, so that it is told
-    in order."""
-    rows = await connection.execute(_CLAIM, {"connector": connector_id, "most": most, "lease": lease})
-    return sorted(map(_delivery, rows), key=lambda one: (one.started, one.id))
-
-
-_BEGIN = text(
-    """
-    UPDATE delivery SET begun = true, parts = parts || jsonb_build_object('sought', CAST(:sought AS jsonb))
-    WHERE id = :id AND leased_until = :leased AND leased_until > now() + make_interval(secs => :within)
-          AND NOT withdrawn
-    RETURNING *
-    """
-)
-
-
-async def begin(
-    connection: AsyncConnection, one: Delivery, sought: Mapping[str, Any], *, within: float
-) -> Delivery | None:
-    """An attempt to make something over there begins: until its answer is kept, it may have been made. None where the
-    lease is somebody else's by now or ends ``within`` so many seconds, or it is to be withdrawn: then none may be."""
-    values = {"id": one.id, "sought": json.dumps(dict(sought)), "within": within, "leased": one.leased}
-    row = (await connection.execute(_BEGIN, values)).first()
-    return _delivery(row) if row is not None else None
-
-
-async def keep(
-    connection: AsyncConnection, delivery_id: int, *, logged: Mapping[str, Any], parts: Mapping[str, Any]
-) -> None:
-    """What a CRM has answered: what it made, and what it was told by that."""
-    values = {"begun": False, "logged": dict(logged), "parts": dict(parts)}
-    await connection.execute(update(delivery).where(delivery.c.id == delivery_id).values(**values))
-
-
-_FINISH = text(
-    """
-    UPDATE delivery SET told = :version, leased_until = NULL, attempts = 0, tried_at = now(), done_at = now(),
-           problem = '', remedy = '', failure = NULL, state = CASE WHEN wanted > :version THEN 'waiting' ELSE :state END
-    WHERE id = :id
-    """
-)
-
-
-async def finish(connection: AsyncConnection, one: Delivery, *, state: str = DONE, answered: bool = True) -> None:
-    """All of the version that was seen is told; what came meanwhile waits already. ``answered``: the CRM did answer,
-    so it is not away."""
-    await connection.execute(_FINISH, {"id": one.id, "version": one.wanted, "state": state})
-    if answered:
-        await _succeeded(connection, one.connector_id)
-
-
-async def _succeeded(connection: AsyncConnection, connector_id: int) -> None:
-    """Noted once a second at most, since all deliveries of a connector would wait for each other here."""
-    values = {"failures": 0, "succeeded_at": func.now(), "paused_until": None, "state": "running", "problem": ""}
-    recently = func.now() - timedelta(seconds=1)
-    is_news = or_(
-        connector.c.failures > 0,
-        connector.c.succeeded_at.is_(None),
-        connector.c.succeeded_at < recently,
-        connector.c.state != "running",
-    )
-    await connection.execute(update(connector).where(connector.c.id == connector_id, is_news).values(**values))
-
-
-_POSTPONE = text(
-    """
-    UPDATE delivery SET leased_until = NULL, tried_at = now(), problem = :problem, remedy = :remedy,
-           due_at = now() + make_interval(secs => :pause),
-           attempts = attempts + CASE WHEN :counts OR connector.succeeded_at > delivery.tried_at THEN 1 ELSE 0 END
-    FROM connector WHERE delivery.id = :id AND connector.id = delivery.connector_id
-    RETURNING delivery.attempts
-    """
-)
-
-
-async def postpone(
-    connection: AsyncConnection, one: Delivery, *, pause: float, problem: str, remedy: str, counts: bool = False
-) -> int:
-    """It is tried again in ``pause`` seconds. An attempt counts if others got through since the one before, so that a
-    CRM that is away costs none; ``counts``: it does in any case. Returns how many count by now."""
-    values = {"id": one.id, "pause": pause, "problem": problem, "remedy": remedy, "counts": counts}
-    return int((await connection.execute(_POSTPONE, values)).scalar_one())
-
-
-async def give_up(connection: AsyncConnection, one: Delivery, *, failure: str, problem: str, remedy: str) -> None:
-    """A person must look; unless something has changed meanwhile, which is a reason to try again."""
-    values: dict[str, Any] = {"state": FAILED, "failure": failure, "problem": problem, "remedy": remedy}
-    values |= {"leased_until": None, "tried_at": func.now()}
-    unchanged = (delivery.c.id == one.id) & (delivery.c.wanted == one.wanted)
-    done = await connection.execute(update(delivery).where(unchanged).values(**values))
-    if not done.rowcount:
-        await connection.execute(update(delivery).where(delivery.c.id == one.id).values(leased_until=None))
-
-
-async def release(connection: AsyncConnection, one: Delivery) -> None:
-    """It was not tried after all; a lease that is somebody else's by now stays his."""
-    mine = (delivery.c.id == one.id) & (delivery.c.leased_until == one.leased)
-    await connection.execute(update(delivery).where(mine).values(leased_until=None))
-
-
-# --- What a person sees and does --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedDelivery:
-    """What was given up, with what to do about it."""
-
-    id: int
-    connector: str
-    interaction_id: int | None
-    card_id: int | None
-    started: datetime
-    failure: str
-    problem: str
-    remedy: str
-    tried: datetime | None
-
-
-async def list_failed(connection: AsyncConnection, *, limit: int = 200) -> list[FailedDelivery]:
-    """What was given up, the newest first."""
-    columns = delivery.c
-    query = (
-        select(delivery, connector.c.name)
-        .join(connector)
-        .where(columns.state == FAILED)
-        .order_by(columns.tried_at.desc(), columns.id.desc())
-        .limit(limit)
-    )
-    return [
-        FailedDelivery(
-            id=row.id,
-            connector=row.name,
-            interaction_id=row.interaction_id,
-            card_id=row.client_card_id,
-            started=row.started_at,
-            failure=row.failure or "",
-            problem=row.problem,
-            remedy=row.remedy,
-            tried=row.tried_at,
-        )
-        for row in await connection.execute(query)
-    ]
-
-
-async def count_failed(connection: AsyncConnection) -> int:
-    """How many were given up."""
-    query = select(func.count()).select_from(delivery).where(delivery.c.state == FAILED)
-    return int((await connection.execute(query)).scalar_one())
-
-
-async def count_states(connection: AsyncConnection, connector_id: int) -> dict[str, int]:
-    """How many are in which state."""
-    query = select(delivery.c.state, func.count().label("rows")).where(delivery.c.connector_id == connector_id)
-    return {row.state: row.rows for row in await connection.execute(query.group_by(delivery.c.state))}
-
-
-async def retry(
-    connection: AsyncConnection, *, ids: Sequence[int] | None = None, connector_id: int | None = None
-) -> int:
-    """Try again what was given up: these, or all of a connector, or all. Returns how many."""
-    which = delivery.c.state == FAILED
-    if ids is not None:
-        which &= delivery.c.id.in_(ids)
-    if connector_id is not None:
-        which &= delivery.c.connector_id == connector_id
-    return (await connection.execute(update(delivery).where(which).values(**_ONCE_MORE))).rowcount
-
-
-async def drop(connection: AsyncConnection, delivery_id: int) -> bool:
-    """A person says that the CRM need not know: it is not told of this on this card, whatever changes of it. What it
-    has from before is taken back as ever, once that stands here no more. False where it was not given up."""
-    which = (delivery.c.id == delivery_id) & (delivery.c.state == FAILED)
-    return (await connection.execute(update(delivery).where(which).values(state=DROPPED))).rowcount > 0
-
-
-async def retry_card(connection: AsyncConnection, card_id: int) -> None:
-    """A card has got its place over there: what was given up for want of one is tried again."""
-    which = (delivery.c.client_card_id == card_id) & (delivery.c.state == FAILED)
-    await connection.execute(update(delivery).where(which).values(**_ONCE_MORE))

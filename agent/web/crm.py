@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import NoReturn
 
-from agent.store import audit, connectors, employees, mirror, outbox
+from aiohttp import web
+
+from agent.model import UserRole
+from agent.store import audit, connectors, employees, mirror, undelivered
+from agent.web.crm_users import strangers
 from agent.web.employees import account_of
 from agent.web.pages import page
-from agent.web.services import login_of, number_in, services
+from agent.web.services import login_of, services
 from agent.web.settling import settle_delivery
 
 _DONE = ("crm_retried", "crm_dropped", "crm_mapped")
@@ -18,11 +21,12 @@ async def show_crms(request: web.Request) -> web.StreamResponse:
     """All there are, failed deliveries first."""
     async with services(request).store.begin() as connection:
         found = await connectors.list_connectors(connection)
-        counts = {one.id: await outbox.count_states(connection, one.id) for one in found}
+        counts = {one.id: await undelivered.count_states(connection, one.id) for one in found}
         users = {one.id: await mirror.list_users(connection, one.id) for one in found}
         unmapped = {one.id: await mirror.list_unmapped(connection, one.id) for one in found}
-        failed = await outbox.list_failed(connection)
-        total = await outbox.count_failed(connection)
+        known = await employees.list_employees(connection)
+        failed = await undelivered.list_failed(connection)
+        total = await undelivered.count_failed(connection)
     done = request.query.get("done", "")
     return page(
         request,
@@ -31,17 +35,26 @@ async def show_crms(request: web.Request) -> web.StreamResponse:
         counts=counts,
         users=users,
         unmapped=unmapped,
+        strangers={one.id: strangers(users[one.id], known) for one in found if may_map(request)},
+        may_map=may_map(request),
         failed=failed,
         total=total,
         done=done if done in _DONE else "",
     )
 
 
+def may_map(request: web.Request) -> bool:
+    """Whether he may say who is who."""
+    return login_of(request).viewer.role is UserRole.ADMINISTRATOR
+
+
 async def retry_deliveries(request: web.Request) -> web.StreamResponse:
-    """Try again what was given up: one delivery, or all."""
-    chosen = await _chosen(request)
+    """Try again what was given up: one delivery, or all; or go on at once with a CRM that is left alone."""
+    paused, chosen = await _chosen(request, "connector"), await _chosen(request)
+    if paused is not None:
+        await _resume(request, paused)
     async with services(request).store.begin() as connection:
-        count = await outbox.retry(connection, ids=[chosen] if chosen is not None else None)
+        count = await undelivered.retry(connection, ids=[chosen] if chosen is not None else None)
         subject = {"delivery_id": chosen} if chosen is not None else {"count": count}
         await audit.add_entry(connection, account_of(request), audit.DELIVERIES_RETRIED, subject)
     raise web.HTTPSeeOther("/crm?done=crm_retried")
@@ -57,38 +70,20 @@ async def drop_delivery(request: web.Request) -> web.StreamResponse:
     raise web.HTTPSeeOther("/crm?done=crm_dropped")
 
 
-async def _chosen(request: web.Request) -> int | None:
-    """The delivery that the form names."""
-    chosen = str((await request.post()).get("delivery", ""))
+async def _resume(request: web.Request, connector_id: int) -> NoReturn:
+    async with services(request).store.begin() as connection:
+        if connector_id not in [one.id for one in await connectors.list_connectors(connection)]:
+            raise web.HTTPNotFound
+        await connectors.resume(connection, connector_id)
+        await audit.add_entry(
+            connection, account_of(request), audit.DELIVERIES_RETRIED, {"connector_id": connector_id, "count": 0}
+        )
+    raise web.HTTPSeeOther("/crm?done=crm_retried")
+
+
+async def _chosen(request: web.Request, name: str = "delivery") -> int | None:
+    """What the form names."""
+    chosen = str((await request.post()).get(name, ""))
     if chosen and not (chosen.isascii() and chosen.isdigit() and len(chosen) < 19):
         raise web.HTTPBadRequest
     return int(chosen) if chosen else None
-
-
-async def map_employee(request: web.Request) -> web.StreamResponse:
-    """Say which user of a CRM an employee is; what he took part in is told anew."""
-    form = await request.post()
-    connector_id, employee = number_in(request), str(form.get("employee", ""))
-    if not (employee.isdecimal() and len(employee) < 19):
-        raise web.HTTPBadRequest
-    user = str(form.get("user", ""))[:200]
-    async with services(request).store.begin() as connection:
-        await map_user(request, connection, connector_id, user, int(employee))
-    raise web.HTTPSeeOther("/crm?done=crm_mapped")
-
-
-async def map_user(
-    request: web.Request, connection: AsyncConnection, connector_id: int, user: str, employee_id: int
-) -> None:
-    """The same for the API; ``user`` is the id over there.
-
-    Raises:
-        HTTPNotFound: there is no such employee, or no such user of this CRM.
-    """
-    if employee_id not in [one.id for one in await employees.list_employees(connection)]:
-        raise web.HTTPNotFound(text="There is no such employee.")
-    if not await mirror.map_user(connection, connector_id, user, employee_id, login_of(request).login):
-        raise web.HTTPNotFound(text="There is no such user of this CRM.")
-    await outbox.stir_employee(connection, employee_id)
-    subject = {"connector_id": connector_id, "user": user, "employee_id": employee_id}
-    await audit.add_entry(connection, account_of(request), audit.CRM_USER_MAPPED, subject)

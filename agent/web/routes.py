@@ -26,7 +26,8 @@ from agent.web.cardpage import show_card
 from agent.web.cards import list_cards, suggest_cards
 from agent.web.comments import add_comment, correct_utterance, remove_comment
 from agent.web.corrections import credit_call, separate_call, unite_calls
-from agent.web.crm import drop_delivery, map_employee, retry_deliveries, show_crms
+from agent.web.crm import drop_delivery, retry_deliveries, show_crms
+from agent.web.crm_users import map_employee
 from agent.web.decisions import list_decisions, make_rule, relink_entry, remove_policy, revoke_rule, save_policy
 from agent.web.employees import (
     add_employee,

@@ -7,7 +7,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.jobs import PARSE, Job, defer
-from agent.store import audit, outbox, waiting
+from agent.store import audit, undelivered, waiting
 from agent.web.corrections import unite
 from agent.web.employees import account_of
 from agent.web.ownentries import check_seen
@@ -67,7 +67,7 @@ async def settle_delivery(request: web.Request, connection: AsyncConnection, num
     Raises:
         HTTPNotFound: it was not given up.
     """
-    is_done = await (outbox.retry(connection, ids=[number]) if again else outbox.drop(connection, number))
+    is_done = await (undelivered.retry(connection, ids=[number]) if again else undelivered.drop(connection, number))
     if not is_done:
         raise web.HTTPNotFound
     act = audit.DELIVERIES_RETRIED if again else audit.DELIVERY_DROPPED

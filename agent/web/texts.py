@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from agent.web.reasons import in_russian
+from agent.web.reasons_crm import Refusal, explain
 from agent.web.texts_acts import ACTS
 from agent.web.texts_admin import ADMIN_TEXTS
 from agent.web.texts_api import API_TEXTS
@@ -358,6 +359,10 @@ class Texts:
     def reason(self, text: str) -> str:
         """A reason of the linker, which speaks English, in the language of the page where we know it."""
         return in_russian(text) if self.language == "ru" else text
+
+    def refusal(self, problem: str, remedy: str = "", failure: str = "") -> Refusal:
+        """Why a CRM was not told, and what to do; its own words are quoted as it said them."""
+        return explain(problem, remedy, failure, self.language)
 
     def act(self, name: str) -> str:
         """What was done, in the words of the audit log."""

@@ -20,8 +20,8 @@ CRM_TEXTS: dict[str, tuple[str, str]] = {
     "crm_dropped_count": ("Решено не передавать: {count}", "Left untold: {count}"),
     "crm_since": ("Передаётся всё с {when}", "Told of everything since {when}"),
     "crm_off": ("Отключена в настройках", "Switched off in the settings"),
-    "crm_paused": ("Пауза до {when}: {why}", "Left alone until {when}: {why}"),
-    "crm_not_read": ("Не читается: {why}", "It cannot be read: {why}"),
+    "crm_paused": ("Пауза до {when}.", "Left alone until {when}."),
+    "crm_not_read": ("Не читается.", "It cannot be read."),
     "crm_failed_title": ("Не передано: {count}", "Given up: {count}"),
     "crm_entry": ("Запись №{number}", "Entry №{number}"),
     "crm_gone_entry": ("Запись, которой больше нет", "An entry that is no more"),
@@ -32,5 +32,17 @@ CRM_TEXTS: dict[str, tuple[str, str]] = {
     "crm_retried": ("Передаётся снова.", "It is being tried again."),
     "crm_mapped": ("Запомнено; звонки и письма сотрудника передаются снова.", "Noted; his calls and mails follow."),
     "crm_unmapped_title": ("Сотрудники без пользователя в CRM", "Employees who are nobody there"),
+    "crm_strangers_title": ("Пользователи CRM, которых нет среди сотрудников", "Users of the CRM who are no employees"),
+    "crm_strangers_lead": (
+        "Станут сотрудниками с именем, адресом и внутренним номером из CRM; своё прошлое они получат сами.",
+        "They become employees with the name, address and extension that the CRM has; their past follows by itself.",
+    ),
+    "crm_employ_all": ("Добавить всех", "Add all of them"),
+    "crm_employ_all_hint": (
+        "Всех, чьего имени среди сотрудников ещё нет",
+        "All whose name no employee has yet",
+    ),
+    "crm_is_employee": ("Это сотрудник {name}", "He is the employee {name}"),
+    "crm_go_on": ("Продолжить сейчас", "Go on now"),
     "crm_user": ("Пользователь CRM", "User of the CRM"),
 }

@@ -20,9 +20,9 @@ from agent.store import (
     employees,
     links,
     mirror,
-    outbox,
     proposals,
     rights,
+    undelivered,
     unsorted,
     waiting,
 )
@@ -117,7 +117,7 @@ async def _load(request: web.Request, connection: AsyncConnection, sort: str, li
     if sort == "jobs":
         return await waiting.list_failed_jobs(connection, **place)
     if sort == "undelivered":
-        return (await outbox.list_failed(connection, limit=offset + limit))[offset:]
+        return (await undelivered.list_failed(connection, limit=offset + limit))[offset:]
     if sort == "extensions":
         return await _extensions(connection, limit, offset)
     found: Sequence[Any] = await _unmapped(connection) if sort == "unmapped" else await waiting.list_broken(connection)

@@ -22,6 +22,7 @@ Errors say who must act. Any other exception is a bug of ours: it is tried a few
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -50,12 +51,20 @@ class CrmUnreachable(Unavailable):
     """It does not answer, or answers 5xx. Whether the request was carried out is not known."""
 
 
+LIMIT_SECONDS = 60.0
+
+
 class CrmLimit(Unavailable):
     """Too many requests. ``retry_after`` is in seconds; None: it did not say."""
 
     def __init__(self, what: str, *, retry_after: float | None = None) -> None:
         super().__init__(what)
         self.retry_after = retry_after
+
+    @property
+    def seconds(self) -> float:
+        """For how long it is to be left alone."""
+        return self.retry_after if self.retry_after is not None else LIMIT_SECONDS
 
 
 class CrmAuthFailed(Misconfigured):
@@ -204,6 +213,10 @@ class Crm(Protocol):
 
 class Vault(Protocol):
     """Where tokens survive that a CRM gives anew each time; encrypted on disk, one a connector."""
+
+    def alone(self) -> AbstractAsyncContextManager[object]:
+        """Nobody else renews them meanwhile, in whichever process."""
+        ...
 
     async def load(self) -> Mapping[str, str]:
         """What was saved last; empty at first."""

@@ -42,6 +42,11 @@ def words(value: Any) -> str:
     return " ".join(str(value)[:_LONGEST_WORDS].replace("\0", "").split())
 
 
+def in_its_words(vendor: str, code: str, text: str) -> str:
+    """What a CRM has refused, as the pages quote it (`agent.web.reasons_crm`): its code, and its words."""
+    return f"{vendor}: {': '.join(one for one in (code, text.rstrip('.')) if one) or 'refused'}."
+
+
 def id_of(value: Any) -> str:
     """An id as text; empty for 0 and null, by which CRMs say that there is none."""
     found = words(value)

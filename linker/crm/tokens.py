@@ -1,7 +1,7 @@
 """OAuth2 tokens of a CRM (RFC 6749, 6): renewed before their end or when they are refused, saved before they are used.
 
 The token by which one renews is good for one use at amoCRM, so an answer that was got and not kept would cost a login.
-A command that runs beside the service may have renewed meanwhile: then its tokens are used.
+Of several processes that find it too old one renews, and the others use what it got.
 """
 
 from __future__ import annotations
@@ -50,12 +50,18 @@ class Tokens:
             if not self._is_good(refused):
                 self._kept = await self._vault.load()
             if not self._is_good(refused):
-                await self._take_new()
+                await self._take_turn(refused)
             return self._kept["access_token"]
 
     def _is_good(self, refused: str) -> bool:
         token, until = self._kept.get("access_token", ""), self._kept.get("until", "0")
         return bool(token) and token != refused and float(until) - _EARLY > time.time()
+
+    async def _take_turn(self, refused: str) -> None:
+        async with self._vault.alone():
+            self._kept = await self._vault.load()
+            if not self._is_good(refused):
+                await self._take_new()
 
     async def _take_new(self) -> None:
         refresh = self._kept.get("refresh_token", "")

@@ -18,6 +18,7 @@ from agent.errors import connection_words
 from linker.crm.protocol import CrmAuthFailed, CrmLimit, CrmRightsMissing, CrmUnreachable
 
 _CONNECT_SECONDS = 10
+_LONGEST_PAUSE = 86400.0
 _MOST_BYTES = 32 * 1024 * 1024
 
 
@@ -145,15 +146,22 @@ async def _read(answer: aiohttp.ClientResponse, judge: Callable[[Answer], None] 
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Retry-After in seconds, from seconds or a date (RFC 9110, 10.2.3)."""
+    """Retry-After in seconds, from seconds or a date (RFC 9110, 10.2.3), a day at most. A date is by the clock of the
+    server, which may be wrong; its Date says how it goes (RFC 9110, 6.6.1)."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(min(int(value), 86400))
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:9]), _LONGEST_PAUSE))
+    until, now = moment_of(value), moment_of(headers.get("Date", "")) or datetime.now(UTC)
+    return min(max(0.0, (until - now).total_seconds()), _LONGEST_PAUSE) if until is not None else None
+
+
+def moment_of(value: str) -> datetime | None:
+    """A date of HTTP; None where it is none."""
     try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
+        found = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
         return None
-    return min(max(0.0, (when - datetime.now(UTC)).total_seconds()), 86400.0) if when.tzinfo else None
+    return found if found.tzinfo is not None else None
 
 
 def judge_access(status: int, what: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
+import zlib
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from agent.archive.keys import KeyRing
-from agent.store import connectors
+from agent.store import connectors, turns
 from agent.store.engine import Store
 from linker.crm.protocol import CrmAuthFailed
 
@@ -24,6 +26,10 @@ class DatabaseVault:
         self._store = store
         self._name = name
         self._cipher = AESGCM(keys.derive(b"crm tokens"))
+
+    def alone(self) -> AbstractAsyncContextManager[object]:
+        """Whoever else renews is waited for; one whose process ends while it does so is not."""
+        return turns.take(self._store.url, turns.RENEW, zlib.crc32(self._name.encode()), wait=True)
 
     async def load(self) -> Mapping[str, str]:
         """What was saved last; empty at first.

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any
 
 from aiohttp import web
@@ -89,7 +90,9 @@ class AmoCrmEmulator(Emulator):
             if request.method != "GET":
                 self.acts += 1
             answer = handler(request)
-            return await answer if hasattr(answer, "__await__") else answer  # type: ignore[no-any-return]
+            answer = await answer if hasattr(answer, "__await__") else answer
+            answer.headers["Date"] = formatdate(self.now(), usegmt=True)
+            return answer  # type: ignore[no-any-return]
 
         return guarded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from agent.settings import Settings
@@ -14,6 +15,11 @@ class MemoryVault:
     def __init__(self, kept: Mapping[str, str] | None = None) -> None:
         self.kept: Mapping[str, str] = kept or {}
         self.saves = 0
+        self._turn = asyncio.Lock()
+
+    def alone(self) -> asyncio.Lock:
+        """Whoever else renews is waited for."""
+        return self._turn
 
     async def load(self) -> Mapping[str, str]:
         """What was saved last."""

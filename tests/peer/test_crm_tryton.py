@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +51,9 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tryt
 
 
 class _NoVault:
+    def alone(self) -> AbstractAsyncContextManager[object]:
+        return nullcontext()
+
     async def load(self) -> dict[str, str]:
         return {}
 

@@ -16,10 +16,9 @@ from agent.intake import Intake
 from agent.model import LinkState
 from agent.settings import Settings, WebSettings
 from agent.settings_crm import CrmSettings
-from agent.store import cards, connectors, links, mirror, outbox, shares
+from agent.store import cards, connectors, deliveries, links, mirror, outbox, shares, undelivered
 from agent.store.engine import Store
 from agent.store.links import Link
-from agent.store.wishplan import Plan, Standing, Wish, plan
 from linker.crm.connected import Crms
 from linker.crm.facts import CallToLog, Changes, CrmCard, CrmUser, ExternalId, Gone, MailToLog
 from linker.crm.protocol import (
@@ -230,9 +229,9 @@ async def test_poison_is_given_up_with_a_remedy_and_does_not_hold_up_others(worl
     await world.deliver(times=2)
     assert [row.state for row in await world.rows()] == ["failed", "done"]
     async with world.store.begin() as connection:
-        (failed,) = await outbox.list_failed(connection)
+        (failed,) = await undelivered.list_failed(connection)
         assert (failed.problem, failed.remedy) == ("The phone is on the stop list.", "Take it off.")
-        assert await outbox.retry(connection) == 1
+        assert await undelivered.retry(connection) == 1
     await world.deliver()
     assert len(world.crm.on("1")) == 2
 
@@ -242,7 +241,7 @@ async def test_a_bug_is_tried_a_few_times_only(world: World) -> None:
     world.crm.refusals.extend(KeyError("bug") for _ in range(20))
     await world.deliver(times=25)
     async with world.store.begin() as connection:
-        (failed,) = await outbox.list_failed(connection)
+        (failed,) = await undelivered.list_failed(connection)
     assert failed.failure == "CardlineError"
     assert len(world.crm.refusals) == 10
 
@@ -276,7 +275,7 @@ async def test_rights_that_are_missing_are_a_persons_to_give(world: World) -> No
     world.crm.refusals.append(CrmRightsMissing("Not allowed to write calls."))
     await world.deliver()
     async with world.store.begin() as connection:
-        (failed,) = await outbox.list_failed(connection)
+        (failed,) = await undelivered.list_failed(connection)
     assert failed.failure == "CrmRightsMissing"
     assert "cardline crm retry" in failed.remedy
 
@@ -394,9 +393,9 @@ async def test_a_card_that_is_not_there_is_made_or_said(world: World) -> None:
     await world.builder.call("+74950000009", "101", _soon())
     await world.deliver()
     async with world.store.begin() as connection:
-        (failed,) = await outbox.list_failed(connection)
+        (failed,) = await undelivered.list_failed(connection)
         assert failed.problem == "The CRM has no card for Newcomer."
-        await outbox.retry(connection)
+        await undelivered.retry(connection)
     await world.deliver(times=2, create_cards=True)
     (made,) = [one for one in world.crm.cards.values() if one.name == "Newcomer"]
     assert len(world.crm.on(made.id.id)) == 1
@@ -415,7 +414,7 @@ async def test_a_card_that_was_deleted_there_is_looked_for_anew(world: World) ->
     await world.builder.call(_PETROVA, "101", _soon(120))
     await world.deliver(times=3)
     async with world.store.begin() as connection:
-        (failed,) = await outbox.list_failed(connection)
+        (failed,) = await undelivered.list_failed(connection)
     assert failed.problem == "The CRM has no card for Petrova."
 
 
@@ -485,39 +484,76 @@ async def test_a_lease_that_was_lost_tells_nothing(world: World) -> None:
     await world.builder.call(_PETROVA, "101", _soon())
     office = await world.office()
     async with world.store.begin() as connection:
-        (claimed,) = await outbox.claim(connection, office.id, most=8, lease=-1.0)
-        (again,) = await outbox.claim(connection, office.id, most=8, lease=60.0)
-        assert await outbox.begin(connection, claimed, {}, within=1) is None
-        assert await outbox.begin(connection, again, {}, within=90) is None, "it might outlast its lease"
-        assert await outbox.begin(connection, again, {}, within=30) is not None
-        assert await outbox.claim(connection, office.id, most=8, lease=60.0) == []
-        await outbox.release(connection, claimed)
-        assert await outbox.claim(connection, office.id, most=8, lease=60.0) == [], "the lease is another's"
-        await outbox.release(connection, again)
-        (last,) = await outbox.claim(connection, office.id, most=8, lease=60.0)
+        (claimed,) = await deliveries.claim(connection, office.id, most=8, lease=-1.0)
+        (again,) = await deliveries.claim(connection, office.id, most=8, lease=60.0)
+        assert await deliveries.begin(connection, claimed, {}, within=1) is None
+        assert await deliveries.begin(connection, again, {}, within=90) is None, "it might outlast its lease"
+        assert await deliveries.begin(connection, again, {}, within=30) is not None
+        assert await deliveries.claim(connection, office.id, most=8, lease=60.0) == []
+        await deliveries.release(connection, claimed)
+        assert await deliveries.claim(connection, office.id, most=8, lease=60.0) == [], "the lease is another's"
+        await deliveries.release(connection, again)
+        (last,) = await deliveries.claim(connection, office.id, most=8, lease=60.0)
         await connection.execute(text("UPDATE delivery SET withdrawn = true"))
-        assert await outbox.begin(connection, last, {}, within=1) is None
+        assert await deliveries.begin(connection, last, {}, within=1) is None
 
 
-def test_wishes_follow_links() -> None:
-    at = datetime(2026, 3, 2, tzinfo=UTC)
+@dataclass(slots=True)
+class Wishes:
+    """One interaction, three cards; rows of wishes as they were, and what `outbox.want` makes of them."""
 
-    def wish(number: int, card: int, *, withdrawn: bool = False) -> Wish:
-        return Wish(id=number, connector_id=1, interaction_id=5, card_id=card, withdrawn=withdrawn)
+    world: World
+    number: int
+    started: datetime
 
-    def made(cards: tuple[int, ...], *wishes: Wish, since: datetime = at) -> tuple[dict[int, int | None], list[int]]:
-        found: Plan = plan([Standing(interaction_id=5, started=at, card_ids=cards)], wishes, {1: since})
-        return dict(found.changes), [one.card_id for one in found.new]
+    async def made(
+        self, on: tuple[int, ...], *wishes: dict[str, Any], since: timedelta = timedelta(), delivers: bool = True
+    ) -> list[tuple[int, int, bool, int, str]]:
+        """Place of the row, card, withdrawn, version, state of all rows afterwards; new rows have place 0."""
+        async with self.world.store.begin() as connection:
+            await connection.execute(text("DELETE FROM delivery"))
+            await connection.execute(text("DELETE FROM link"))
+            values = {"since": self.started + since, "delivers": delivers}
+            await connection.execute(text("UPDATE connector SET since = :since, delivers = :delivers"), values)
+            for card in on:
+                row = {"id": self.number, "card": card, "at": self.started}
+                insert = """INSERT INTO link (interaction_id, client_card_id, started_at, state, reason)
+                            VALUES (:id, :card, :at, 'linked', 'so')"""
+                await connection.execute(text(insert), row)
+            for place, one in enumerate(wishes, 1):
+                insert = """INSERT INTO delivery (connector_id, interaction_id, client_card_id, started_at, key, state,
+                                                  withdrawn)
+                            SELECT id, :number, :card, :at, :key, :state, :withdrawn FROM connector"""
+                row = {"number": self.number, "at": self.started, "key": str(place), "state": "done", **one}
+                await connection.execute(text(insert), {"withdrawn": False, **row})
+            await outbox.want(connection, [self.number])
+            rows = await connection.execute(text("SELECT * FROM delivery ORDER BY id"))
+            return [
+                (int(r.key) if r.key.isdigit() else 0, r.client_card_id, r.withdrawn, r.wanted, r.state) for r in rows
+            ]
 
-    later = at + timedelta(days=1)
-    assert made((7,)) == ({}, [7])
-    assert made((7,), since=later) == ({}, [])
-    assert made((7, 8), wish(1, 7), since=later) == ({1: 7}, [8]), "what a CRM knows of it hears the rest"
-    assert made((8,), wish(1, 7)) == ({1: 8}, [])
-    assert made((), wish(1, 7)) == ({1: None}, [])
-    assert made((8,), wish(1, 7), wish(2, 8)) == ({1: None, 2: 8}, [])
-    assert made((), wish(1, 7, withdrawn=True)) == ({}, [])
-    assert made((7,), wish(1, 7, withdrawn=True)) == ({1: 7}, [])
+
+async def test_wishes_follow_links(world: World) -> None:
+    a, b, c = world.petrova, world.works, await world.builder.card("Third", phone("+74950000009"))
+    started = _soon()
+    wishes = Wishes(world, await world.builder.call(_PETROVA, "101", started), started)
+    made, later = wishes.made, timedelta(days=1)
+    assert await made((a,)) == [(0, a, False, 1, "waiting")]
+    assert await made((a,), since=later) == []
+    assert await made((a,), delivers=False) == []
+    assert await made((a, b), {"card": a}, since=later) == [(1, a, False, 1, "done"), (0, b, False, 1, "waiting")]
+    assert await made((b,), {"card": a}) == [(1, b, False, 2, "waiting")], "moved"
+    assert await made((b,), {"card": a}, delivers=False) == [(1, b, False, 2, "waiting")]
+    assert await made((), {"card": a}) == [(1, a, True, 2, "waiting")]
+    assert await made((b,), {"card": a}, {"card": b}) == [(1, a, True, 2, "waiting"), (2, b, False, 1, "done")]
+    assert await made((b, c), {"card": a}) == [(1, b, False, 2, "waiting"), (0, c, False, 1, "waiting")]
+    assert await made((), {"card": a, "withdrawn": True}) == [(1, a, True, 1, "done")]
+    assert await made((a,), {"card": a, "withdrawn": True}) == [(1, a, False, 2, "waiting")], "wanted again"
+    assert await made((a,), {"card": a, "state": "dropped"}) == [(1, a, False, 1, "dropped")]
+    assert await made((b,), {"card": a, "state": "dropped"}) == [(1, b, False, 2, "waiting")]
+    assert await made((a,), {"card": a, "state": "failed"}) == [(1, a, False, 1, "failed")]
+    swapped = await made((a, b), {"card": b, "withdrawn": True}, {"card": c})
+    assert swapped == [(1, b, False, 2, "waiting"), (2, a, False, 2, "waiting")]
 
 
 def test_steps() -> None:

@@ -7,10 +7,11 @@ import re
 import pytest
 from sqlalchemy import text
 
-from agent.store import connectors, outbox, shares
+from agent.model import SourceState
+from agent.store import connectors, deliveries, employees, mirror, outbox, shares, undelivered
 from agent.store.engine import Store
 from agent.web.shared import Window
-from tests.unit.web_pages import people, server, world
+from tests.unit.web_pages import Tags, people, server, world
 from tests.web_world import Browser, World
 
 __all__ = ["people", "server", "world"]
@@ -74,9 +75,9 @@ async def test_failed_deliveries_are_seen_and_tried_again(
     async with store.begin() as connection:
         office = await connectors.find_connector(connection, "office")
         assert office is not None
-        claimed = await outbox.claim(connection, office.id, most=50, lease=60)
+        claimed = await deliveries.claim(connection, office.id, most=50, lease=60)
         for one in claimed:
-            await outbox.give_up(
+            await deliveries.give_up(
                 connection, one, failure="CrmRefused", problem="<b>It refuses.</b>", remedy="Ask it nicely."
             )
     status, page = await people["boss"].get("/crm")
@@ -89,7 +90,7 @@ async def test_failed_deliveries_are_seen_and_tried_again(
     async with people["boss"].http.post("/crm/retry", data=form, allow_redirects=False) as answer:
         assert answer.status == 303
     async with store.begin() as connection:
-        assert number not in [one.id for one in await outbox.list_failed(connection)]
+        assert number not in [one.id for one in await undelivered.list_failed(connection)]
         state = await connection.execute(text("SELECT state FROM delivery WHERE id = :id"), {"id": number})
         assert state.scalar_one() == "waiting"
 
@@ -109,6 +110,83 @@ async def test_an_employee_is_mapped_by_a_person(people: dict[str, Browser], wor
             assert answer.status == expected
     _, page = await people["admin"].get("/crm")
     assert f'name="employee" value="{world.ivan}"' not in page
+
+
+async def _add_users(store: Store, *rows: tuple[str, str, str, str]) -> int:
+    async with store.begin() as connection:
+        await connectors.switch_on(connection, [("users", "bitrix24", True)])
+        found = await connectors.find_connector(connection, "users")
+        assert found is not None
+        users = [mirror.UserRow(external_id=a, name=b, address=c, extension=d) for a, b, c, d in rows]
+        await mirror.save_users(connection, found.id, users)
+    return found.id
+
+
+async def test_employees_are_proposed_from_the_users_of_a_crm(
+    people: dict[str, Browser], world: World, store: Store
+) -> None:
+    hostile = "<b>Вера</b> & Co"
+    async with store.begin() as connection:
+        ivan = (await employees.list_names(connection))[world.ivan]
+    number = await _add_users(
+        store, ("11", ivan.upper(), "", ""), ("12", hostile, "Vera@Example.com", "177"), ("13", "Лев", "", "178")
+    )
+    admin = people["admin"]
+    _, page = await admin.get("/crm")
+    assert Tags(page).bad == []
+    assert "&lt;b&gt;Вера&lt;/b&gt;" in page
+    assert "Vera@Example.com, 177" in page
+    assert f'name="employee" value="{world.ivan}"' in page, "whose name an employee has is proposed as that one"
+    path = f"/crm/{number}/users"
+    for wrong in ("", "x", "-1", "٣", "9" * 30):
+        assert await admin.post(path, employee=wrong, user="12") == 400, wrong
+    assert await admin.post(path, employee="new", user="99") == 404
+    assert await admin.post(path, employee="new", user="12") == 303
+    assert await admin.post(path, employee="new", user="12") == 404, "she is somebody here by now"
+    assert await admin.post(path, employee=str(world.ivan), user="11") == 303
+    assert await admin.post(path, employee="all") == 303
+    async with store.begin() as connection:
+        users = {one.external_id: one.employee_id for one in await mirror.list_users(connection, number)}
+        found = {one.id: one for one in await employees.list_employees(connection)}
+    assert users["11"] == world.ivan
+    vera, lev = found[users["12"] or 0], found[users["13"] or 0]
+    assert (vera.name, sorted(one.identity.value for one in vera.identities)) == (hostile, ["177", "vera@example.com"])
+    assert (lev.name, [one.identity.value for one in lev.identities]) == ("Лев", ["178"])
+    _, page = await admin.get("/crm")
+    assert f"users-{number}" not in page
+    for other in ("boss", "anna"):
+        assert await people[other].post(path, employee="all") == 403
+
+
+async def test_what_somebody_has_is_not_given_to_a_user_of_a_crm(people: dict[str, Browser], store: Store) -> None:
+    async with store.begin() as connection:
+        held = next(one for one in await employees.list_employees(connection) if one.identities)
+    taken = held.identities[0].identity
+    row = ("21", "Another", "", taken.value) if "@" not in taken.value else ("21", "Another", taken.value, "")
+    number = await _add_users(store, row)
+    assert await people["admin"].post(f"/crm/{number}/users", employee="new", user="21") == 303
+    async with store.begin() as connection:
+        holders = await employees.find_holders(connection, [taken])
+    assert [one.employee_id for one in holders] == [held.id]
+
+
+async def test_a_crm_that_is_left_alone_goes_on_at_once(people: dict[str, Browser], store: Store) -> None:
+    number = await _add_users(store)
+    async with store.begin() as connection:
+        problem = "The CRM asks for fewer requests. Nothing is lost; it is tried again by itself."
+        await connectors.pause(connection, number, seconds=86400, state=SourceState.RUNNING, problem=problem)
+        paused = await connectors.find_connector(connection, "users")
+    assert paused is not None
+    assert paused.is_paused
+    boss = people["boss"]
+    _, page = await boss.get("/crm")
+    assert "CRM просит делать запросы реже. <b>Ничего не потеряно: повторится само.</b>" in page
+    assert await boss.post("/crm/retry", connector="999999") == 404
+    assert await boss.post("/crm/retry", connector=str(number)) == 303
+    async with store.begin() as connection:
+        going = await connectors.find_connector(connection, "users")
+    assert going is not None
+    assert not going.is_paused
 
 
 @pytest.mark.parametrize("most", [1, 3])

@@ -9,10 +9,10 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent import __version__
-from agent.store import audit, connectors, mirror, outbox, sources
+from agent.store import audit, connectors, mirror, sources, undelivered
 from agent.store.connectors import Connector
-from agent.store.outbox import FailedDelivery
-from agent.web import crm, settling
+from agent.store.undelivered import FailedDelivery
+from agent.web import crm_users, settling
 from agent.web.api import shapes
 from agent.web.api.answers import Json, Made, answer, begin, perform
 from agent.web.api.reading import Asked, Id, read_body, read_query
@@ -74,7 +74,7 @@ async def list_crms(request: web.Request) -> web.StreamResponse:
     read_query(request, Asked)
     async with begin(request) as connection:
         found = await connectors.list_connectors(connection)
-        items = [_crm(one, await outbox.count_states(connection, one.id)) for one in found]
+        items = [_crm(one, await undelivered.count_states(connection, one.id)) for one in found]
     return await answer(request, {"items": items, "next": None})
 
 
@@ -99,8 +99,8 @@ async def list_failed(request: web.Request) -> web.StreamResponse:
     """Deliveries that were given up, the newest first, each with its remedy."""
     read_query(request, Asked)
     async with begin(request) as connection:
-        found = await outbox.list_failed(connection)
-        total = await outbox.count_failed(connection)
+        found = await undelivered.list_failed(connection)
+        total = await undelivered.count_failed(connection)
     return await answer(request, {"items": [_delivery(one) for one in found], "next": None, "total": total})
 
 
@@ -123,7 +123,7 @@ async def retry_deliveries(request: web.Request) -> web.StreamResponse:
     asked = await read_body(request, Retry)
 
     async def act(connection: AsyncConnection) -> Made:
-        count = await outbox.retry(connection, ids=asked.ids)
+        count = await undelivered.retry(connection, ids=asked.ids)
         subject = {"delivery_ids": asked.ids} if asked.ids else {"count": count}
         await audit.add_entry(connection, account_of(request), audit.DELIVERIES_RETRIED, subject)
         return Made(content={"retried": count}, status=200)
@@ -167,5 +167,5 @@ async def map_user(request: web.Request) -> web.StreamResponse:
     """An employee is this user; what he took part in is told anew."""
     asked = await read_body(request, UserOf)
     async with begin(request) as connection:
-        await crm.map_user(request, connection, number_in(request), asked.user, asked.employee_id)
+        await crm_users.map_user(request, connection, number_in(request), asked.user, asked.employee_id)
     return web.Response(status=204)

@@ -7,12 +7,13 @@ Sources: amocrm.ru/developers, *Ограничения* (seven requests a second
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from linker.crm.protocol import CrmAuthFailed, CrmGone, CrmLimit, CrmRefused, CrmRightsMissing, CrmUnreachable
-from linker.crm.shapes import as_list, as_object, objects, whole, words
+from linker.crm.shapes import as_list, as_object, in_its_words, objects, whole, words
 from linker.crm.tokens import Grant, Tokens
-from linker.crm.transport import Answer, Pace, Transport
+from linker.crm.transport import Answer, Pace, Transport, moment_of
 
 PAGE = 250
 EVENTS_PAGE = 100
@@ -27,6 +28,11 @@ class Api:
         self._key = key
         self._tokens = tokens
         self._transport = Transport(url, pace=Pace(a_second))
+        self._ahead = timedelta()
+
+    def now(self) -> datetime:
+        """By amoCRM's own clock, which stamps its events."""
+        return datetime.now(UTC) + self._ahead
 
     async def close(self) -> None:
         """Close connections."""
@@ -37,8 +43,13 @@ class Api:
         return as_object(await self._ask("GET", path, query=query))
 
     async def rows(self, path: str, name: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The embedded rows of one page."""
-        return embedded(await self._ask("GET", path, query=query), name)
+        """The embedded rows of one page; none where the answer has no body. Whatever else answers in its place says
+        nothing of what is there: what was logged would be taken for missing, and logged twice.
+        """
+        answer = await self._ask("GET", path, query=query)
+        if answer != {} and not isinstance(as_object(as_object(answer).get("_embedded")).get(name), list):
+            raise CrmUnreachable("What answers is no list of amoCRM.")
+        return embedded(answer, name)
 
     async def send(self, method: str, path: str, body: Any) -> dict[str, Any]:
         """POST or PATCH.
@@ -57,7 +68,10 @@ class Api:
             return {}
         if answer.status >= 300:
             raise _refusal(answer)
-        return answer.json()
+        found = answer.json()
+        if not isinstance(found, dict) or ("_embedded" not in found and "status" in found and "title" in found):
+            raise CrmUnreachable("What answers is no amoCRM, or an error in place of an answer.")
+        return found
 
     async def _access(self, refused: str) -> str:
         assert self._tokens is not None
@@ -66,7 +80,10 @@ class Api:
     async def _once(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any, token: str) -> Answer:
         headers = {"Authorization": f"Bearer {token}"}
         flat = flatten(query) if query else None
-        return await self._transport.ask(method, f"api/v4/{path}", query=flat, json=body, headers=headers)
+        answer = await self._transport.ask(method, f"api/v4/{path}", query=flat, json=body, headers=headers)
+        if (stamp := moment_of(answer.headers.get("Date", ""))) is not None:
+            self._ahead = stamp - datetime.now(UTC)
+        return answer
 
 
 def flatten(query: Mapping[str, Any]) -> dict[str, str]:
@@ -98,8 +115,8 @@ def _refusal(answer: Answer) -> Exception:
         found = as_object(answer.json())
     except CrmUnreachable:
         found = {}
-    text = words(found.get("detail")) or words(found.get("title")) or str(answer.status)
-    what = f"amoCRM: {text[:150]}{_fields(found)}."
+    text = words(found.get("detail")) or words(found.get("title"))
+    what = in_its_words("amoCRM", str(answer.status), f"{text[:150]}{_fields(found)}")
     if answer.status == 401:
         return CrmAuthFailed(what)
     if answer.status == 402:

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 PATHS = {"contact": "contacts", "company": "companies", "lead": "leads"}
 _CODES = {"PHONE": IdentityKind.PHONE, "EMAIL": IdentityKind.ADDRESS}
 _MOST_PAGES = 20
-_CLOCKS = timedelta(hours=1)
+_CLOCKS = timedelta(hours=26)  # amoCRM stamps by its own clock, which may be hours wrong
 _NEAR_SECONDS = 60
 
 

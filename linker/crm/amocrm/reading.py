@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from agent.model import Identity, IdentityKind
@@ -117,7 +117,7 @@ class Reading:
         return rows
 
     async def _events(self, at: dict[str, Any]) -> list[dict[str, Any]]:
-        now = datetime.now(UTC)
+        now = self._api.now()
         since = whole(at.get("events")) or int((now - _HISTORY).timestamp())
         until = whole(at.get("events_until")) or min(
             since + int(_SPAN.total_seconds()), int(now.timestamp()) - _SETTLED

@@ -24,7 +24,7 @@ from linker.crm.protocol import (
     CrmRightsMissing,
     CrmUnreachable,
 )
-from linker.crm.shapes import as_list, as_object, whole, words
+from linker.crm.shapes import as_list, as_object, in_its_words, objects, whole, words
 from linker.crm.tokens import Grant, Tokens
 from linker.crm.transport import Answer, Pace, Transport
 
@@ -76,7 +76,7 @@ class Batch:
     def rows(self, name: str, within: str = "") -> list[dict[str, Any]]:
         """The rows of a list command, which some methods put into an object."""
         found = self[name]
-        return [one for one in as_list(as_object(found).get(within) if within else found) if isinstance(one, dict)]
+        return objects(_listed(as_object(found).get(within) if within else found))
 
 
 class Api:
@@ -110,7 +110,7 @@ class Api:
         answer = await self._ask(method, params)
         following = whole(answer.get("next"))
         is_further = following > whole(params.get("start"))  # else a broken answer would be read for ever
-        return Page(rows=as_list(answer.get("result")), next=following if is_further else None)
+        return Page(rows=_listed(answer.get("result")), next=following if is_further else None)
 
     async def batch(self, commands: Mapping[str, Command], *, halt: bool = False) -> Batch:
         """Up to fifty methods in one request, one after the other; with ``halt`` up to the first that is refused.
@@ -162,6 +162,13 @@ class Api:
         return self._judged(await self._transport.ask("POST", url, data=form, within=110)).get("result")
 
 
+def _listed(value: Any) -> list[Any]:
+    """Rows of a list method. What is no list says nothing of what is there."""
+    if not isinstance(value, (list, dict)):
+        raise CrmUnreachable("What answers is no list of Bitrix24.")
+    return as_list(value)
+
+
 def _named(value: Any, names: Sequence[str]) -> dict[str, Any]:
     """PHP writes an object with no keys, or with keys from 0 on, as a list."""
     if isinstance(value, list):
@@ -195,7 +202,7 @@ def _judge(answer: Answer) -> None:
 def error_of(status: int, found: Mapping[str, Any]) -> Exception:
     """What an error code means for us; methods of the CRM give a sentence in its place."""
     code, text = words(found.get("error")), words(found.get("error_description"))[:200]
-    what = f"Bitrix24: {text or code or status}."
+    what = in_its_words("Bitrix24", code or str(status), text)
     lower = f"{code} {text}".lower()
     if code == "QUERY_LIMIT_EXCEEDED":
         return CrmLimit("Bitrix24 asks for fewer requests.", retry_after=_WAIT_SECONDS)

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 _MOST_FOUND = 50
 _MOST_VALUES = 20  # of findbycomm
-_OVERLAP = timedelta(minutes=10)  # clocks of two machines, and changes that were being written
+_OVERLAP = timedelta(hours=26)  # its clock may be hours wrong, and changes were being written
 _NAMES = {
     "contact": ["ID", "NAME", "SECOND_NAME", "LAST_NAME", "COMPANY_ID", "ASSIGNED_BY_ID", "DATE_MODIFY"],
     "company": ["ID", "TITLE", "ASSIGNED_BY_ID", "DATE_MODIFY"],

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from linker.crm.protocol import CrmAuthFailed, CrmLimit, CrmRefused, CrmRightsMissing, CrmUnreachable
-from linker.crm.shapes import as_object, words
+from linker.crm.shapes import as_object, in_its_words, words
 from linker.crm.transport import Pace, Transport
 
 _PATH = "app/Customers/WebServer.aspx"
@@ -60,4 +60,6 @@ def _refusal(error: str) -> Exception:
     if "прав" in lower and ("нет" in lower or "недостаточно" in lower):
         return CrmRightsMissing("BlueSales does not allow it.")
     plain = re.sub(r"<[^<>]*>", " ", error)[:150].strip()
-    return CrmRefused(f"BlueSales: {plain or 'refused'}.", remedy="Correct in BlueSales what it names, then try again.")
+    return CrmRefused(
+        in_its_words("BlueSales", "", plain), remedy="Correct in BlueSales what it names, then try again."
+    )

@@ -95,7 +95,7 @@ class BlueSales:
         found: dict[ExternalId, CrmCard] = {}
         for one in list(wanted)[:10]:
             body = {"phone": one.value.lstrip("+"), "pageSize": 50, "startRowNumber": 0}
-            for card in map(self._card, objects((await self._api.ask("customers.get", body)).get("customers"))):
+            for card in map(self._card, await self._customers(body)):
                 if one in card.identities:
                     found[card.id] = card
         return list(found.values())
@@ -200,12 +200,21 @@ class BlueSales:
                 await self._api.ask("customers.update", {"id": whole(card.id), "comments": after})
 
     async def _comment(self, card: ExternalId) -> str:
-        found = await self._api.ask("customers.get", {"ids": [whole(card.id)], "pageSize": 1, "startRowNumber": 0})
-        for row in objects(found.get("customers")):
+        for row in await self._customers({"ids": [whole(card.id)], "pageSize": 1, "startRowNumber": 0}):
             if card.kind == CUSTOMER and id_of(row.get("id")) == card.id:
                 comment = row.get("comments")
                 return comment if isinstance(comment, str) else ""
         raise CrmGone("The customer is no more in BlueSales.")
+
+    async def _customers(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Whatever answers in place of a list says of nobody that he is gone."""
+        return objects((await self._page(body))["customers"])
+
+    async def _page(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        found = await self._api.ask("customers.get", body)
+        if not isinstance(found.get("customers"), list):
+            raise CrmUnreachable("What answers is no list of BlueSales.")
+        return found
 
     # --- Reading ------------------------------------------------------------------------------------------------------
 
@@ -219,7 +228,7 @@ class BlueSales:
         if at.get("due", 0) > time.time():
             return Changes(cursor=cursor)
         start = max(0, whole(at.get("start")) - _OVERLAP)
-        found = await self._api.ask("customers.get", {"pageSize": _PAGE, "startRowNumber": start})
+        found = await self._page({"pageSize": _PAGE, "startRowNumber": start})
         rows = objects(found.get("customers"))
         is_last = len(rows) < _PAGE and whole(found.get("notReturnedCount")) == 0
         following = {"due": time.time() + self._sweep} if is_last else {"start": start + len(rows)}

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 
 from linker.crm.protocol import CrmAuthFailed, CrmGone, CrmRefused, CrmRightsMissing, CrmUnreachable
-from linker.crm.shapes import as_object, objects, words
+from linker.crm.shapes import as_object, in_its_words, objects, words
 from linker.crm.transport import Answer, Pace, Transport
 
 EMPTY = "00000000-0000-0000-0000-000000000000"
@@ -47,8 +47,10 @@ class Api:
 
     async def rows(self, name: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         """A page of an entity set."""
-        found = await self._ask("GET", quote(name), query={**query, "allowedOnly": "true"})
-        return objects(as_object(found).get("value"))
+        found = as_object(await self._ask("GET", quote(name), query={**query, "allowedOnly": "true"})).get("value")
+        if not isinstance(found, list):  # what was logged would be taken for missing, and logged twice
+            raise CrmUnreachable("What answers is no list of 1C.")
+        return objects(found)
 
     async def get(self, name: str, key: str) -> dict[str, Any]:
         """One object.
@@ -71,7 +73,10 @@ class Api:
         answer = await self._transport.ask(method, path, query=asked, json=body)
         if answer.status >= 300:
             raise refusal(answer, of_object="(guid'" in path)
-        return answer.json() if answer.body else {}
+        found = answer.json() if answer.body else {}
+        if as_object(found).get("odata.error"):
+            raise refusal(answer, of_object="(guid'" in path)
+        return found
 
 
 def _one(name: str, key: str) -> str:
@@ -117,14 +122,15 @@ def refusal(answer: Answer, *, of_object: bool = False) -> Exception:
         error = as_object(as_object(answer.json()).get("odata.error"))
     except CrmUnreachable:
         error = {}
-    text = words(as_object(error.get("message")).get("value"))[:150] or str(answer.status)
+    text = words(as_object(error.get("message")).get("value"))[:150]
+    what = in_its_words("1C", words(error.get("code"))[:60] or str(answer.status), text)
     if answer.status == 401:
         return CrmAuthFailed("1C does not let us in.", remedy="Check user and password of this [[crm]].")
     if answer.status == 403:
-        return CrmRightsMissing(f"1C: {text}.")
+        return CrmRightsMissing(what)
     if answer.status == 404 and of_object and words(error.get("code")) != _NOT_PUBLISHED:
-        return CrmGone(f"1C: {text}.")
+        return CrmGone(what)
     if answer.status in (404, 405):
         remedy = "Publish the object for OData in 1C, or set its name in options; `cardline crm metadata` proposes it."
-        return CrmRefused(f"1C: {text}.", remedy=remedy)
-    return CrmRefused(f"1C: {text}.", remedy="Compare the names in options with `cardline crm metadata`.")
+        return CrmRefused(what, remedy=remedy)
+    return CrmRefused(what, remedy="Compare the names in options with `cardline crm metadata`.")

@@ -89,8 +89,12 @@ def _result(answer: Any, what: str) -> Any:
     if not isinstance(answer, dict):
         raise CrmUnreachable("The answer is none of Tryton's.")
     error = answer.get("error")
+    if not error and "result" not in answer:
+        raise CrmUnreachable("The answer is none of Tryton's.")
     if not error:
-        return answer.get("result")
+        return answer["result"]
+    if not isinstance(error, list):
+        raise CrmUnreachable(f"Tryton failed at {what}.")
     name = str(error[0])
     carried = error[1] if len(error) > 1 else ""
     text = str(carried[0]) if isinstance(carried, list) and carried else name
