@@ -25,7 +25,7 @@ def start(of: FolderStatus, known: MailboxPosition | None) -> tuple[MailboxPosit
 def test_where_to_begin() -> None:
     assert start(status(11), None) == (at(11, 10), False)
     assert start(status(11), at(3, 8)) == (at(3, 8), False)
-    assert start(status(11, 8), at(3, 8)) == (at(11, 10, 8), False)  # another UIDVALIDITY
+    assert start(status(11, 8), at(3, 8)) == (at(11, 10, 8), True)  # another UIDVALIDITY, maybe one of before
     assert start(status(5), at(3, 8)) == (at(5, 4), True)  # restored from a backup: UIDs may be used again
     assert start(status(11, 0), at(3, 8, 0)) == (at(11, 10, 0), True)  # no lasting UIDs
 

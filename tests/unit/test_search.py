@@ -48,6 +48,18 @@ async def test_forms_of_words_in_both_languages(world: SearchWorld) -> None:
     assert await world.ids("договор invoice") == []
 
 
+async def test_words_between_marks_that_are_not_ascii(world: SearchWorld) -> None:
+    """The embedded database has the locale C, in which PostgreSQL takes «Ромашка» for a word of its own."""
+    one = await world.call("ООО «Ромашка» — клиент…", "цена\u00a05€, “да”")
+    two = await world.mail("№12 «Василёк»", "„Лютик“ – наш·друг\u2028точка", files=[("«Смета».pdf", "«шкаф»—стол")])
+    await world.index()
+    for typed in ("ромашка", "«Ромашка»", "клиент", "цена", "цены", "ромашки -василек", '"цена 5"'):
+        assert await world.ids(typed) == [one], typed
+    for typed in ("василек", "Лютик", "друг", "точка", "смета", "шкаф", "столы", "василёк — лютик"):
+        assert await world.ids(typed) == [two], typed
+    assert await world.ids("—") == []
+
+
 async def test_phrases_minus_and_beginnings(world: SearchWorld) -> None:
     one = await world.call("бесплатная доставка завтра")
     two = await world.call("доставка платная", "сборка бесплатная")

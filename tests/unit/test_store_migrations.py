@@ -149,9 +149,21 @@ async def test_comments_of_before_are_brought_into_the_index_of_words(empty_url:
     await asyncio.to_thread(_upgrade_to, empty_url, "0025")
     with psycopg.connect(empty_url) as connection:
         connection.execute(_NOTED_BEFORE.encode())
-    await migrate(empty_url)
+    await asyncio.to_thread(_upgrade_to, empty_url, "0026")
     with psycopg.connect(empty_url) as connection:
         due = connection.execute("SELECT interaction_id FROM search_due").fetchall()
         jobs = connection.execute("SELECT task_name, queue_name FROM procrastinate_jobs").fetchall()
     assert due == [(2,)], "not what was taken away, and not calls on which nobody has noted anything"
+    assert jobs == [("index", "index")]
+
+
+async def test_all_words_are_indexed_anew_since_marks_are_folded(empty_url: str) -> None:
+    await asyncio.to_thread(_upgrade_to, empty_url, "0026")
+    with psycopg.connect(empty_url) as connection:
+        connection.execute(_NOTED_BEFORE.encode())
+    await migrate(empty_url)
+    with psycopg.connect(empty_url) as connection:
+        due = connection.execute("SELECT interaction_id FROM search_due ORDER BY interaction_id").fetchall()
+        jobs = connection.execute("SELECT task_name, queue_name FROM procrastinate_jobs").fetchall()
+    assert due == [(1,), (2,), (3,)]
     assert jobs == [("index", "index")]

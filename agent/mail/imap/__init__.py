@@ -1,8 +1,8 @@
 """Mailboxes over IMAP: what is in them is archived, and nothing in them is ever changed.
 
 `mailbox` is the thread and its states, `reader` takes messages, `presence` notes what became of them, `fetchers` reads
-over several connections; `plan`, `folders`, `refusals` and `presets` decide, without sockets; `session` is the only
-file that knows IMAPClient, `oauth` the only one that knows how tokens are got.
+over several connections; `plan`, `folders`, `names`, `refusals` and `presets` decide, without sockets; `session` alone
+knows IMAPClient, `oauth` alone how tokens are got.
 """
 
 from agent.mail.imap.mailbox import Mailbox

@@ -6,19 +6,26 @@ fetched again. Connections beyond the first are a favour of the server: one that
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 
 import structlog
 
-from agent.errors import MailboxAuthFailed, MailboxUnreachable
+from agent.errors import MailboxAuthFailed, MailboxThrottled, MailboxUnreachable
 from agent.mail.imap.plan import Batch, FolderStatus
 from agent.mail.imap.session import FetchedMail, ImapSession, MessageRefused
 
 log = structlog.get_logger()
+
+
+REFUSALS = 3  # how often a server may not give a message before that is noted and the message passed
+_LOST = 2  # batches over which the connection was lost before each of their messages is asked for by itself
+
+Refusals = Counter[tuple[str, int, int]]
+"""(folder, UIDVALIDITY, UID) → how often the server did not give this message; outlives a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +37,66 @@ class Fetched:
     withheld: tuple[int, ...] = ()
 
 
-def fetch_batch(session: ImapSession, batch: Batch) -> Fetched:
-    """The messages of a batch, in its order; one that was expunged meanwhile is in neither list."""
-    try:
-        found = session.fetch(batch.uids) if batch.uids else {}
-    except MessageRefused:
-        found = {}  # one bad message spoils the answer to all: ask for each by itself
-    mails, withheld = [], []
-    for uid in batch.uids:
-        mail = found.get(uid) or _fetch_one(session, uid)
-        if mail is not None:
-            mails.append(mail)
-        elif session.list_messages(uid, uid):
-            withheld.append(uid)
-    return Fetched(batch=batch, mails=tuple(mails), withheld=tuple(withheld))
+class Losses:
+    """Over which messages connections were lost. There are messages at which a server falls, each time: such a one must
+    not keep those behind it out of the archive. ``refusals`` are counted on; all of it outlives a connection."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._suspects: Refusals = Counter()
+
+    def fetch(self, session: ImapSession, folder: str, status: FolderStatus, batch: Batch, *, last: bool) -> Fetched:
+        """The messages of a batch, in its order; one that was expunged meanwhile is in neither list. ``last``: there is
+        no other connection to try, so it counts when this one is lost."""
+        keys = {uid: (folder, status.uidvalidity, uid) for uid in batch.uids}
+        if any(self._suspects[key] >= _LOST for key in keys.values()):
+            found = self._fetch_each(session, keys, last=last)
+        else:
+            found = self._fetch_all(session, keys, last=last)
+        mails, withheld = [], []
+        for uid in batch.uids:
+            mail = found.get(uid)
+            if mail is not None:
+                mails.append(mail)
+            elif session.list_messages(uid, uid):
+                withheld.append(uid)
+        for key in keys.values():
+            self._suspects.pop(key, None)
+        return Fetched(batch=batch, mails=tuple(mails), withheld=tuple(withheld))
+
+    def _fetch_all(
+        self, session: ImapSession, keys: Mapping[int, tuple[str, int, int]], *, last: bool
+    ) -> dict[int, FetchedMail]:
+        try:
+            found = session.fetch(list(keys)) if keys else {}
+        except MessageRefused:
+            found = {}  # one bad message spoils the answer to all: ask for each by itself
+        except MailboxThrottled:
+            raise
+        except MailboxUnreachable:
+            self._suspects.update(keys.values() if last else ())
+            raise
+        missing = {uid: key for uid, key in keys.items() if uid not in found}
+        return found | self._fetch_each(session, missing, last=last)
+
+    def _fetch_each(
+        self, session: ImapSession, keys: Mapping[int, tuple[str, int, int]], *, last: bool
+    ) -> dict[int, FetchedMail]:
+        found: dict[int, FetchedMail] = {}
+        for uid, key in keys.items():
+            if self._refusals[key] >= REFUSALS:
+                continue
+            try:
+                mail = _fetch_one(session, uid)
+            except MailboxThrottled:
+                raise
+            except MailboxUnreachable as error:
+                log.warning("mailbox_connection_lost_over_message", folder=key[0], uid=uid, reason=str(error))
+                self._refusals[key] += last
+                raise
+            if mail is not None:
+                found[uid] = mail
+        return found
 
 
 def _turn_to(session: ImapSession, folder: str, status: FolderStatus) -> None:
@@ -62,8 +115,9 @@ def _fetch_one(session: ImapSession, uid: int) -> FetchedMail | None:
 class Fetchers:
     """The mailbox's own connection and up to ``most - 1`` more, opened by ``connect`` when there is much to fetch."""
 
-    def __init__(self, session: ImapSession, connect: Callable[[], ImapSession], most: int) -> None:
+    def __init__(self, session: ImapSession, connect: Callable[[], ImapSession], most: int, losses: Losses) -> None:
         self._own = session
+        self._losses = losses
         self._connect = connect
         self._most = most
         self._others: list[ImapSession] = []
@@ -84,7 +138,7 @@ class Fetchers:
         if much and len(batches) > 1 and status.uidvalidity:
             self._widen()
         if not self._others:
-            yield from (fetch_batch(self._own, batch) for batch in batches)
+            yield from (self._losses.fetch(self._own, folder, status, batch, last=True) for batch in batches)
             return
         assert self._pool is not None
         coming: deque[Future[Fetched]] = deque()
@@ -106,7 +160,7 @@ class Fetchers:
             session = self._idle.get()
             try:
                 _turn_to(session, folder, status)
-                fetched = fetch_batch(session, batch)
+                fetched = self._losses.fetch(session, folder, status, batch, last=session is self._own)
             except MailboxUnreachable as error:
                 if session is self._own:
                     self._idle.put(session)

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import structlog
 
@@ -25,11 +26,11 @@ from agent.errors import (
     Unavailable,
 )
 from agent.mail.imap import folders as choosing
-from agent.mail.imap.fetchers import Fetchers
+from agent.mail.imap.fetchers import Fetchers, Losses, Refusals
 from agent.mail.imap.ledger import Ledger
 from agent.mail.imap.presence import Presence
 from agent.mail.imap.progress import Progress
-from agent.mail.imap.reader import FolderReader, Refusals
+from agent.mail.imap.reader import FolderReader
 from agent.mail.imap.session import IDLE_SECONDS, ImapSession, Token
 from agent.mail.ports import EvidenceStore, OnState
 from agent.model import SourceState
@@ -42,6 +43,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0  # seconds
 _LOGIN_PAUSE = 60.0  # at least, after a refused login: many attempts lock an account
 _JOIN_SECONDS = 20.0
 _TELL_SECONDS = 2.0  # from one word of progress to the next
+_FOLDERS_TOLD = 5
 _LIST_SECONDS = 900.0  # how often it is looked whether there are other folders
 
 
@@ -69,6 +71,8 @@ class Mailbox:
         self._thread: threading.Thread | None = None
         self._fetchers: Fetchers | None = None
         self._refusals: Refusals = Counter()
+        self._losses = Losses(self._refusals)
+        self._faults: Counter[str] = Counter()  # how often the connection did not outlive a look into this folder
         self._failures = 0  # attempts in a row that failed before all folders had been looked at
         self._state: tuple[SourceState, str] | None = None
         self._told = 0.0
@@ -130,7 +134,7 @@ class Mailbox:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         session = self._connect()
-        fetchers = self._fetchers = Fetchers(session, self._connect, self._settings.connections)
+        fetchers = self._fetchers = Fetchers(session, self._connect, self._settings.connections, self._losses)
         ledger = Ledger(self._store, loop)
         reader: FolderReader | None = None
         try:
@@ -149,16 +153,25 @@ class Mailbox:
                 reader.abandon()
 
     def _round(self, visit: _Visit) -> None:
-        """Look into every folder, the first one last: that is where the server then tells of new mail."""
+        """Look into every folder, the first one last: that is where the server then tells of new mail. Those over
+        which connections were lost come behind the others, so that they keep none from being read."""
         visit.list_folders(self._settings)
-        missing = list(visit.choice.missing)
+        missing = [f"The mailbox {self._settings.name} has no folder {one}." for one in visit.choice.missing]
         is_more = False
-        for folder in reversed(visit.choice.read):
+        for folder in self._in_order(visit.choice.read):
+            if is_more and self._faults[folder]:
+                break
             try:
                 is_more |= visit.look_into(folder)
-            except MailboxFolderMissing:
-                missing.append(folder)
-                visit.listed = 0.0  # it is gone or has another name
+                self._faults.pop(folder, None)
+            except MailboxFolderMissing as error:
+                missing.append(error.what)
+                visit.listed = 0.0  # it is gone, has another name, or is not for us
+            except MailboxThrottled:
+                raise
+            except Exception as error:
+                self._faults[folder] += not isinstance(error, Unavailable) or isinstance(error, MailboxUnreachable)
+                raise
             if self._stopping.is_set():
                 return
         visit.reader.settle()
@@ -168,6 +181,11 @@ class Mailbox:
         self._report_folders(missing)
         visit.fetchers.narrow()
         self._wait(visit)
+
+    def _in_order(self, folders: Sequence[str]) -> list[str]:
+        order = list(reversed(folders))
+        order.sort(key=lambda one: self._faults[one])
+        return order if order[-1:] == list(folders[:1]) else [*order, folders[0]]
 
     def _wait(self, visit: _Visit) -> None:
         """Until the server tells of news in the first folder, or a look into the others is due."""
@@ -188,8 +206,9 @@ class Mailbox:
         if not missing:
             self._report(SourceState.RUNNING, "")
             return
-        error = MailboxFolderMissing(f"The mailbox {self._settings.name} has no folder {', '.join(sorted(missing))}.")
-        self._report(SourceState.FOLDER_MISSING, str(error))
+        told = sorted(missing)[:_FOLDERS_TOLD]
+        more = [f"And {len(missing) - len(told)} more."] if len(missing) > len(told) else []
+        self._report(SourceState.FOLDER_MISSING, str(MailboxFolderMissing(" ".join((*told, *more)))))
 
     def _report(self, state: SourceState, detail: str) -> None:
         if self._state == (state, detail):

@@ -66,7 +66,9 @@ def starting_position(
         return fresh, status.uidvalidity == 0
     if status.uidvalidity == 0 or (status.uidnext <= known.high_uid and status.uidvalidity == known.uidvalidity):
         return fresh, True
-    return (known, False) if known.uidvalidity == status.uidvalidity else (fresh, False)
+    if known.uidvalidity == status.uidvalidity:
+        return known, False
+    return fresh, True  # it may be one of before, when its UIDs stood for others
 
 
 def widened(position: MailboxPosition, read_from: date | None, wanted_from: date | None) -> MailboxPosition:

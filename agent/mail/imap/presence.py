@@ -52,7 +52,7 @@ class Presence:
 
     def _compare(self, folder: str, position: MailboxPosition, status: FolderStatus) -> int:
         """Mark what is gone, unmark what is back, take what was never taken; how many messages there are."""
-        there = self._session.find_all_uids(position.high_uid)
+        there = self._session.find_all_uids(position.high_uid, status.exists)
         living, gone = self._ledger.list_presence(position)
         vanished, returned = sorted(living - there), sorted(gone & there)
         if vanished:
@@ -67,7 +67,7 @@ class Presence:
     def _take_unseen(self, folder: str, uids: set[int], status: FolderStatus) -> None:
         """Messages that a server showed only after a mark had passed them; not those beyond the horizon."""
         if uids and self._reader.horizon is not None:
-            uids &= self._session.find_all_uids(max(uids), self._reader.horizon)
+            uids &= self._session.find_all_uids(max(uids), status.exists, self._reader.horizon)
         if uids:
             log.warning("mailbox_messages_shown_late", folder=folder, count=len(uids))
             self._reader.take_late(folder, sorted(uids, reverse=True), status)
@@ -80,7 +80,8 @@ class Presence:
             state = self._ledger.find_folder(position.mailbox, folder)
             known = state.modseq if state is not None else 0
         if known and status.modseq > known:
-            self._ledger.save_flags(position, self._session.list_changed_flags(position.high_uid, known))
+            changed = self._session.list_changed_flags(position.high_uid, status.exists, known)
+            self._ledger.save_flags(position, changed)
         if status.modseq != known:
             self._ledger.save_modseq(position, status.modseq)
         self._modseqs[folder] = status.modseq

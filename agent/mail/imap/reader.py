@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,10 +17,10 @@ import structlog
 
 from agent.errors import MailboxUnreachable
 from agent.mail.imap import plan
-from agent.mail.imap.fetchers import Fetched, Fetchers
+from agent.mail.imap.fetchers import REFUSALS, Fetched, Fetchers, Refusals
 from agent.mail.imap.ledger import Ledger
 from agent.mail.imap.progress import Progress
-from agent.mail.imap.session import FetchedMail, ImapSession, Listed
+from agent.mail.imap.session import UIDS_AN_ANSWER, FetchedMail, ImapSession, Listed
 from agent.mail.ports import PROBLEM, EvidenceStore
 from agent.model import CapturedMail, MailboxPosition
 from agent.settings import MailboxSettings
@@ -30,11 +30,7 @@ log = structlog.get_logger()
 
 DRAFT = "\\draft"
 _SKIPPED_DRAFT = "a draft; it is read once it is sent"
-_REFUSALS = 3  # how often a server may not give a message before that is noted and the message passed
 _MUCH = 2000  # messages in a folder from which on its first pass is worth further connections
-
-Refusals = Counter[tuple[str, int, int]]
-"""(folder, UIDVALIDITY, UID) → how often the server did not give this message; outlives a connection."""
 
 
 class FolderReader:
@@ -80,8 +76,8 @@ class FolderReader:
         archived = 0
         first = position.high_uid + 1
         while (newer := plan.newer_range(first, status, self._chunk(folder))) is not None:
-            archived += self._read_stretch(folder, newer, status)
-            first = newer.last + 1
+            count, first = self._read_stretch(folder, newer, status)
+            archived += count
         older = plan.older_range(self._positions[folder], self._chunk(folder))
         if older is not None:
             self._read_stretch(folder, older, status)
@@ -153,14 +149,27 @@ class FolderReader:
 
     # --- Messages ---------------------------------------------------------------------------------------------------
 
-    def _read_stretch(self, folder: str, stretch: plan.UidRange, status: plan.FolderStatus) -> int:
+    def _read_stretch(self, folder: str, stretch: plan.UidRange, status: plan.FolderStatus) -> tuple[int, int]:
+        """How many messages there were, and the UID behind the stretch."""
         listed = self._session.list_messages(stretch.first, stretch.last, self._horizon)
+        if not listed and status.exists <= UIDS_AN_ANSWER:
+            stretch = self._across_the_gap(stretch, status)
         wanted = self._unknown(folder, stretch, listed)
         self._take(folder, stretch, wanted, status)
         self._chunks[folder] = plan.next_chunk(self._chunk(folder), len(listed))
         if listed:
             log.info("mailbox_stretch_read", mailbox=self._settings.name, folder=folder, messages=len(listed))
-        return len(listed)
+        return len(listed), stretch.last + 1
+
+    def _across_the_gap(self, stretch: plan.UidRange, status: plan.FolderStatus) -> plan.UidRange:
+        """An empty stretch, up to the next message: some servers make UIDs of the time, a thousand million apart."""
+        if stretch.upwards:
+            if stretch.last >= status.uidnext - 1:
+                return stretch
+            uids = self._session.find_uids(stretch.last + 1, status.uidnext - 1, self._horizon)
+            return replace(stretch, last=min(uids, default=status.uidnext) - 1)
+        uids = self._session.find_uids(1, stretch.first - 1, self._horizon) if stretch.first > 1 else []
+        return replace(stretch, first=max(uids, default=0) + 1)
 
     def _unknown(self, folder: str, stretch: plan.UidRange, listed: dict[int, Listed]) -> dict[int, Listed]:
         """Those that were not taken under the same UID before: where a horizon moved, or another run came this far."""
@@ -232,7 +241,7 @@ class FolderReader:
         key = (folder, position.uidvalidity, uid)
         self._refusals[key] += 1
         problem = f"The mail server does not give message {uid} of folder {folder}, which it lists."
-        if self._refusals[key] < _REFUSALS:
+        if self._refusals[key] < REFUSALS:
             raise MailboxUnreachable(problem)
         log.error("mailbox_message_missing", mailbox=self._settings.name, folder=folder, uid=uid)
         return CapturedMail(

@@ -1,8 +1,8 @@
 """One connection to an IMAP server, read-only: EXAMINE and BODY.PEEK[], so no mail is marked as seen.
 
-The one file that knows IMAPClient, but for answers.py, which reads what it gets. IMAPClient is not made for threads:
-one thread at a time uses a session, except for `interrupt`. Failures come out as the three sorts a person sees: login,
-folder, server.
+The one file that knows IMAPClient, but for answers.py and names.py, which read what it gets. IMAPClient is not made
+for threads: one thread at a time uses a session, except for `interrupt`. Failures come out as the three sorts a person
+sees: login, folder, server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from imapclient.exceptions import LoginError
 from imapclient.imapclient import IMAPClient, SocketTimeout
 
 from agent.errors import MailboxFolderMissing, MailboxUnreachable
-from agent.mail.imap import answers, refusals
+from agent.mail.imap import answers, names, refusals
 from agent.mail.imap.folders import Folder
 from agent.mail.imap.plan import FolderStatus
 from agent.settings import MailboxSettings
@@ -36,6 +36,7 @@ IDLE_SECONDS = 600.0  # servers and routers drop a connection that is silent for
 _UIDS_A_LINE = 500  # keeps a command line below what servers take (8 KiB)
 UIDS_AN_ANSWER = 50_000  # keeps a line of SEARCH below what imaplib takes (1,000,000 bytes)
 _LIKELY_BYTES = 100_000  # size of a message whose size the server does not tell
+_YEARS = range(1970, 2200)  # in which a message can have come
 _NEWS = (b"EXISTS", b"EXPUNGE", b"FETCH")
 
 
@@ -87,6 +88,7 @@ class ImapSession:
         self._settings = settings
         self._where = f"{settings.host} port {settings.port}"
         self.folder = ""
+        self._raw_names: Mapping[str, bytes] = {}  # of folders, as far as they were listed
         access = token() if token is not None else ""
         with self._translated("connecting"):
             self._client = IMAPClient(
@@ -162,34 +164,30 @@ class ImapSession:
     def list_folders(self) -> list[Folder]:
         """All folders with their special use (RFC 6154)."""
         with self._translated("list"):
-            found = self._client.list_folders()
-        return [
-            Folder(
-                name=str(name),
-                flags=tuple(one.decode("ascii", "replace") for one in flags),
-                delimiter=delimiter.decode("ascii", "replace") if delimiter else "",
-            )
-            for flags, delimiter, name in found
-        ]
+            kind, said = self._client._imap.list('""', '"*"')
+            self._client._checkok("list", kind, said)
+        found = names.read_list(said)
+        if found.odd:
+            log.warning("mailbox_folders_not_understood", mailbox=self._settings.name, lines=found.odd[:5])
+        self._raw_names = found.raw
+        return list(found.folders)
 
     def examine(self, folder: str) -> FolderStatus:
         """Open a folder, read-only, and say how its UIDs stand.
 
         Raises:
-            MailboxFolderMissing: there is no such folder.
+            MailboxFolderMissing: there is no such folder, or the server does not open it.
         """
         with self._translated(f"folder {folder}"):
             self.folder = ""
             try:
-                answer = self._client.select_folder(folder, readonly=True)
+                answer = self._select(self._raw_names.get(folder) or names.usual(folder))
             except imaplib.IMAP4.abort:
                 raise
             except imaplib.IMAP4.error as error:
-                if refusals.is_throttling(_words(error)) or self._client.folder_exists(folder):
+                if refusals.is_throttling(_words(error)):
                     raise
-                raise MailboxFolderMissing(
-                    f"The mailbox {self._settings.name} has no folder {folder}: {_words(error)}."
-                ) from error
+                answer = self._select_again(folder, error)
             exists = int(answer.get(b"EXISTS") or 0)
             uidnext = answer.get(b"UIDNEXT") or self._uidnext(exists)
         self.folder = folder
@@ -199,6 +197,20 @@ class ImapSession:
             exists=exists,
             modseq=int(answer.get(b"HIGHESTMODSEQ") or 0),
         )
+
+    def _select(self, raw: bytes) -> dict[bytes, Any]:
+        self._client._command_and_check("select", names.quoted(raw), True)
+        answer: dict[bytes, Any] = self._client._process_select_response(self._client._imap.untagged_responses)
+        return answer
+
+    def _select_again(self, folder: str, error: imaplib.IMAP4.error) -> dict[bytes, Any]:
+        """It may have another name for the server than we thought; else it is not there, or we may not look into it."""
+        tried = self._raw_names.get(folder) or names.usual(folder)
+        is_there = any(one.name == folder for one in self.list_folders())
+        if is_there and self._raw_names[folder] != tried:
+            return self._select(self._raw_names[folder])
+        does = f"does not open its folder {folder}" if is_there else f"has no folder {folder}"
+        raise MailboxFolderMissing(f"The mailbox {self._settings.name} {does}: {_words(error)}.") from error
 
     def _uidnext(self, exists: int) -> int:
         """For a server that does not tell: one more than the last message's UID."""
@@ -213,11 +225,15 @@ class ImapSession:
             found = self._client.search(criteria)
         return sorted(uid for uid in found if first <= uid <= last)  # n:* gives the last message even past the end
 
-    def find_all_uids(self, last: int, since: date | None = None) -> set[int]:
-        """All UIDs up to ``last``, asked for in pieces: one answer for a huge folder would break imaplib."""
+    def find_all_uids(self, last: int, exists: int, since: date | None = None) -> set[int]:
+        """All UIDs up to ``last``, asked for in pieces: one answer for a huge folder would break imaplib. ``exists``:
+        how many there are at most; some servers make UIDs of the time, so that few lie far apart."""
         found: set[int] = set()
-        for first in range(1, last + 1, UIDS_AN_ANSWER):
-            found.update(self.find_uids(first, min(first + UIDS_AN_ANSWER - 1, last), since))
+        first = 1
+        while first <= last:
+            end = last if exists - len(found) <= UIDS_AN_ANSWER else min(first + UIDS_AN_ANSWER - 1, last)
+            found.update(self.find_uids(first, end, since))
+            first = end + 1
         return found
 
     def list_messages(self, first: int, last: int, since: date | None = None) -> dict[int, Listed]:
@@ -242,13 +258,15 @@ class ImapSession:
             found |= {uid: _flags(items[b"FLAGS"]) for uid, items in answer.items() if b"FLAGS" in items}
         return found
 
-    def list_changed_flags(self, last: int, modseq: int) -> dict[int, tuple[str, ...]]:
+    def list_changed_flags(self, last: int, exists: int, modseq: int) -> dict[int, tuple[str, ...]]:
         """UID → flags of all messages up to UID ``last`` whose flags changed after ``modseq`` (RFC 7162, 3.1.5)."""
         uids: list[int] = []
-        for first in range(1, last + 1, UIDS_AN_ANSWER):
-            stretch = f"{first}:{min(first + UIDS_AN_ANSWER - 1, last)}"
+        step = last if exists <= UIDS_AN_ANSWER else UIDS_AN_ANSWER
+        for first in range(1, last + 1, step or 1):
             with self._translated("flags"):
-                uids += self._client.search(["UID", stretch, "MODSEQ", str(modseq + 1)])
+                uids += self._client.search(
+                    ["UID", f"{first}:{min(first + step - 1, last)}", "MODSEQ", str(modseq + 1)]
+                )
         return self.list_flags(uids)
 
     def _fetch(self, uids: Sequence[int], items: list[str]) -> answers.Answer:
@@ -311,9 +329,13 @@ def _flags(given: Any) -> tuple[str, ...]:
 
 
 def _aware(moment: object) -> datetime:
-    if not isinstance(moment, datetime):
-        return datetime.now(UTC)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    """In UTC; now where the server tells no time that there was."""
+    with contextlib.suppress(ValueError, OverflowError):  # an offset of days, or the year 0
+        if isinstance(moment, datetime):
+            found = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            if found.year in _YEARS:
+                return found
+    return datetime.now(UTC)
 
 
 def _words(error: BaseException) -> str:
