@@ -10,6 +10,7 @@ whole text (a test holds the two together).
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +28,7 @@ _MOST = 40_000  # pieces remembered, with their forms about 10 MB
 _LONGEST = 40  # characters of a piece that is worth it
 _ASKED = 5_000  # pieces a statement
 _LAST_PLACE = 16_383  # places behind it count as this one (textsearch limits)
+_NUMBERS = tuple(map(str, range(_LAST_PLACE + 1)))
 _PLACES_OF_TEXT, _PLACES = 255, 256  # of one form, in one text and in all
 _END = "qzendqz"  # stands behind a piece, so that its place tells how many places the piece takes
 _FORM = re.compile(r"'((?:[^'\\]|''|\\\\)*)'(?::([\d,]+))?")
@@ -91,9 +93,10 @@ class WordForms:
 def vector(texts: Iterable[tuple[str, Sequence[str]]], marks: Iterable[str], known: Mapping[str, Known]) -> str:
     """``setweight(to_tsvector(…), 'A') || … || forms of forms || marks`` as text. ``texts`` are pairs of weight and
     pieces, in order; ``marks`` forms without a place."""
-    found: dict[str, list[str]] = {}
-    more: dict[str, None] = {}
+    found: dict[str, list[str]] = {}  # form → its places in each text, as text
+    counts: dict[str, int] = {}
     full: set[str] = set()  # forms whose last place is the last there is
+    more: dict[str, None] = {}
     begin = 0
     for weight, pieces in texts:
         end = begin
@@ -101,35 +104,35 @@ def vector(texts: Iterable[tuple[str, Sequence[str]]], marks: Iterable[str], kno
             at = places if len(places) <= _PLACES_OF_TEXT and places[-1] < _LAST_PLACE else _cut(places)
             if begin:
                 at = [one + begin for one in at]
-            before = found.setdefault(form, [])
             if at[-1] >= _LAST_PLACE:
                 at = [] if form in full else _cut(at)
                 full.add(form)
-            before += [f"{one}{weight}" for one in at]
-            end = max(end, at[-1]) if at else end
+            if form in found:
+                at = at[: _PLACES - counts[form]]
+            if at:
+                found.setdefault(form, []).append(f"{weight},".join(map(_NUMBERS.__getitem__, at)) + weight)
+                counts[form] = counts.get(form, 0) + len(at)
+                end = max(end, at[-1])
         begin = end
-    lines = [f"{_quoted(form)}:{','.join(at[:_PLACES])}" for form, at in found.items()]
+    lines = [f"{_quoted(form)}:{','.join(at)}" for form, at in found.items()]
     lines += [_quoted(form) for form in dict.fromkeys((*more, *marks)) if form not in found]
     return " ".join(lines)
 
 
 def _places(pieces: Sequence[str], known: Mapping[str, Known], more: dict[str, None]) -> dict[str, list[int]]:
     """Form → places in a text, ascending. To ``more`` it adds the forms of forms."""
-    found: dict[str, list[int]] = {}
+    found: dict[str, list[int]] = defaultdict(list)
     at = 0
-    for piece in pieces:
-        one = known[piece]
+    for one in map(known.__getitem__, pieces):
         if isinstance(one, str):
             at += 1
-            if one in found:
-                found[one].append(at)
-            elif one:
-                found[one] = [at]
+            found[one].append(at)
             continue
         for form, place in one.forms:
-            found.setdefault(form, []).append(at + place)
+            found[form].append(at + place)
         more |= one.again
         at += one.places
+    found.pop("", None)  # stop words
     return found
 
 
