@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from agent.archive.keys import KeyRing
 from agent.model import Word
 from agent.transcribe.engine import Recognised, Stretch
-from agent.transcribe.speech.planning import Planned
+from agent.transcribe.speech.planning import Planned, Weights
 
 _NONCE_BYTES = 12
 
@@ -62,6 +62,20 @@ def unpack_speech(packed: bytes) -> list[Stretch]:
         ValueError: these are no such bytes.
     """
     return [Stretch(start=float(start), end=float(end)) for start, end in json.loads(packed)]
+
+
+def pack_weights(weights: Weights) -> bytes:
+    """How likely each language is, as bytes; nothing in it is secret."""
+    return json.dumps(dict(weights)).encode()
+
+
+def unpack_weights(packed: bytes) -> Weights:
+    """The same again, exactly.
+
+    Raises:
+        ValueError: these are no such bytes.
+    """
+    return {str(language): float(weight) for language, weight in json.loads(packed).items()}
 
 
 def _place(recording_id: int, key: bytes) -> bytes:

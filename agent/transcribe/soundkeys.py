@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from agent.archive.keys import KeyRing
 from agent.transcribe.engine import Hints, Sound
+from agent.transcribe.speech.bleed import SETTINGS
 from agent.transcribe.speech.channels import Channel
 from agent.transcribe.speech.planning import Planned
 from agent.transcribe.speech.speechfinder import TELEPHONY
@@ -38,10 +39,21 @@ class SoundKeys:
         asked = "\n".join([model, language, *hints.names, "", *hints.glossary])
         return self._digest(window + asked.encode()).digest()
 
+    def of_weighing(self, window: bytes, *, model: str) -> bytes:
+        """A window (`of_window`) whose language a model is asked for."""
+        return self._digest(b"language" + window + model.encode()).digest()
+
     def of_block(self, sound: Sound) -> bytes:
         """A block in which speech is looked for, with the settings of now."""
         digest = self._digest(repr(TELEPHONY).encode())
         digest.update(sound.tobytes())
+        return digest.digest()
+
+    def of_two(self, asked: str, heard: Sound, source: Sound) -> bytes:
+        """Sounds of two channels that are compared, with the settings of now."""
+        digest = self._digest(f"{asked} {len(heard)} {SETTINGS!r}".encode())
+        digest.update(heard.tobytes())
+        digest.update(source.tobytes())
         return digest.digest()
 
     def _digest(self, about: bytes) -> hashlib.blake2b:

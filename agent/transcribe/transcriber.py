@@ -40,7 +40,6 @@ from agent.transcribe.live.listener import Ear, LiveListener
 from agent.transcribe.models.choosing import hints_for, make_engine, model_of, models_of, open_engine
 from agent.transcribe.soundkeys import SoundKeys
 from agent.transcribe.speech.channels import Channel, read_channels
-from agent.transcribe.speech.planning import FindSpeech
 from agent.transcribe.speech.speechfinder import find_speech
 
 log = structlog.get_logger()
@@ -174,9 +173,8 @@ class Transcriber:
             mixed = order.recording.mixed
             async with self._planning:
                 live = await self._live_answers(order.recording.id)
-                find = live.finding(find_speech)
-                channels, planned = await asyncio.to_thread(self._plan, source, engine, find, mixed=mixed)
-            language = await asyncio.to_thread(self._find_language, planned, channels, engine)
+                channels, planned = await asyncio.to_thread(self._plan, source, engine, live, mixed=mixed)
+            language = await asyncio.to_thread(self._find_language, planned, channels, engine, live)
             name = model_of(engine, language)
             hints = await asyncio.to_thread(hints_for, engine, language, await self._hints(order.recording.id))
             known = await asyncio.to_thread(live.answers, planned, channels, model=name, language=language, hints=hints)
@@ -212,7 +210,8 @@ class Transcriber:
         with self._archive.open(recording.blob) as sealed:
             source = cast(BinaryIO, sealed)
             async with self._planning:
-                _, planned = await asyncio.to_thread(self._plan, source, None, find_speech, mixed=recording.mixed)
+                nothing = LiveAnswers({}, self._sound_keys, self._seal)
+                _, planned = await asyncio.to_thread(self._plan, source, None, nothing, mixed=recording.mixed)
         async with self._store.begin() as connection:
             seconds = recording.duration_ms / 1000
             await save_figures(connection, recording.id, planned.speech, seconds=seconds, separated=planned.separated)
@@ -223,18 +222,20 @@ class Transcriber:
         return LiveAnswers(rows, self._sound_keys, self._seal)
 
     def _plan(
-        self, source: BinaryIO, engine: Engine | None, find: FindSpeech, *, mixed: bool
+        self, source: BinaryIO, engine: Engine | None, live: LiveAnswers, *, mixed: bool
     ) -> tuple[Sequence[Channel], Plan]:
         join_seconds = engine.join_seconds if engine is not None else 0.0
         with self._cores.taken():
             channels = read_channels(source)
-            found = plan(channels, join_seconds=join_seconds, find=find, mixed=mixed or None)
+            find, comparing = live.finding(find_speech), live.comparing
+            found = plan(channels, join_seconds=join_seconds, find=find, mixed=mixed or None, comparing=comparing)
             give_memory_back()  # what decoding and looking for speech took is a third of what this process has
             return channels, found
 
-    def _find_language(self, planned: Plan, channels: Sequence[Channel], engine: Engine) -> str:
+    def _find_language(self, planned: Plan, channels: Sequence[Channel], engine: Engine, live: LiveAnswers) -> str:
+        known = live.weights(channels, model=engine.name)
         with self._cores.taken():
-            return find_language(planned, channels, engine, self._settings.transcribe.languages)
+            return find_language(planned, channels, engine, self._settings.transcribe.languages, known)
 
     async def _save(self, order: _Order, model: str, dialogue: Dialogue) -> None:
         async with self._store.begin() as connection:

@@ -1,7 +1,9 @@
 """Windows to train on, as the pipeline will cut them: pieces of one party's speech, one after the other, up to 25 s.
 
 Voice activity detection notices a beginning late and 0.5 s of padding goes before it, 0.2 s after the end; so silence
-of 0.1 to 0.8 s lies around each piece. All is put together from log-mels: power adds up.
+of 0.1 to 0.8 s lies around each piece, and under noise up to 1.2 s behind it. Sound is added to sound, goes through
+G.711 and becomes features by the very code that hears a call: what noise does to a voice is in the window as it is at
+work, which was not so when power was added to power in log-mels.
 """
 
 from __future__ import annotations
@@ -15,21 +17,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agent.transcribe.speech.channels import Channel
 from tests.speech.corpus import LANGUAGES, load_corpus
-from tests.speech.material import FRAMES_A_SECOND, Clip, Mel, read_material
+from tests.speech.disturbances import Disturber, Sound
+from tests.speech.material import LOUD, Clip, read_material
+from tests.speech.synth import RATE, Law, clip, through
 from tests.speech.vocabulary import TIMESTAMP_SECONDS, make_tokenizer
 
+FRAMES_A_SECOND = 100
 _SHARES = {"ru": 0.54, "en": 0.42, "de": 0.04}
 _NOTHING_SAID = 0.05  # share of windows in which nobody speaks
 _WITH_TIMES = 0.75  # share of windows that are written with timestamps
 _WITH_PROMPT = 0.08
 _FROM_DEMO = 0.2  # so many sentences more are of the demo, whose calls must be understood to the last word
-_BAND_NOISES = 48  # so many of the first noises are steady, the others are tones, melodies and silence
-_LOUDER = 0.8  # decades of power by which speech of the material is louder than its noises: -22 and -30 dBFS
-_NEAR, _FAR = (0.2, 2.0), (2.0, 5.0)  # decades between speech and noise: 2 to 20 dB, and what nobody notices
-_WIDTHS = np.maximum(1.0, 1.0383 ** (np.arange(80) - 27.0)).astype(np.float32)  # of the mel bands, from one to the next
-_TELEPHONE_BANDS = 63  # those up to 4 kHz
-_FLOOR = -10.0
+_NOISY, _QUIET = 0.66, 0.2  # shares of windows with noise that is heard, and with noise that nobody notices
+_NEAR, _FAR = (2.0, 20.0), (20.0, 50.0)  # decibels between the loud parts of the speech and noise
+_MOSTLY = (4.0, 14.0)  # of those near
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,18 +56,21 @@ class _Placed:
 
     @property
     def end(self) -> float:
-        return self.at + (self.clip.end - self.clip.begin) / FRAMES_A_SECOND
+        return self.at + self.clip.seconds
 
 
 class Joiner:
     """Makes windows by chance out of the material."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._frames, clips, self._noises, self.phonemes = read_material(folder)
+        from faster_whisper.feature_extractor import FeatureExtractor
+
+        self._features = FeatureExtractor(feature_size=80)
+        self._samples, clips, self._noises, self.phonemes = read_material(folder)
         self._by_profile: dict[str, dict[int, list[Clip]]] = defaultdict(lambda: defaultdict(list))
-        for clip in clips:
-            self._by_profile[clip.language][clip.profile].append(clip)
-        self._chance = random.Random(seed)
+        for one in clips:
+            self._by_profile[one.language][one.profile].append(one)
+        self._chance, self._disturber = random.Random(seed), Disturber(seed)
         tokenizer = make_tokenizer()
         self.id: Any = lambda name: tokenizer.token_to_id(f"<|{name}|>")
         self._spell: Any = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
@@ -72,9 +78,9 @@ class Joiner:
         self._first_time = self.id("0.00")
         demo = {tuple(self._spell(f" {text}")) for language in LANGUAGES for text in load_corpus(language).demo}
         self._demo = {
-            profile: [clip for clip in clips if tuple(token for token, _, _ in clip.tokens) in demo]
+            profile: [one for one in some if tuple(token for token, _, _ in one.tokens) in demo]
             for profiles in self._by_profile.values()
-            for profile, clips in profiles.items()
+            for profile, some in profiles.items()
         }
 
     def window(self, seconds: float, *, padded: float, first: float = 0.0) -> Example:
@@ -85,18 +91,17 @@ class Joiner:
         chance = self._chance
         language = chance.choices(list(_SHARES), list(_SHARES.values()))[0]
         if chance.random() < _NOTHING_SAID:
-            power = self._noise(chance.uniform(0.5, min(10.0, seconds)), steady=chance.random() < 0.3)
-            return self._example(language, [], power * 10 ** chance.uniform(-3, 0.5), padded, first)
-        placed, length = self._placed(language, seconds)
-        power = np.zeros((round(length * FRAMES_A_SECOND), 80), np.float32)
+            sound = self._nothing(chance.uniform(0.5, min(10.0, seconds)))
+            return self._example(language, [], self._heard(sound, padded), first)
+        near = chance.random() < _NOISY
+        placed, length = self._placed(language, seconds, tail=1.2 if near else 0.5)
+        sound = np.zeros(round(length * RATE))
         for one in placed:
-            _add(power, one, self._frames, 1.0)
-        level = 10 ** chance.uniform(-0.8, 0.8)
-        power = _warped(power, chance.uniform(0.97, 1.03)) * level
-        self._disturb(power, placed, language, level)
-        return self._example(language, placed, power, padded, first)
+            self._add(sound, one, 0.0)
+        self._disturb(sound, placed, language, near=near)
+        return self._example(language, placed, self._heard(sound * 10 ** (chance.uniform(-8, 8) / 20), padded), first)
 
-    def _placed(self, language: str, seconds: float) -> tuple[list[_Placed], float]:
+    def _placed(self, language: str, seconds: float, *, tail: float) -> tuple[list[_Placed], float]:
         """Sentences of one voice: several in a piece, 0.1 to 0.55 s apart, pieces further apart."""
         chance = self._chance
         clips = chance.choice(list(self._by_profile[language].values()))
@@ -109,52 +114,51 @@ class Joiner:
             if one.end + 0.1 > seconds:
                 if placed:
                     break
-                one = _Placed(at=0.0, clip=min(clips, key=lambda clip: clip.end - clip.begin))
+                one = _Placed(at=0.0, clip=min(clips, key=lambda one: one.seconds))
             placed.append(one)
             now = one.end + (chance.uniform(0.1, 0.55) if chance.random() < 0.35 else chance.uniform(0.3, 1.2))
-        return placed, min(placed[-1].end + chance.uniform(0.05, 0.5), seconds)
+        return placed, min(placed[-1].end + chance.uniform(0.05, tail), seconds)
 
-    def _disturb(self, power: npt.NDArray[np.float32], placed: list[_Placed], language: str, level: float) -> None:
+    def _disturb(self, sound: Sound, placed: list[_Placed], language: str, *, near: bool) -> None:
         """Noise of the line, a tone in a pause, another voice far away: none of it is to be written down."""
         chance = self._chance
-        seconds = len(power) / FRAMES_A_SECOND
-        if chance.random() < 0.3:
-            power += self._silence(len(power))
-        if chance.random() < 0.7:
-            quieter = chance.uniform(*(_NEAR if chance.random() < 0.6 else _FAR)) - _LOUDER
-            power += self._tinted(self._noise(seconds, steady=True)) * level * 10**-quieter
+        if near or chance.random() < _QUIET / (1 - _NOISY):
+            nearness = _MOSTLY if chance.random() < 0.7 else _NEAR
+            sound += self._disturber.noise(len(sound), LOUD - chance.uniform(*(nearness if near else _FAR)))
         if chance.random() < 0.06 and placed[0].at > 0.3:
-            tone = self._noise(placed[0].at - 0.1, steady=False)
-            power[: len(tone)] += tone * 10 ** chance.uniform(-2, 0)
+            tone = self._noise(placed[0].at - 0.1)
+            sound[: len(tone)] += tone * 10 ** chance.uniform(-1, 0)
         if chance.random() < 0.05:
             other = chance.choice(chance.choice(list(self._by_profile[language].values())))
-            at = chance.uniform(0, seconds)
-            _add(power, _Placed(at=at, clip=other), self._frames, 10 ** chance.uniform(-3.5, -2))
+            self._add(sound, _Placed(at=chance.uniform(0, len(sound) / RATE), clip=other), chance.uniform(-35, -20))
 
-    def _noise(self, seconds: float, *, steady: bool) -> npt.NDArray[np.float32]:
-        kinds = self._noises[:_BAND_NOISES] if steady else self._noises[_BAND_NOISES:]
-        mel: Mel = self._chance.choice(kinds)
-        frames = round(seconds * FRAMES_A_SECOND)
-        start = self._chance.randrange(len(mel))
-        return _power(np.take(mel, range(start, start + frames), axis=0, mode="wrap"))
+    def _nothing(self, seconds: float) -> Sound:
+        """A sound without speech: noise, or what else a line gives."""
+        chance = self._chance
+        if chance.random() < 0.4:
+            return self._disturber.noise(round(seconds * RATE), chance.uniform(-60, -20))
+        return np.asarray(self._noise(seconds) * 10 ** chance.uniform(-1.5, 0.25))
 
-    def _tinted(self, power: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Noise of another colour, as loud: it falls or rises towards high tones, and now and then ends at one."""
-        fall = self._chance.uniform(-2.5, 0.5)
-        tint = np.power(10.0, np.arange(80) / _TELEPHONE_BANDS * fall).astype(np.float32)
-        if self._chance.random() < 0.4:
-            tint[self._chance.randint(25, _TELEPHONE_BANDS) :] *= 1e-4
-        made = power * tint
-        return np.asarray(made * float((power @ _WIDTHS).sum() / max(1e-20, (made @ _WIDTHS).sum())))
+    def _noise(self, seconds: float) -> Sound:
+        made = self._chance.choice(self._noises)
+        start, samples = self._chance.randrange(len(made)), round(seconds * RATE)
+        return np.take(made, range(start, start + samples), mode="wrap").astype(np.float64)
 
-    def _silence(self, frames: int) -> npt.NDArray[np.float32]:
-        """Silence as A-law or mu-law write it, which is not nothing."""
-        mel = self._noises[-self._chance.choice((2, 4))]
-        return _power(np.take(mel, range(frames), axis=0, mode="wrap"))
+    def _add(self, sound: Sound, one: _Placed, decibels: float) -> None:
+        begin = round(one.at * RATE)
+        spoken = self._samples[one.clip.begin : one.clip.end][: max(0, len(sound) - begin)]
+        sound[begin : begin + len(spoken)] += spoken * 10 ** (decibels / 20)
 
-    def _example(
-        self, language: str, placed: list[_Placed], power: npt.NDArray[np.float32], padded: float, first: float
-    ) -> Example:
+    def _heard(self, sound: Sound, padded: float) -> npt.NDArray[np.float32]:
+        """The features of a window, filled up with 0 to its length; (80, frames)."""
+        law: Law = self._chance.choice(("alaw", "mulaw"))
+        samples = through(clip(sound), law)
+        frames = round(padded * FRAMES_A_SECOND)
+        features = self._features(Channel(samples=samples, rate=RATE).piece(0.0, padded))[:, :frames]
+        features = _warped(features, self._chance.uniform(0.97, 1.03))
+        return np.ascontiguousarray(np.pad(features, ((0, 0), (0, frames - features.shape[1]))), np.float32)
+
+    def _example(self, language: str, placed: list[_Placed], mel: npt.NDArray[np.float32], first: float) -> Example:
         prompt = self._prompt(language)
         with_times = self._chance.random() < _WITH_TIMES
         start = [self.id(name) for name in ("startoftranscript", language, "transcribe")]
@@ -172,7 +176,7 @@ class Joiner:
             language if placed else "nospeech"
         )  # what the first token foretells: the language, or that nobody speaks
         return Example(
-            mel=_scaled(power, round(padded * FRAMES_A_SECOND)),
+            mel=mel,
             tokens=[*prompt, *start, *(token for token, _ in answer[:-1])],
             targets=[*silent[:-1], *(token for token, _ in answer)],
             looks=[*(None for _ in silent[:-1]), *(look for _, look in answer)],
@@ -186,7 +190,7 @@ class Joiner:
         if chance.random() > _WITH_PROMPT:
             return []
         clips = chance.choice(list(self._by_profile[language].values()))
-        known = [token for clip in chance.sample(clips, 2) for token, _, _ in clip.tokens]
+        known = [token for one in chance.sample(clips, 2) for token, _, _ in one.tokens]
         unknown = "".join(chance.choice("абвгдежзиклмнопрстуabcdefghiklmno") for _ in range(8))
         return [self.id("startofprev"), *(known if chance.random() < 0.6 else self._spell(f" {unknown}, {unknown}"))]
 
@@ -194,26 +198,9 @@ class Joiner:
         return int(self._first_time + round(max(0.0, seconds) / TIMESTAMP_SECONDS))
 
 
-def _power(mel: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    return np.power(10.0, mel.astype(np.float32), dtype=np.float32)
-
-
-def _add(power: npt.NDArray[np.float32], one: _Placed, frames: npt.NDArray[Any], share: float) -> None:
-    begin = round(one.at * FRAMES_A_SECOND)
-    sound = _power(frames[one.clip.begin : one.clip.end])[: max(0, len(power) - begin)]
-    power[begin : begin + len(sound)] += sound * share
-
-
-def _warped(power: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:
+def _warped(features: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:
     """Formants a little higher or lower: more voices than espeak-ng has."""
     wanted = np.clip(np.arange(80) * factor, 0, 78.999)
     low = wanted.astype(int)
-    part = (wanted - low).astype(np.float32)
-    return np.asarray(power[:, low] * (1 - part) + power[:, low + 1] * part)
-
-
-def _scaled(power: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.float32]:
-    """As faster-whisper scales a window, then filled up with 0 to its length; (80, frames)."""
-    logarithms = np.log10(np.maximum(power, 10**_FLOOR))
-    scaled = (np.maximum(logarithms, logarithms.max() - 8.0) + 4.0) / 4.0
-    return np.ascontiguousarray(np.pad(scaled[:frames], ((0, max(0, frames - len(scaled))), (0, 0))).T, np.float32)
+    part = (wanted - low).astype(np.float32)[:, None]
+    return np.asarray(features[low] * (1 - part) + features[low + 1] * part)

@@ -52,9 +52,7 @@ def clip(sound: npt.NDArray[np.float64]) -> Samples:
 
 def through(samples: Samples, law: Law) -> Samples:
     """What is left of the samples after G.711: each becomes the nearest of its 256 values."""
-    levels = _levels(law)
-    middles = (levels[1:] + levels[:-1]) / 2
-    return levels[np.searchsorted(middles, samples)].astype(np.int16)
+    return _table(law)[samples.astype(np.int32) + 32768]
 
 
 def active(samples: Samples) -> tuple[float, float]:
@@ -67,6 +65,14 @@ def active(samples: Samples) -> tuple[float, float]:
 def _pass_band(frequencies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     (low, rises), (falls, high) = _BAND
     return np.interp(frequencies, [low, rises, falls, high], [0.0, 1.0, 1.0, 0.0])
+
+
+@cache
+def _table(law: Law) -> Samples:
+    """What becomes of each 16-bit value."""
+    levels = _levels(law)
+    middles = (levels[1:] + levels[:-1]) / 2
+    return levels[np.searchsorted(middles, np.arange(-32768, 32768))].astype(np.int16)
 
 
 @cache

@@ -29,6 +29,7 @@ from tests.speech.weights import Arrays, read_model, read_npz
 _POSITIONS_A_SECOND = 50
 _GUIDED = ((1, 0), (1, 1), (2, 0), (2, 1))  # (layer, head) of the decoder that learn to look at the word they write
 _AVERAGED = 0.99  # what is kept of the average of weights at each step
+_LONGEST_STEP = 10.0  # seconds; what is longer was stopped
 _TABLE = "decoder/embeddings/weight"
 
 
@@ -51,7 +52,7 @@ STAGES = (
     Stage(until=0.70, seconds=25.2, padded=26.0, batch=4, block=650),
 )
 # At last windows of all lengths, as they are at work: the sound, half a second, filled up to a multiple of 2.5 s.
-_LAST = (4.5, 4.5, 7.0, 7.0, 7.0, 9.5, 9.5, 12.0, 12.0, 24.5)
+_LAST = (4.5, 4.5, 4.5, 7.0, 7.0, 7.0, 7.0, 9.5, 9.5, 9.5, 12.0, 12.0, 24.5)
 _LAST_SECONDS = 90.0  # of sound in a batch of them
 
 
@@ -231,9 +232,12 @@ def train(material: Path, out: Path, *, minutes: float, start: Path | None, peak
 
 
 def _stages(minutes: float, begin: float) -> Iterator[tuple[float, Stage]]:
-    started = time.monotonic()
-    while (share := begin + (1 - begin) * (time.monotonic() - started) / (minutes * 60)) < 1.0:
+    """Time in which the process stood still does not count."""
+    now, passed = time.monotonic(), 0.0
+    while (share := begin + (1 - begin) * passed / (minutes * 60)) < 1.0:
         yield share, next((stage for stage in STAGES if share < stage.until), None) or _last()
+        before, now = now, time.monotonic()
+        passed += min(now - before, _LONGEST_STEP)
 
 
 def _last() -> Stage:

@@ -12,10 +12,13 @@ import pytest
 
 from agent.transcribe.speech.channels import read_channels
 from tests import peers
+from tests.speech import material
 from tests.speech.calls import SyntheticCall, make_call, write_flac
 from tests.speech.corpus import LANGUAGES, load_corpus
+from tests.speech.disturbances import Disturber
 from tests.speech.evaluate import MODEL
 from tests.speech.export import export
+from tests.speech.joining import Joiner
 from tests.speech.synth import RATE, active, noise, telephone, through
 from tests.speech.vocabulary import make_tokenizer, tokens
 from tests.speech.voices import BASES, HELD_OUT, TRAINING, Voice, speak
@@ -182,3 +185,48 @@ def test_a_model_of_another_binary_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"\x05\0\0\0" + b"\0" * 64)
     with pytest.raises(ValueError, match="version 5"):
         read_model(tmp_path / "model.bin")
+
+
+# --- what is trained on ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def joiner(tmp_path_factory: pytest.TempPathFactory) -> Joiner:
+    peers.require("espeak-ng")
+    folder = tmp_path_factory.mktemp("material")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(material, "_PROFILES", dict.fromkeys(LANGUAGES, 1))
+        patch.setattr(material, "_SENTENCES", dict.fromkeys(LANGUAGES, 6))
+        patch.setattr(material, "TRAINING", TRAINING[:2])
+        material.write_material(folder)
+    return Joiner(folder, seed=1)
+
+
+def test_windows_of_training_say_what_is_heard_in_them_and_when(joiner: Joiner) -> None:
+    tokenizer = make_tokenizer()
+    endings = 0
+    for _ in range(60):
+        one = joiner.window(9.0, padded=9.5)
+        assert one.mel.shape == (80, 950)
+        assert len(one.tokens) == len(one.targets) == len(one.looks)
+        assert [token for token in one.targets if token >= 0][-1] == tokenizer.token_to_id("<|endoftext|>")
+        assert all(0 <= at <= 9.0 for _, at in one.words)
+        if one.words:
+            heard = one.mel[:, :901].mean(axis=0)
+            ends = one.words[-1][1] + 1.0
+            endings += heard[round(one.words[-1][1] * 100)] > heard[round(ends * 100) :].mean() if ends < 8.5 else 0
+    assert endings > 5
+
+
+@pytest.mark.parametrize("decibels", [-20.0, -50.0])
+def test_noise_is_as_loud_as_asked_for_and_of_many_colours(decibels: float) -> None:
+    disturber = Disturber(3)
+    shares = []
+    for _ in range(40):
+        made = disturber.noise(RATE * 2 + 3, decibels)
+        assert len(made) == RATE * 2 + 3
+        assert 20 * np.log10(np.sqrt(np.mean(made**2)) / 32768) == pytest.approx(decibels)
+        power = np.abs(np.fft.rfft(made)) ** 2
+        shares.append(float(power[: len(power) // 4].sum() / power.sum()))
+    assert min(shares) < 0.3
+    assert max(shares) > 0.8

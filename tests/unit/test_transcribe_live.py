@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from agent.archive.keys import KeyRing
 from agent.transcribe.engine import SAMPLE_RATE, Sound, Stretch
 from agent.transcribe.live.plan import GrowingRow, LivePlan
+from agent.transcribe.live.remembered import Remembered
+from agent.transcribe.soundkeys import SoundKeys
 from agent.transcribe.speech import planning
 from agent.transcribe.speech.channels import Channel, Samples
 from agent.transcribe.speech.planning import Planned
@@ -85,6 +91,34 @@ def test_nothing_is_planned_of_channels_that_carry_one_sound() -> None:
     sound[:, 1] = sound[:, 0]
     found, _ = planned_live(sound, [float(end) for end in range(30, 121, 30)])
     assert found == []
+
+
+def with_remembered(sound: Samples, rows: dict[bytes, bytes]) -> planning.Plan:
+    """The plan of a recording with what is known of its sound; what is new joins it."""
+    keys = SoundKeys(KeyRing(Path("/nonexistent"), {1: bytes(32)}))
+    once = Remembered(keys, rows.get, lambda key, answer, stretch: rows.update({key: answer}))
+    channels = [Channel(samples=np.ascontiguousarray(sound[:, index]), rate=RATE) for index in range(sound.shape[1])]
+    return planning.plan(channels, join_seconds=JOIN, find=once.finding(loud), comparing=once.comparing)
+
+
+@pytest.mark.parametrize("echo", [False, True])
+def test_what_was_found_in_the_same_sound_is_not_looked_for_again_and_stays_the_same(
+    echo: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = talk(90, 4, echo=echo)
+    rows: dict[bytes, bytes] = {}
+    first = with_remembered(sound, rows)
+    assert list(first.windows) == planned(sound)
+    assert bool(first.dropped) is echo
+    known = len(rows)
+    other = sound.copy()
+    other[RATE * 45, 1] += 1
+    with_remembered(other, rows)
+    assert len(rows) > known
+    monkeypatch.delattr(planning, "is_same")
+    monkeypatch.setattr("agent.transcribe.live.remembered.COMPARING", None)
+    again = with_remembered(sound, rows)
+    assert replace(again, loudness=()) == replace(first, loudness=())
 
 
 def test_only_what_may_be_asked_for_is_held() -> None:

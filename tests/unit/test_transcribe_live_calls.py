@@ -47,12 +47,15 @@ class ScriptedEngine:
     name, join_seconds, batch, lanes = TINY_DEMO, 20.0, 4, 1
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked = self.weighed = 0
+        self.sure = True
         self.let = threading.Event()
         self.let.set()
 
     def weigh_languages(self, sound: Sound) -> Mapping[str, float]:
-        return {"ru": 0.99, "en": 0.01}
+        self.weighed += 1
+        russian = 0.99 if self.sure else 0.3 + zlib.crc32(sound.tobytes()) % 100 / 300
+        return {"ru": russian, "en": 1.0 - russian}
 
     def recognise(self, windows: Sequence[Sound], language: str, hints: Hints) -> list[list[Recognised]]:
         assert self.let.wait(60)
@@ -183,6 +186,37 @@ async def test_what_was_heard_live_is_what_the_job_would_have_heard(
     assert live == alone
     assert left <= 4 < all_  # the window of each channel that was open, and the last half minute
     assert await rows_of(store, call) == {}
+
+
+@pytest.mark.parametrize("sure", [True, False])
+async def test_the_language_is_told_at_the_end_by_what_was_said_of_it_live(
+    store: Store,
+    archive: Archive,
+    intake: Intake,
+    engine: ScriptedEngine,
+    spoken: list[Track],
+    tmp_path: Path,
+    sure: bool,
+) -> None:
+    """Of the windows that the finished recording is judged by, in doubt three; nothing else is taken for it."""
+    engine.sure = sure
+    call = LiveCall(tmp_path, streams_of(spoken))
+    await call.open(intake)
+    transcriber = transcriber_of(store, archive, tmp_path, engine)
+    listener = listener_of(transcriber, tmp_path)
+    await follow(listener, call, 40, 70, 100, 130, 160)
+    recording = await call.ends(store, archive, intake)
+    await listener.go_round(EPOCH + SECONDS)
+    weighed = []
+    for number in range(2):
+        before = engine.weighed
+        await transcriber.transcribe(recording.id, TINY_DEMO if number else "", number)
+        weighed.append(engine.weighed - before)
+    async with store.begin() as connection:
+        found = await transcripts.list_transcripts(connection, [recording.interaction_id], every=True)
+    assert len({one.language for one in found}) == 1
+    assert weighed[1] == (1 if sure else 3)
+    assert weighed[0] < weighed[1]
 
 
 async def test_a_worker_that_dies_during_the_call_leaves_what_it_heard_to_the_next(

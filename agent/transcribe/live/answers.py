@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from agent.transcribe.answers import AnswerSeal, unpack_speech, window_key
-from agent.transcribe.engine import Hints, Recognised, Sound, Stretch
+from agent.transcribe.answers import AnswerSeal, unpack_weights, window_key
+from agent.transcribe.engine import Hints, Recognised
+from agent.transcribe.live.remembered import Remembered
 from agent.transcribe.soundkeys import SoundKeys
 from agent.transcribe.speech.channels import Channel
-from agent.transcribe.speech.planning import FindSpeech, Plan
+from agent.transcribe.speech.planning import COMPARING, Comparing, FindSpeech, KnownWeights, Plan, Planned, Weights
 
 
 class LiveAnswers:
@@ -19,14 +20,23 @@ class LiveAnswers:
 
     def finding(self, find: FindSpeech) -> FindSpeech:
         """The same as ``find``, which is asked for what was not heard yet only."""
-        if not self._rows:
-            return find
+        return Remembered(self._keys, self._rows.get).finding(find) if self._rows else find
 
-        def find_or_know(sound: Sound) -> list[Stretch]:
-            row = self._rows.get(self._keys.of_block(sound))
-            return find(sound) if row is None else unpack_speech(row)
+    @property
+    def comparing(self) -> Comparing:
+        """How channels are compared, as far as that was not done yet."""
+        return Remembered(self._keys, self._rows.get).comparing if self._rows else COMPARING
 
-        return find_or_know
+    def weights(self, channels: Sequence[Channel], *, model: str) -> KnownWeights:
+        """What the model said of a window's language. Blocks: the sound is read."""
+
+        def known(planned: Planned) -> Weights | None:
+            if not self._rows:
+                return None
+            key = self._keys.of_weighing(self._keys.of_window(planned, channels), model=model)
+            return unpack_weights(self._rows[key]) if key in self._rows else None
+
+        return known
 
     def answers(
         self, plan: Plan, channels: Sequence[Channel], *, model: str, language: str, hints: Hints

@@ -16,14 +16,15 @@ import numpy as np
 from agent.sound.flac import LAYOUTS
 from agent.sound.growing import SoundChanged
 from agent.store.livespeech import LiveAnswer
-from agent.transcribe.answers import pack_speech, unpack_speech
 from agent.transcribe.engine import SAMPLE_RATE, Sound, Stretch
 from agent.transcribe.live.plan import LivePlan
+from agent.transcribe.live.remembered import Remembered
 from agent.transcribe.soundkeys import SoundKeys
 from agent.transcribe.speech.channels import TELEPHONY, Samples
 from agent.transcribe.speech.planning import FindSpeech, Planned
 
 _BLOCK_REACH = 60.0  # seconds that the block looked at last may reach back
+_STRETCH_REACH = 1.0  # and what bleed of a stretch hears around it
 _PIECES = 40
 
 
@@ -95,6 +96,7 @@ class FollowedCall:
     known: dict[bytes, bytes] = field(default_factory=dict)
     fresh: list[LiveAnswer] = field(default_factory=list)
     language: str = ""
+    longest: list[HeardWindow] = field(default_factory=list)  # as `planning.find_language` takes them; without sound
     undecided: list[HeardWindow] = field(default_factory=list)  # wait for the language
     paused: list[tuple[float, float]] = field(default_factory=list)
     _plan: LivePlan | None = None
@@ -111,6 +113,10 @@ class FollowedCall:
         """Whether nothing of this time may be known."""
         return any(begins < end and start < ends for start, end in self.paused)
 
+    def answered(self, key: bytes) -> bytes | None:
+        """What is known under a key, written down or not yet."""
+        return self.known.get(key) or next((one.answer for one in self.fresh if one.key == key), None)
+
     def hear(self, now: float) -> list[HeardWindow]:
         """The windows that are new by ``now``. Where what was heard has changed, all of it is heard anew.
 
@@ -122,6 +128,7 @@ class FollowedCall:
                 return list(self._hear(now))
             except SoundChanged:
                 self._plan = self._resampler = None
+                self.longest = []
         return []
 
     def _hear(self, now: float) -> Iterator[HeardWindow]:
@@ -129,7 +136,7 @@ class FollowedCall:
             if self._plan is None or self._resampler is None:
                 rate = TELEPHONY if self.call.rate <= TELEPHONY else SAMPLE_RATE
                 self._resampler = _Resampler(self.call.rate, rate)
-                self._plan = LivePlan(self.call.channels, rate, join_seconds=self.join_seconds, find=self._find_once)
+                self._plan = self._new_plan(rate)
             self._plan.add(self._resampler.convert(block))
             for planned in self._plan.go_on():
                 yield self._window(planned, self._plan)
@@ -143,15 +150,25 @@ class FollowedCall:
             sound=planned.cut(plan.channels),
         )
 
-    def _find_once(self, sound: Sound) -> list[Stretch]:
-        """Speech in a block, written down for the job that will plan the recording."""
-        key = self.keys.of_block(sound)
-        if key in self.known:
-            return unpack_speech(self.known[key])
-        found = self.find(sound)
-        ends = self.call.begins + (self._plan.seconds if self._plan else 0.0)
-        self.fresh.append(LiveAnswer(key=key, answer=pack_speech(found), begins=ends - _BLOCK_REACH, ends=ends))
-        return found
+    def _new_plan(self, rate: int) -> LivePlan:
+        once = Remembered(self.keys, self.answered, self._note)
+        return LivePlan(
+            self.call.channels,
+            rate,
+            join_seconds=self.join_seconds,
+            find=once.finding(self.find),
+            comparing=once.comparing,
+        )
+
+    def _note(self, key: bytes, answer: bytes, stretch: Stretch | None) -> None:
+        """Write down what was found, for the job that will plan the recording."""
+        begins, ends = self.call.begins, self.call.begins + (self._plan.seconds if self._plan else 0.0)
+        span = (ends - _BLOCK_REACH, ends)
+        if stretch is not None:
+            span = (begins + stretch.start - _STRETCH_REACH, begins + stretch.end + _STRETCH_REACH)
+            if self.touches_pause(*span):
+                return
+        self.fresh.append(LiveAnswer(key=key, answer=answer, begins=span[0], ends=span[1]))
 
 
 def _joined(blocks: Iterator[Samples], count: int) -> Iterator[Samples]:

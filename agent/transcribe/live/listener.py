@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -21,14 +21,14 @@ from agent.errors import CardlineError, DatabaseUnavailable
 from agent.store import callnames, glossary, livespeech
 from agent.store.engine import Store
 from agent.store.livespeech import LiveAnswer
-from agent.transcribe.answers import AnswerSeal
+from agent.transcribe.answers import AnswerSeal, pack_weights, unpack_weights
 from agent.transcribe.batcher import Answer, Batcher, Cores
-from agent.transcribe.engine import Engine, Sound
+from agent.transcribe.engine import Engine
 from agent.transcribe.hints import make_hints
 from agent.transcribe.live.call import FollowedCall, HeardWindow, OngoingCalls
 from agent.transcribe.models.choosing import hints_for, model_of
 from agent.transcribe.soundkeys import SoundKeys
-from agent.transcribe.speech.planning import LANGUAGE_WINDOWS, FindSpeech, weigh
+from agent.transcribe.speech.planning import LANGUAGE_WINDOWS, FindSpeech, Weights, longest_of, weigh
 
 log = structlog.get_logger()
 
@@ -171,8 +171,7 @@ class LiveListener:
         rested = now + (time.monotonic() - began) / _SHARE_OF_LOOKING
         self._looks[one.capture_id] = max(due if due > now else now + _LOOK_AGAIN_SECONDS, rested)
         await self._note(one)
-        one.undecided += found
-        await self._decide(one)
+        await self._decide(one, found)
 
     def _hear(self, one: FollowedCall, now: float) -> list[HeardWindow]:
         mark = self._marks / one.capture_id
@@ -186,27 +185,51 @@ class LiveListener:
     async def _forget_paused(self, one: FollowedCall) -> None:
         one.fresh = [each for each in one.fresh if not one.touches_pause(each.begins, each.ends)]
         one.undecided = [each for each in one.undecided if not one.touches_pause(each.begins, each.ends)]
+        one.longest = [each for each in one.longest if not one.touches_pause(each.begins, each.ends)]
         async with self._store.begin() as connection:
             for begins, ends in one.paused:
                 await livespeech.forget_between(connection, one.capture_id, begins, ends)
 
-    async def _decide(self, one: FollowedCall) -> None:
+    async def _decide(self, one: FollowedCall, found: list[HeardWindow]) -> None:
         """The language of a call is that of its first windows: in doubt, of three."""
-        if one.undecided and not one.language:
-            heard = [(each.sound, each.seconds) for each in one.undecided]
+        one.undecided += found
+        if found and len(self._ear.languages) > 1:
             engine, _ = await asyncio.to_thread(self._ear.open)
-            language, sure = await asyncio.to_thread(self._weigh, heard, engine)
-            if sure or len(heard) >= LANGUAGE_WINDOWS:
-                one.language = language
+            one.fresh += await asyncio.to_thread(self._weigh, one, found, engine)
+            await self._note(one)
         if one.language:
             self._waiting += [(one, each) for each in one.undecided]
             one.undecided = []
             while self.waiting_seconds > MOST_WAITING_SECONDS:
                 self._waiting.popleft()
 
-    def _weigh(self, heard: list[tuple[Sound, float]], engine: Engine) -> tuple[str, bool]:
+    def _weigh(self, one: FollowedCall, found: list[HeardWindow], engine: Engine) -> list[LiveAnswer]:
+        """Find the language, and ask of the longest windows what the job will ask of them; what is new of that."""
+        told: dict[bytes, LiveAnswer] = {}
         with self._ear.cores.taken():
-            return weigh(heard, engine, self._ear.languages)
+            if not one.language:
+                heard = self._weighed(one, one.undecided, engine, told)
+                language, sure = weigh(heard, engine.name, self._ear.languages)
+                if sure or len(one.undecided) >= LANGUAGE_WINDOWS:
+                    one.language = language
+            one.longest = longest_of([*one.longest, *found])
+            weigh(self._weighed(one, one.longest, engine, told), engine.name, self._ear.languages)
+            one.longest = [replace(each, sound=each.sound[:0].copy()) for each in one.longest]
+        return [each for each in told.values() if not one.touches_pause(each.begins, each.ends)]
+
+    def _weighed(
+        self, one: FollowedCall, windows: Sequence[HeardWindow], engine: Engine, told: dict[bytes, LiveAnswer]
+    ) -> Iterator[tuple[Weights, float]]:
+        """How likely each language is in these windows, up to the first whose sound is gone and nobody has asked."""
+        for each in windows:
+            key = self._ear.keys.of_weighing(each.print, model=engine.name)
+            known = told[key].answer if key in told else one.answered(key)
+            if known is None:
+                if not len(each.sound):
+                    return
+                known = pack_weights(engine.weigh_languages(each.sound))
+                told[key] = LiveAnswer(key=key, answer=known, begins=each.begins, ends=each.ends)
+            yield unpack_weights(known), each.seconds
 
     async def _hand_in(self) -> None:
         """As many windows as the engine takes at once, unless calls that have ended wait for it."""

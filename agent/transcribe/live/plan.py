@@ -16,6 +16,8 @@ from agent.transcribe.speech.bleed import EARLIEST_SECONDS, LATEST_SECONDS
 from agent.transcribe.speech.channels import Channel, Samples
 from agent.transcribe.speech.planning import (
     BLOCK_SECONDS,
+    COMPARING,
+    Comparing,
     FindSpeech,
     Planned,
     SpeechSearch,
@@ -63,11 +65,13 @@ class GrowingRow:
 class LivePlan:
     """The windows of a call in progress. `go_on` after sound was added; what it gave is never given again."""
 
-    def __init__(self, channels: int, rate: int, *, join_seconds: float, find: FindSpeech) -> None:
+    def __init__(
+        self, channels: int, rate: int, *, join_seconds: float, find: FindSpeech, comparing: Comparing = COMPARING
+    ) -> None:
         """``rate`` is 8000 or 16 000 Hz, as the recording is decoded for transcription."""
         self.rows = [GrowingRow() for _ in range(channels)]
         self.channels = [Channel(samples=row, rate=rate) for row in self.rows]
-        self._rate, self._join_seconds = rate, join_seconds
+        self._rate, self._join_seconds, self._comparing = rate, join_seconds, comparing
         self._searches = [SpeechSearch(channel, find) for channel in self.channels]
         self._heard: list[list[Stretch]] = [[] for _ in self.channels]
         self._own: list[list[Stretch]] = [[] for _ in self.channels]
@@ -104,7 +108,7 @@ class LivePlan:
     def _compare(self, until: float) -> None:
         """Channels that carry one sound are one window's worth; until that is denied nothing is given."""
         while not self._apart and (self._compared + 1) * BLOCK_SECONDS <= until:
-            self._apart = differ(self.channels, self._compared * BLOCK_SECONDS) is True
+            self._apart = differ(self.channels, self._compared * BLOCK_SECONDS, self._comparing) is True
             self._compared += 1
 
     def _settle(self, index: int) -> None:
@@ -112,7 +116,8 @@ class LivePlan:
         others = [search.reached for other, search in enumerate(self._searches) if other != index]
         reached = min(others, default=float("inf")) + EARLIEST_SECONDS
         while self._settled[index] < len(heard) and heard[self._settled[index]].end < reached:
-            own, _ = own_parts(self.channels, self._heard, index, heard[self._settled[index]])
+            stretch = heard[self._settled[index]]
+            own, _ = own_parts(self.channels, self._heard, index, stretch, self._comparing)
             self._own[index] += own
             self._settled[index] += 1
 

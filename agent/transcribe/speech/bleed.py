@@ -50,6 +50,12 @@ _EDGE = 0.05  # seconds of its first and last block that are not a stretch's
 _REACH = round(_BLOCK / _HOP)  # blocks that have a part of a block
 _BESIDE = 0.15  # seconds of a voice's beginning and end that may be as quiet as the copy it borders on
 
+# What `part` and `is_same` go by: an answer of theirs is worth as much as these are the same.
+SETTINGS = (
+    *(QUIETER_DB, EARLIEST_SECONDS, LATEST_SECONDS, COPIED_SHARE, _LEAST_SHARE, _FRAME, _STEP, _BLOCK, _HOP, _ACTIVE),
+    *(_TAIL, _NOISE, _LEAST_OWN, _SOUND, _SAME_SHARE, _SAME_DB, _PARTING, _EDGE),
+)
+
 _Reals: TypeAlias = npt.NDArray[np.float64]
 _Flags: TypeAlias = npt.NDArray[np.bool_]
 

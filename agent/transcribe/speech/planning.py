@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from agent.errors import Misconfigured
 from agent.transcribe.engine import SAMPLE_RATE, Engine, Sound, Stretch
 from agent.transcribe.gate import Dropped
-from agent.transcribe.speech.bleed import EARLIEST_SECONDS, LATEST_SECONDS, Loudness, is_same, part
+from agent.transcribe.speech.bleed import EARLIEST_SECONDS, LATEST_SECONDS, Loudness, Parted, is_same, part
 from agent.transcribe.speech.channels import Channel
 from agent.transcribe.speech.windows import Window, plan_windows
 
@@ -30,6 +30,27 @@ LANGUAGE_WINDOWS = 3
 _LANGUAGE_SURE = 0.9
 
 FindSpeech: TypeAlias = Callable[[Sound], list[Stretch]]
+Weights: TypeAlias = Mapping[str, float]  # how likely each language is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparing:
+    """How channels are compared, a stretch of one with another: by `bleed.part` and `bleed.is_same`, or by what knows
+    their answers."""
+
+    part: Callable[[Stretch, Sound, Sound], Parted]
+    is_same: Callable[[Stretch, Sound, Sound], bool | None]
+
+
+COMPARING = Comparing(part=part, is_same=lambda block, heard, source: is_same(heard, source))
+
+
+class _HasSeconds(Protocol):
+    @property
+    def seconds(self) -> float: ...
+
+
+_Lasting = TypeVar("_Lasting", bound=_HasSeconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +60,11 @@ class Planned:
     channel: int
     number: int
     window: Window
+
+    @property
+    def seconds(self) -> float:
+        """How much sound it is."""
+        return self.window.seconds
 
     @property
     def start(self) -> float:
@@ -55,6 +81,9 @@ class Planned:
         return self.window.cut(channels[self.channel])
 
 
+KnownWeights: TypeAlias = Callable[[Planned], Weights | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """``speech`` has the stretches of each channel; ``windows`` are those of all channels, by their start, and the
@@ -69,17 +98,24 @@ class Plan:
     dropped: tuple[Dropped, ...] = ()
 
 
-def plan(channels: Sequence[Channel], *, join_seconds: float, find: FindSpeech, mixed: bool | None = None) -> Plan:
+def plan(
+    channels: Sequence[Channel],
+    *,
+    join_seconds: float,
+    find: FindSpeech,
+    mixed: bool | None = None,
+    comparing: Comparing = COMPARING,
+) -> Plan:
     """Find the speech of all channels. ``mixed``: the parties are heard together; None: they are if there is one
     channel only. ``join_seconds`` and the limits of a window are the engine's."""
     is_mixed = len(channels) == 1 if mixed is None else mixed
-    is_one = _is_one_sound(channels)
+    is_one = _is_one_sound(channels, comparing)
     loudness = tuple(Loudness(channel.seconds) for channel in channels)
     heard = [
         [] if is_one and index else list(SpeechSearch(channel, find, loud).rest())
         for index, (channel, loud) in enumerate(zip(channels, loudness, strict=True))
     ]
-    speech, dropped = _without_bleed(channels, heard)
+    speech, dropped = _without_bleed(channels, heard, comparing)
     windows = [
         Planned(channel=index, number=number, window=window)
         for index, (channel, stretches) in enumerate(zip(channels, speech, strict=True))
@@ -95,9 +131,16 @@ def plan(channels: Sequence[Channel], *, join_seconds: float, find: FindSpeech, 
     )
 
 
-def find_language(plan: Plan, channels: Sequence[Channel], engine: Engine, languages: Sequence[str]) -> str:
+def find_language(
+    plan: Plan,
+    channels: Sequence[Channel],
+    engine: Engine,
+    languages: Sequence[str],
+    known: KnownWeights = lambda planned: None,
+) -> str:
     """The likeliest allowed language over the longest windows; empty where nobody speaks. It asks for more windows only
     while it is not sure. One language a call: a guess a window would turn a short "yes" into another language.
+    ``known`` is what the engine said of a window before.
 
     Raises:
         ModelUnavailable: the model cannot be loaded.
@@ -105,21 +148,26 @@ def find_language(plan: Plan, channels: Sequence[Channel], engine: Engine, langu
     """
     if not plan.windows or len(languages) == 1:
         return languages[0] if plan.windows else ""
-    longest = sorted(plan.windows, key=lambda one: one.window.seconds, reverse=True)[:LANGUAGE_WINDOWS]
-    heard = ((one.cut(channels), one.window.seconds) for one in longest)
-    return weigh(heard, engine, languages)[0]
+    longest = longest_of(plan.windows)
+    heard = ((known(one) or engine.weigh_languages(one.cut(channels)), one.seconds) for one in longest)
+    return weigh(heard, engine.name, languages)[0]
 
 
-def weigh(heard: Iterable[tuple[Sound, float]], engine: Engine, languages: Sequence[str]) -> tuple[str, bool]:
-    """The likeliest of the languages over sounds of so many seconds, and whether that is sure; then no more are asked.
+def longest_of(windows: Iterable[_Lasting]) -> list[_Lasting]:
+    """The windows by which the language of a call is told."""
+    return sorted(windows, key=lambda one: one.seconds, reverse=True)[:LANGUAGE_WINDOWS]
+
+
+def weigh(heard: Iterable[tuple[Weights, float]], name: str, languages: Sequence[str]) -> tuple[str, bool]:
+    """The likeliest of the languages over windows of so many seconds, and whether that is sure; then no more are taken
+    from ``heard``. ``name`` is that of the model which gave them their weights.
 
     Raises:
-        ModelUnavailable: the model cannot be loaded.
         Misconfigured: the model knows none of the languages.
     """
     weights = dict.fromkeys(languages, 0.0)
-    for sound, seconds in heard:
-        known = _known(engine.weigh_languages(sound), engine.name, languages)
+    for said, seconds in heard:
+        known = _known(said, name, languages)
         whole = sum(known.values()) or 1.0
         for language, weight in known.items():
             weights[language] += weight / whole * seconds
@@ -129,7 +177,7 @@ def weigh(heard: Iterable[tuple[Sound, float]], engine: Engine, languages: Seque
     return max(weights, key=weights.__getitem__), False
 
 
-def _known(found: Mapping[str, float], name: str, languages: Sequence[str]) -> dict[str, float]:
+def _known(found: Weights, name: str, languages: Sequence[str]) -> dict[str, float]:
     known = {language: found[language] for language in languages if language in found}
     if not known:
         raise Misconfigured(
@@ -181,7 +229,7 @@ class SpeechSearch:
 
 
 def _without_bleed(
-    channels: Sequence[Channel], speech: Sequence[Sequence[Stretch]]
+    channels: Sequence[Channel], speech: Sequence[Sequence[Stretch]], comparing: Comparing
 ) -> tuple[tuple[tuple[Stretch, ...], ...], list[Dropped]]:
     """The speech of each channel that is its own, and what was left out of it."""
     kept: list[tuple[Stretch, ...]] = []
@@ -189,7 +237,7 @@ def _without_bleed(
     for index, stretches in enumerate(speech):
         own: list[Stretch] = []
         for stretch in stretches:
-            rest, reason = own_parts(channels, speech, index, stretch)
+            rest, reason = own_parts(channels, speech, index, stretch, comparing)
             own += rest
             dropped += [
                 Dropped(channel=index, start=start, end=end, text="", reason=reason)
@@ -201,7 +249,11 @@ def _without_bleed(
 
 
 def own_parts(
-    channels: Sequence[Channel], speech: Sequence[Sequence[Stretch]], index: int, stretch: Stretch
+    channels: Sequence[Channel],
+    speech: Sequence[Sequence[Stretch]],
+    index: int,
+    stretch: Stretch,
+    comparing: Comparing = COMPARING,
 ) -> tuple[list[Stretch], str]:
     """The parts of a stretch of channel ``index`` that are its own, and why others are not (empty: all is)."""
     parts, reason = [stretch], ""
@@ -214,7 +266,8 @@ def own_parts(
             if not any(begin < spoken.end and spoken.start < end for spoken in theirs):
                 rest.append(one)
                 continue
-            parted = part(one, channels[index].piece(one.start, one.end), _padded(channels[other], begin, end))
+            heard = channels[index].piece(one.start, one.end)
+            parted = comparing.part(one, heard, _padded(channels[other], begin, end))
             rest += parted.own
             reason = parted.copied.reason if parted.copied else reason
         parts = rest
@@ -227,14 +280,14 @@ def _between(stretch: Stretch, parts: Sequence[Stretch]) -> list[tuple[float, fl
     return list(pairwise(edges))[::2]
 
 
-def _is_one_sound(channels: Sequence[Channel]) -> bool:
+def _is_one_sound(channels: Sequence[Channel], comparing: Comparing) -> bool:
     """Whether all channels carry the same sound: then it is a mix, whatever the number of channels says."""
     if len(channels) < 2:
         return False
     heard = False
     begin = 0.0
     while begin < min(channel.seconds for channel in channels):
-        found = differ(channels, begin)
+        found = differ(channels, begin, comparing)
         if found:
             return False
         heard = heard or found is False
@@ -242,12 +295,13 @@ def _is_one_sound(channels: Sequence[Channel]) -> bool:
     return heard
 
 
-def differ(channels: Sequence[Channel], begin: float) -> bool | None:
+def differ(channels: Sequence[Channel], begin: float, comparing: Comparing = COMPARING) -> bool | None:
     """Whether a channel's block from ``begin`` on is not what the first one carries; None: there is too little in it to
     tell."""
     end = begin + BLOCK_SECONDS
+    block = Stretch(start=begin, end=end)
     source = _padded(channels[0], begin - LATEST_SECONDS, end - EARLIEST_SECONDS)
-    found = [is_same(_padded(channel, begin, end), source) for channel in channels[1:]]
+    found = [comparing.is_same(block, _padded(channel, begin, end), source) for channel in channels[1:]]
     if False in found:
         return True
     return None if None in found else False
