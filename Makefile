@@ -6,6 +6,14 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 BENCH ?=
 TIMED := tests/acceptance tests/peer/test_sip_line.py
+PART ?= kills sip sound mail api speech
+SOAK_kills := tests/acceptance
+SOAK_sip := tests/unit/test_sip_mutations.py
+SOAK_sound := tests/unit/test_sound_mutated.py
+SOAK_mail := tests/unit/test_mail_hostile.py
+SOAK_api := tests/unit/test_api_schemathesis.py
+SOAK_speech := tests/unit/test_transcribe_hard.py tests/unit/test_transcribe_kill.py
+SOAK_OTHERS := $(foreach part,$(filter-out kills,$(PART)),$(SOAK_$(part)))
 
 .PHONY: install demo test check check-crm soak run bench lint types imports format lock peers clean help
 
@@ -55,8 +63,10 @@ format: $(VENV)/.installed ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-soak: $(VENV)/.installed $(VENV)/.assets peers ## Floods, fuzzing and kill matrices
-	@HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 $(ARGS)
+soak: $(VENV)/.installed $(VENV)/.assets peers ## Floods, fuzzing, kill matrices: an hour; PART=kills sip sound mail api speech
+	@$(if $(filter kills,$(PART)),HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 $(SOAK_kills) $(ARGS))
+	@$(if $(SOAK_OTHERS),HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 --numprocesses $(JOBS) \
+		--dist worksteal $(SOAK_OTHERS) $(ARGS))
 
 bench: $(VENV)/.installed ## Every benchmark, or one with BENCH=name
 	@$(BIN)/python -m tests.bench $(BENCH)

@@ -183,7 +183,9 @@ class Service:
         return recorder, courier
 
     async def _start_siprec(self, recorder: Recorder, courier: CourierProcess) -> None:
-        self._siprec = RecordingServer(self._settings.siprec, recorder, courier, self._settings.data_dir)
+        self._siprec = RecordingServer(
+            self._settings.siprec, recorder, courier, self._settings.data_dir, keys=self._key_rules
+        )
         await self._siprec.start()
         self._stack.push_async_callback(self._siprec.stop)
         self.addresses["siprec"] = list(self._siprec.address)

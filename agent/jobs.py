@@ -34,6 +34,7 @@ EXTRACT_WORDS = "extract_words"  # attached files of messages -> their words
 INDEX = "index"  # whatever has changed -> the index of words
 LINK = "link"  # interactions -> parties with roles, client cards with reasons
 READ_NOTIFICATIONS = "read_notifications"  # what virtual PBXs told -> calls
+SEAL_TOLD = "seal_told"  # what virtual PBXs told of calls that have ended -> the archive
 FETCH_RECORDINGS = "fetch_recordings"  # recordings due at virtual PBXs -> the archive
 IMPORT_CARDS = "import_cards"  # an uploaded list -> cards
 RESORT = "resort"  # all mails, by rules that were changed
@@ -52,6 +53,7 @@ _QUEUES = {
     INDEX: "index",
     LINK: "link",
     READ_NOTIFICATIONS: "parse",
+    SEAL_TOLD: "parse",
     FETCH_RECORDINGS: "parse",
     IMPORT_CARDS: "link",
     RESORT: "link",

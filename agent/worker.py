@@ -112,6 +112,7 @@ async def _equip_general(app: procrastinate.App, parts: Parts) -> list[str]:
     jobs.register(app, jobs.RETAIN, Retention(parts.store, jobs.retain).retain)
     jobs.register(app, jobs.ASSEMBLE, _AtFirst(lambda: _assembling(parts)))
     jobs.register(app, jobs.READ_NOTIFICATIONS, _AtFirst(lambda: _reading_notifications(parts)))
+    jobs.register(app, jobs.SEAL_TOLD, _AtFirst(lambda: _sealing_told(parts)))
     jobs.register(app, jobs.FETCH_RECORDINGS, _AtFirst(lambda: _fetching(parts)))
     mine: Mapping[str, str] = {one: one for one in ("parse", "words", "index", "link")} | {
         "host": jobs.host_queue(settings.host)
@@ -136,6 +137,12 @@ def _reading_notifications(parts: Parts) -> Callable[..., Awaitable[None]]:
     from agent.sip.providers.reading import NotificationReader
 
     return NotificationReader(parts.store, parts.archive, parts.intake, providers_of(parts.settings)).read
+
+
+def _sealing_told(parts: Parts) -> Callable[..., Awaitable[None]]:
+    from agent.sip.providers.sealing import ToldSealer
+
+    return ToldSealer(parts.store, parts.archive).seal
 
 
 def _fetching(parts: Parts) -> Callable[..., Awaitable[None]]:

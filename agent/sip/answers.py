@@ -17,7 +17,7 @@ from agent.sip.transport import Arrival
 
 log = structlog.get_logger()
 
-ALLOW = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE"
+ALLOW = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO"
 ACCEPT = "application/sdp, application/rs-metadata, application/rs-metadata+xml, multipart/mixed"
 SUPPORTED = "siprec, timer, replaces"
 RETRY_AFTER_S = 10

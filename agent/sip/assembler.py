@@ -182,6 +182,7 @@ def _make(facts: Sequence[Fact], call: CapturedCall, folder: Path) -> _Made:
         *_marks(MarkKind.EARLY_MEDIA, _lead(started, answered), started, until),
         *_marks(MarkKind.HOLD, held, started, until),
         *_marks(MarkKind.PAUSE, paused, started, until),
+        *_marks(MarkKind.DTMF, keys(facts, paused), started, until),
         *assembled.marks,
     ]
     set_aside = any(folder.glob("*.unreadable-*"))
@@ -223,7 +224,7 @@ def _make_of_files(
         *_marks(MarkKind.EARLY_MEDIA, _lead(started, answered), started, until),
         *_marks(MarkKind.HOLD, held, started, until),
         *_marks(MarkKind.PAUSE, paused, started, until),
-        *_marks(MarkKind.DTMF, keys(facts), started, until),
+        *_marks(MarkKind.DTMF, keys(facts, paused), started, until),
     ]
     return _Made(
         assembled=assembled,

@@ -16,8 +16,8 @@ The parent speaks JSON datagrams over a SOCK_SEQPACKET pair; times are nanosecon
         and those that are keys by which a code may be entered
     {"op": "close", "capture"}
 and hears {"event": "first_packet" | "moved" | "code" | "closed" | "trouble", "capture", "stream", "at", ...} (see
-agent.sip.recorder). When the parent's end is gone, and on SIGTERM, everything is written and synced, and the process
-ends.
+agent.sip.recorder), and each second {"event": "alive"}: a process that is silent is killed and replaced. When the
+parent's end is gone, and on SIGTERM, everything is written and synced, and the process ends.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ TICK = 0.5  # seconds between two emptyings of the sockets
 MESSAGE = 65536  # bytes of a command
 FLOOD = 500  # packets of a tick, past which a socket is emptied whenever something comes, before it overflows
 STALL = 2.0  # seconds without an answer after which the disk is called stuck
+HOLD = 1.0  # seconds for which packets are left in the sockets while those taken before are not written yet
+ALIVE, ALIVE_TICKS = "alive", 2  # the sign of life, and ticks from one to the next
 
 
 class Capture:
@@ -61,6 +63,8 @@ class Capture:
         self._syncer = Syncer(folder, trouble=self._trouble)
         self._writer = Writer(self._syncer, trouble=self._trouble)
         self._stuck = self._ending = False
+        self._held_since: float | None = None
+        self._ticks = 0
 
     def run(self) -> None:
         """Serve until the parent is gone or SIGTERM comes; then flush."""
@@ -93,10 +97,24 @@ class Capture:
             stream = self._with_reports[fd]
             if blocks := stream.read_reports():
                 self._writer.put([(stream.log, blocks)])
-        self._read([stream for fd, stream in self._streams.items() if fd not in self._silent])
-        self._watch_floods()
+        if not self._holds_back():
+            self._read([stream for fd, stream in self._streams.items() if fd not in self._silent])
+            self._watch_floods()
         self._watch_disk()
+        self._ticks += 1
+        if self._ticks % ALIVE_TICKS == 0:
+            self._tell(event=ALIVE, capture=None, stream=None)
         self._send()
+
+    def _holds_back(self) -> bool:
+        """Whether what came may stay in the sockets for now. A disk that is slow to take what was taken from them last
+        would otherwise cost a second batch if this process is killed: the kernel keeps packets, our memory does not."""
+        if not self._writer.waiting_bytes:
+            self._held_since = None
+            return False
+        if self._held_since is None:
+            self._held_since = time.monotonic()
+        return time.monotonic() - self._held_since < HOLD
 
     def _read(self, streams: Iterable[CaptureStream]) -> None:
         taken = []

@@ -17,12 +17,13 @@ from typing import Any
 import structlog
 
 import agent
-from agent.sip.capture import MESSAGE
+from agent.sip.capture import ALIVE, MESSAGE
 
 log = structlog.get_logger()
 
 RESTART = (0.05, 2.0)  # seconds from one start of the process to the next, at first and at most
 FLUSH = 15.0  # seconds the process may take to end by itself
+SILENT = 5.0  # seconds without a word of a process, after which it hangs: it says each second that it lives
 
 
 class CaptureProcess:
@@ -42,6 +43,8 @@ class CaptureProcess:
         self._control: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._is_heard = False
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
@@ -49,10 +52,13 @@ class CaptureProcess:
         self._stopping.clear()
         await self._spawn()
         self._keeper = asyncio.create_task(self._keep(), name="capture-keeper")
+        self._watch = asyncio.create_task(self._look_for_silence(), name="capture-watch")
 
     async def stop(self) -> None:
         """Let it write and sync what it has, and end."""
         self._stopping.set()
+        if self._watch is not None:
+            self._watch.cancel()
         self._disconnect()
         if self._process is not None and self._keeper is not None:
             done, _ = await asyncio.wait({self._keeper}, timeout=FLUSH)
@@ -96,6 +102,18 @@ class CaptureProcess:
                 log.exception("capture_process_not_started")
             if self._stopping.is_set():
                 self._disconnect()
+
+    async def _look_for_silence(self) -> None:
+        """Kill a process that hangs, so that it is replaced before the sockets are full. It never waits for the disk,
+        so a disk that hangs is not the reason; and where this process was stopped itself, what came is read first."""
+        while True:
+            self._is_heard = False
+            watched = self._process
+            await asyncio.sleep(SILENT)
+            if self._is_heard or watched is None or watched is not self._process or watched.returncode is not None:
+                continue
+            log.error("capture_process_silent", pid=watched.pid, seconds=SILENT)
+            watched.kill()
 
     async def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -159,4 +177,7 @@ class CaptureProcess:
             if not message:
                 self._disconnect()  # the keeper sees to the rest
                 return
-            self._on_message(json.loads(message))
+            self._is_heard = True
+            told = json.loads(message)
+            if told["event"] != ALIVE:
+                self._on_message(told)

@@ -7,9 +7,10 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from hashlib import blake2b
 from typing import Protocol
 
-from agent.sip.journal import STREAM, Journal
+from agent.sip.journal import STREAM, UPDATED, Journal
 from agent.sip.message import Request
 from agent.sip.sdp import Media, build_answer, our_offer
 from agent.sip.sessiontimer import SessionTimer
@@ -17,6 +18,7 @@ from agent.sip.transactions import Repeater
 from agent.sip.transport import Arrival
 
 MAX_STREAMS = 16
+MOST_TOLD = 8 << 20  # bytes of requests that a session's journal takes; honest ones take some kilobytes
 
 DialogId = tuple[str, str, str]
 
@@ -63,6 +65,7 @@ class Dialog:
         self.unrefreshed = False  # the timer ran out, and yet sound came
         self.probing = False
         self.last_request = time.time()  # when the client last gave a sign of life in words
+        self._told, self._told_bytes = _content(request), 0
         self._lines: list[tuple[str, Media]] = []  # of the last description, in its order
         self._session, self._version = secrets.randbits(31), 0
         self.heard_from(request, arrival)
@@ -82,6 +85,20 @@ class Dialog:
         self.last_request, self.arrival = time.time(), arrival
         if request.method in ("INVITE", "UPDATE"):
             self.target = _contact(request) or self.target
+
+    def note_update(self, request: Request) -> bool:
+        """Write a re-INVITE or UPDATE down: all of it, or only that it came, where it says again what the last one said
+        (a refresh), or where so much was said that more would only fill the disk. Returns whether it was all.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        content = _content(request)
+        is_news = content != self._told and self._told_bytes + len(request.raw) <= MOST_TOLD
+        self.journal.write(UPDATED, raw=request.raw if is_news else None, method=request.method)
+        if is_news:
+            self._told, self._told_bytes = content, self._told_bytes + len(request.raw)
+        return is_news
 
     def accept(self, offer: Sequence[Media], opener: StreamOpener) -> bytes:
         """Take an offer: the ports of known labels stay, new ones are opened, each change goes to the journal.
@@ -201,6 +218,11 @@ def _keyed(offer: Sequence[Media], before: Sequence[tuple[str, Media]]) -> list[
         seen[name] = seen.get(name, 0) + 1
         lines.append((name if seen[name] == 1 else f"{name}#{seen[name]}", media))
     return lines
+
+
+def _content(request: Request) -> bytes:
+    """A digest of what it says."""
+    return blake2b(f"{request.header('content-type')}\n".encode() + request.body, digest_size=16).digest()
 
 
 def _contact(request: Request) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path
 from agent.processes import leave_with_parent
 from agent.sip.calls import LoggedStream, stream_plans
 from agent.sip.journal import CLOSED, FILE_NAME, Fact, read_journal
-from agent.sip.sounding import codecs_of, keys_of
+from agent.sip.sounding import codecs_of, file_streams, keys_of
 from agent.sound.follow import FollowedStream, Follower, wav_head
+from agent.sound.followfile import FollowedFile
 
 RATE = 16000  # Hz; enough for every telephone codec
 CHANNELS = 2
@@ -31,7 +32,7 @@ class CallInProgress:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._size = -1
-        self.streams: list[FollowedStream] = []
+        self.streams: list[FollowedStream | FollowedFile] = []
         self.ended: float | None = None
 
     def look(self) -> None:
@@ -45,7 +46,9 @@ class CallInProgress:
             return
         self._size = size
         facts = read_journal(self._folder)
-        self.streams = [_followed(self._folder, one) for one in stream_plans(facts)]
+        logs = [_followed(self._folder, one) for one in stream_plans(facts)]
+        files = [FollowedFile(path=self._folder / one.name, channel=one.channel) for one in file_streams(facts, ())]
+        self.streams = [*logs, *files]
         self.ended = _end(facts)
 
 

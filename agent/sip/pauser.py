@@ -31,7 +31,9 @@ class Pauser:
         """
         tap = self._of_its_own(capture_id)
         if tap is None:
-            return self._recorder.pause(capture_id, at)
+            at = self._recorder.pause(capture_id, at)
+            self._note(capture_id, paused=True)
+            return at
         begun, ended = self._pauses.get(capture_id, (None, None))
         if begun is None or ended is not None:
             now = datetime.now(UTC)
@@ -48,7 +50,9 @@ class Pauser:
         """
         tap = self._of_its_own(capture_id)
         if tap is None:
-            return self._recorder.resume(capture_id)
+            resumed = self._recorder.resume(capture_id)
+            self._note(capture_id, paused=False)
+            return resumed
         if capture_id not in self._pauses:
             raise LookupError(f"capture {capture_id} is not paused")
         begun, ended = self._pauses[capture_id]
@@ -64,7 +68,12 @@ class Pauser:
         tap = self._taps.find(capture_id)
         return tap if tap is not None and tap.on_pause is not None else None
 
+    def _note(self, capture_id: str, *, paused: bool) -> None:
+        if (tap := self._taps.find(capture_id)) is not None:
+            tap.is_paused = paused
+
     @staticmethod
     def _order(tap: Tap, *, paused: bool) -> None:
         assert tap.on_pause is not None
+        tap.is_paused = paused
         tap.on_pause(paused)

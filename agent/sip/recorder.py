@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import re
 import resource
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +32,8 @@ log = structlog.get_logger()
 
 RECEIVE_BUFFER = 1 << 20  # bytes asked for; the kernel may give less (net.core.rmem_max)
 REPORTS_BUFFER = 16384  # bytes for RTCP
+FILES_A_STREAM = 3  # descriptors in the capture process: two sockets and the log
+OTHER_FILES = 64  # that a process has open besides
 LATE = 10.0  # seconds for which a pause may begin in the past
 REMEMBERED = 600.0  # seconds for which a pause that is over is told to a process that starts anew
 _COUNTS = ("packets", "strangers", "dropped", "paused", "masked", "overflowed")
@@ -100,6 +104,7 @@ class Recorder:
         self._folder, self._on_event, self._mask_dtmf = folder, on_event, mask_dtmf
         self._codes = dict(codes or {})
         self._ports = PortRange(address, ports)
+        self._most_streams = sys.maxsize
         self._streams: dict[tuple[str, int], _Stream] = {}
         self._closing: dict[str, asyncio.Future[None]] = {}
         self._pauses: dict[str, list[tuple[int, int | None]]] = {}
@@ -112,6 +117,7 @@ class Recorder:
         """Start the process; from then on it is kept alive."""
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        self._most_streams = _streams_within(most)
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         # As long as one socket asks for stamps the kernel makes them; it takes a while over the first such wish.
         self._stamper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -141,13 +147,18 @@ class Recorder:
         carry telephone events in this stream, for ``mask_dtmf`` and ``codes``; those told last are in force.
 
         Raises:
-            OSError: no pair of ports is free.
+            OSError: no pair of ports is free, or the capture process may not open as many files.
             ValueError: the name cannot be one of a folder.
         """
         if not _SAFE_NAME.fullmatch(capture_id):
             raise ValueError(f"{capture_id!r} cannot name a capture")
         known = self._streams.get((capture_id, index))
         if known is None:
+            if len(self._streams) >= self._most_streams:
+                what = (
+                    f"no file can be opened for more than {self._most_streams} streams; raise LimitNOFILE (ulimit -n)"
+                )
+                raise OSError(errno.EMFILE, what)
             rtp, rtcp = self._ports.take()
             _prepare(rtp, rtcp)
             known = _Stream(capture_id=capture_id, index=index, rtp=rtp, rtcp=rtcp, opened=time.time(), events=events)
@@ -328,6 +339,14 @@ def _begin(at: datetime | None, before: list[tuple[int, int | None]]) -> int:
     now = time.time_ns()
     begin = now if at is None else min(max(int(at.timestamp() * 1e9), now - int(LATE * 1e9)), now)
     return max(begin, (before[-1][1] or 0) if before else 0)
+
+
+def _streams_within(files: int) -> int:
+    """How many streams there can be where a process may open so many files; one past that would be answered, its
+    sockets kept here, and never arrive in the capture process."""
+    if files == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max((files - OTHER_FILES) // FILES_A_STREAM, 1)
 
 
 def _is_hold(host: str) -> bool:

@@ -20,7 +20,7 @@ from agent.sip.answers import ABILITIES, Answers
 from agent.sip.body import read_body
 from agent.sip.calls import SOURCE, conversation_of
 from agent.sip.dialogs import Dialog, DialogId, StreamOpener
-from agent.sip.journal import ACKED, ANSWERED, CLOSED, NO_MEDIA, OPENED, UNACKED, UPDATED, Journal, read_journal
+from agent.sip.journal import ACKED, ANSWERED, CLOSED, NO_MEDIA, OPENED, UNACKED, Journal, read_journal
 from agent.sip.message import Request, response_target
 from agent.sip.outgoing import Outgoing
 from agent.sip.sdp import Media, our_offer, read_offer
@@ -186,7 +186,7 @@ class Sessions:
         dialog.remote_cseq = request.cseq
         dialog.heard_from(request, arrival)
         try:
-            dialog.journal.write(UPDATED, raw=request.raw, method=request.method)
+            is_news = dialog.note_update(request)
             if offer:
                 dialog.accept(offer, self._recorder)
                 dialog.described = True
@@ -204,7 +204,8 @@ class Sessions:
         else:
             headers = [self._answers.contact(dialog), *ABILITIES, *timer_headers(request, dialog.timer)]
             self._answers.send(request, arrival, 200, headers=headers)
-        self._courier.tell(dialog.journal.capture_id)
+        if is_news:
+            self._courier.tell(dialog.journal.capture_id)
 
     def _busy(self, request: Request, arrival: Arrival) -> None:
         self._answers.send(request, arrival, 500, headers=[("Retry-After", "1")])

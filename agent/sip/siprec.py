@@ -15,6 +15,9 @@ from agent.errors import Misconfigured
 from agent.settings import SiprecSettings
 from agent.sip.answers import ABILITIES, ALLOW, Answers, unknown_options
 from agent.sip.body import read_body
+from agent.sip.dialogs import Dialog
+from agent.sip.infokeys import TYPES, InfoKeys, kind_of
+from agent.sip.lines.linecalls import KeyRules
 from agent.sip.message import MalformedRequest, Request, read_request, read_response
 from agent.sip.outgoing import Outgoing
 from agent.sip.sdp import only_encrypted, read_offer
@@ -30,8 +33,18 @@ GOODBYE_S = 4.0  # how long a stop waits for answers to our BYEs
 class RecordingServer:
     """Listens for recording sessions on UDP, TCP and TLS. All its methods belong to the event loop's thread."""
 
-    def __init__(self, settings: SiprecSettings, recorder: Recorder, courier: Teller, data_dir: Path) -> None:
+    def __init__(
+        self,
+        settings: SiprecSettings,
+        recorder: Recorder,
+        courier: Teller,
+        data_dir: Path,
+        *,
+        keys: KeyRules = KeyRules(),  # noqa: B008 - frozen
+    ) -> None:
+        """``keys``: what is done about keys that come by INFO."""
         self._settings = settings
+        self._keys = InfoKeys(keys)
         self._allowed = tuple(ip_network(network) for network in settings.allow)
         self._listeners = Listeners()
         self._answers = Answers(self._port)
@@ -133,7 +146,7 @@ class RecordingServer:
             self._sessions.acked(request)
         elif method == "CANCEL":  # an INVITE of ours is answered at once, so there is never anything to cancel
             answers.send(request, arrival, 200 if answers.knows(request) else 481, keep=False)
-        elif method not in ("INVITE", "UPDATE", "BYE", "OPTIONS"):
+        elif method not in ("INVITE", "UPDATE", "BYE", "OPTIONS", "INFO"):
             answers.send(request, arrival, 405, keep=False, headers=[("Allow", ALLOW)])
         elif method != "BYE" and (unknown := unknown_options(request)):
             answers.complain("siprec_option_unknown", arrival, options=unknown, remedy="Switch it off at the client.")
@@ -155,9 +168,23 @@ class RecordingServer:
             dialog.heard_from(request, arrival)
             self._answers.send(request, arrival, 200, keep=False, headers=ABILITIES)
         elif request.method == "BYE":
+            self._keys.forget(dialog.journal.capture_id)
             self._sessions.end(dialog, request, arrival)
+        elif request.method == "INFO":
+            dialog.heard_from(request, arrival)
+            self._informed(dialog, request, arrival)
         else:
             self._sessions.update(dialog, request, arrival)
+
+    def _informed(self, dialog: Dialog, request: Request, arrival: Arrival) -> None:
+        """A key, or nothing at all, which is a sign of life; packages of RFC 6086 we have none."""
+        if request.header("info-package"):
+            self._answers.send(request, arrival, 469, headers=[("Recv-Info", "")])
+        elif request.body.strip() and kind_of(request) not in TYPES:
+            self._answers.send(request, arrival, 415, headers=[("Accept", ", ".join(TYPES))])
+        else:
+            self._answers.send(request, arrival, 200)
+            self._keys.take(dialog.journal.capture_id, request)
 
     def _invited(self, request: Request, arrival: Arrival) -> None:
         answers = self._answers

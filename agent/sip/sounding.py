@@ -77,13 +77,14 @@ def _epoch(text: object) -> float | None:
         return None
 
 
-def keys(facts: Iterable[Fact]) -> list[Interval]:
-    """The keys that whoever carried the call heard being pressed."""
-    return [
+def keys(facts: Iterable[Fact], paused: Sequence[Interval] = ()) -> list[Interval]:
+    """The keys that whoever carried the call heard being pressed, but for those of pauses: they may be a card's."""
+    found = [
         Interval(start=fact.at.timestamp(), end=fact.at.timestamp(), channel=channel, text=str(fact.data.get("digit")))
         for fact in facts
         if fact.kind == KEY and isinstance(channel := fact.data.get("channel"), int)
     ]
+    return [one for one in found if not any(pause.start < one.start < pause.end for pause in paused)]
 
 
 def codecs_of(stream: LoggedStream) -> dict[int, Codec]:

@@ -88,6 +88,7 @@ class Tap:
         self._recorder, self._courier, self._siblings = recorder, courier, on_closed
         self._streams: dict[int, dict[str, Any]] = {}
         self.heard: set[int] = set()  # streams of which a packet came
+        self.is_paused = False  # recording; keys that are pressed now may be those of a card
         self.on_pause: Callable[[bool], None] | None = None  # of somebody who writes the sound himself; False: go on
 
     @property
@@ -120,8 +121,9 @@ class Tap:
         return index
 
     def add_key(self, channel: int, digit: str, *, at: datetime) -> None:
-        """Somebody pressed a key; an empty ``digit`` where only the fact may be kept."""
-        self._note(KEY, at=at, channel=channel, digit=digit)
+        """Somebody pressed a key; an empty ``digit`` where only the fact may be kept. In a pause nothing is kept."""
+        if not self.is_paused:
+            self._note(KEY, at=at, channel=channel, digit=digit)
 
     def set_active(self, index: int, *, active: bool, at: datetime | None = None) -> None:
         """Hold and its end: silence is to be expected."""

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 HANDSHAKE_S = 10.0
 MAX_HANDSHAKES = 64  # at the same time; whoever is past it tries again, as SIP clients do
+MAX_OF_ONE = 16  # of them from one address: a client that never finishes one must not keep the others out
 BACKLOG = 128
 
 
@@ -53,7 +54,7 @@ class TlsListener:
         sock.setblocking(False)
         sock.listen(BACKLOG)
         self._quiet = Quiet()
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], str] = {}  # and from where
         self._accepting = asyncio.get_running_loop().create_task(self._accept(), name="siprec-tls")
 
     async def stop(self) -> None:
@@ -72,12 +73,18 @@ class TlsListener:
             except OSError:  # the client went, or no descriptor is free
                 await asyncio.sleep(0.1)
                 continue
-            if not self._welcome(peer[0]) or len(self._handshakes) >= MAX_HANDSHAKES:
+            if not self._welcome(peer[0]) or self._are_too_many(peer[0]):
                 connection.close()
                 continue
             task = loop.create_task(self._shake_hands(connection, peer[0]))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._handshakes[task] = peer[0]
+            task.add_done_callback(self._handshakes.pop)
+
+    def _are_too_many(self, peer: str) -> bool:
+        """Whether as many handshakes as there may be are under way, of all or of this address."""
+        if len(self._handshakes) >= MAX_HANDSHAKES:
+            return True
+        return sum(one == peer for one in self._handshakes.values()) >= MAX_OF_ONE
 
     async def _shake_hands(self, connection: socket.socket, peer: str) -> None:
         connection.setblocking(False)

@@ -128,8 +128,9 @@ class TcpConnection(asyncio.Protocol):
     """One connection of a client, or of many clients behind a proxy; ``transport`` is ``tcp`` or ``tls``."""
 
     def __init__(
-        self, receive: Receive, welcome: Welcome, connections: set[TcpConnection], *, transport: str = "tcp"
+        self, receive: Receive, welcome: Welcome, connections: dict[TcpConnection, None], *, transport: str = "tcp"
     ) -> None:
+        self.spoke = False  # whether a whole message ever came
         self._receive, self._welcome, self._connections = receive, welcome, connections
         self._kind = transport
         self._framer = Framer()
@@ -147,14 +148,28 @@ class TcpConnection(asyncio.Protocol):
         self._source: Address = (plain_address(peer[0]), int(peer[1]))
         self._local = plain_address(name[0])
         self.known = self._welcome(self._source[0])
-        if sum(other.known is self.known for other in self._connections) >= (
-            MAX_CONNECTIONS if self.known else MAX_STRANGERS
-        ):
+        if not self._has_place():
             transport.abort()
             return
-        self._connections.add(self)
+        self._connections[self] = None
         if not self.known:  # time enough to be told 403, and no more
             asyncio.get_running_loop().call_later(STRANGER_S, transport.abort)
+
+    def _has_place(self) -> bool:
+        """Whether one more may be; where there are too many, the oldest that never said anything makes room."""
+        others = [other for other in self._connections if other.known is self.known]
+        if len(others) < (MAX_CONNECTIONS if self.known else MAX_STRANGERS):
+            return True
+        silent = next((other for other in others if self.known and not other.spoke), None)
+        if silent is not None:
+            silent.drop()
+        return silent is not None
+
+    def drop(self) -> None:
+        """Hang up at once."""
+        self._stop_timer()
+        self._connections.pop(self, None)
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -174,7 +189,7 @@ class TcpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client went; what it left half said is thrown away."""
         self._stop_timer()
-        self._connections.discard(self)
+        self._connections.pop(self, None)
 
     def close(self) -> None:
         """Hang up after what was written has gone."""
@@ -185,6 +200,7 @@ class TcpConnection(asyncio.Protocol):
         if message == PING:
             self._send(b"\r\n", self._source)  # the pong of RFC 5626, 4.4.1
             return
+        self.spoke = True
         self._receive(self._arrival(message))
 
     def way(self) -> Arrival:
@@ -227,7 +243,7 @@ class Listeners:
         self._udp: UdpListener | None = None
         self._tcp: asyncio.Server | None = None
         self._tls: TlsListener | None = None
-        self._connections: set[TcpConnection] = set()
+        self._connections: dict[TcpConnection, None] = {}  # the oldest first
         self._receive: Receive = lambda arrival: None
         self._welcome: Welcome = lambda address: False
         self.address: Address = ("", 0)

@@ -1,4 +1,4 @@
-"""Sound out of packet logs that still grow: for listening in, a second or so behind.
+"""Sound out of packet logs that still grow, and of files (`followfile.py`): for listening in, a second or so behind.
 
 The same reading, tracking and decoding as when a call is assembled, but packet by packet and never twice: what comes
 too late for its block is left out here and is in the recording all the same.
@@ -6,16 +6,18 @@ too late for its block is left out here and is in the recording all the same.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from agent.sound.batches import Batch, find_records
 from agent.sound.codecs import STATIC_CODECS, Codec, Decoder, framing, is_sound
+from agent.sound.followfile import FileVoice, FollowedFile
 from agent.sound.packetlog import RECORD, LoggedPacket, read_head
 from agent.sound.rtp import Ints, parse_headers
 from agent.sound.srtp import Opener, SrtpKeys
@@ -41,6 +43,15 @@ class FollowedStream:
     channel: int
     codecs: Mapping[int, Codec] = field(default_factory=dict)
     keys: SrtpKeys | None = None
+
+
+class _Heard(Protocol):
+    """A voice that is followed, from a packet log or a sound file."""
+
+    @property
+    def stream(self) -> FollowedStream | FollowedFile: ...
+
+    def listen(self) -> Iterator[Piece]: ...
 
 
 class LogTail:
@@ -86,19 +97,27 @@ class LogTail:
 class Follower:
     """Blocks of sound of a call that goes on, each placed by the wall clock: silence where nothing came."""
 
-    def __init__(self, *, rate: int, channels: int, started: float, block: int) -> None:
+    def __init__(
+        self, *, rate: int, channels: int, started: float, block: int, now: Callable[[], float] = time.time
+    ) -> None:
         """``rate`` in Hz; ``started``, time of the first sample, in seconds since the epoch; ``block`` in samples."""
         self._rate, self._channels, self._started, self._block = rate, channels, started, block
-        self._voices: dict[Path, _Voice] = {}
+        self._now = now
+        self._voices: dict[Path, _Heard] = {}
         self._canvas = np.zeros((block * 32, channels), np.int16)  # the next blocks; sound of later ones is cut off
         self._begin = 0  # sample of the canvas' first row
 
-    def follow(self, streams: Sequence[FollowedStream]) -> None:
+    def follow(self, streams: Sequence[FollowedStream | FollowedFile]) -> None:
         """The streams of the call as they are known now; new ones join, those known may have learnt codecs and keys."""
         for stream in streams:
             voice = self._voices.get(stream.path)
-            if voice is None or voice.stream != stream:
-                self._voices[stream.path] = _Voice(stream, voice, rate=self._rate, started=self._started)
+            if voice is not None and voice.stream == stream:
+                continue
+            if isinstance(stream, FollowedFile):
+                self._voices[stream.path] = FileVoice(stream, rate=self._rate, started=self._started, now=self._now)
+            else:
+                before = voice if isinstance(voice, _Voice) else None
+                self._voices[stream.path] = _Voice(stream, before, rate=self._rate, started=self._started)
 
     def take(self) -> bytes:
         """The next block: interleaved 16-bit samples in the machine's order."""
@@ -141,7 +160,7 @@ class _Voice:
 
     def __init__(self, stream: FollowedStream, before: _Voice | None, *, rate: int, started: float) -> None:
         """``before`` is what has followed this stream so far, when more is known of it now."""
-        self.stream = stream
+        self.stream: FollowedStream | FollowedFile = stream
         self.tail: LogTail = before.tail if before else LogTail(stream.path)
         self._rate, self._started = rate, started
         self._codecs = {**STATIC_CODECS, **stream.codecs}

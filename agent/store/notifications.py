@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.engine import AnyRow
-from agent.store.schema import notification, provider_call
+from agent.store.schema import evidence, interaction, notification, provider_call
 
 HOOK, POLL = "hook", "poll"
 STORED, READ, IGNORED, UNREADABLE = "stored", "read", "ignored", "unreadable"
@@ -168,6 +168,23 @@ async def list_silent(
         .limit(limit)
     )
     return [(row.call_key, row.told_at) for row in await connection.execute(query)]
+
+
+async def list_quiet(connection: AsyncConnection, keys: Sequence[CallKey], *, before: datetime) -> list[CallKey]:
+    """Those of these calls that have ended and of which nothing was told since ``before``."""
+    columns = provider_call.c
+    query = select(columns.provider, columns.call_key).where(
+        tuple_(columns.provider, columns.call_key).in_(list(keys)), columns.state == ENDED, columns.told_at <= before
+    )
+    return [(row.provider, row.call_key) for row in await connection.execute(query)]
+
+
+async def lock_living_call(connection: AsyncConnection, source: str, key: str) -> int | None:
+    """The interaction that a call became, which stays so until the transaction ends; None where it was erased."""
+    query = select(evidence.c.interaction_id).where(evidence.c.source == source, evidence.c.key == key)
+    found = (await connection.execute(query.with_for_update())).scalar_one_or_none()
+    alive = select(interaction.c.id).where(interaction.c.id == found, interaction.c.erasure_id.is_(None))
+    return (await connection.execute(alive.with_for_update(read=True))).scalar_one_or_none()  # no erasure meanwhile
 
 
 async def count_waiting(connection: AsyncConnection, provider: str, *, before: datetime) -> int:

@@ -6,13 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from sqlalchemy import text
 
 from agent.model import Disposition, MarkKind, SourceState
-from agent.store import history, interactions, sources
+from agent.sip.listening_child import RATE as LISTENED_HZ
+from agent.store import audit, history, interactions, sources
 from agent.store.history import Entry
 from tests.acceptance.service import ServiceUnderTest
+from tests.acceptance.test_live import logged_in
 from tests.peer.sip_lab import CLIENT, CLIENT_HZ, MANAGER, MANAGER_HZ, Telephone, kamailio, telephone
 
 pytest.importorskip("pjsua2", reason="pjsua2 has no wheel for this Python, so there are no lines")
@@ -60,6 +65,20 @@ async def _talk(client: Telephone, registrar: str, seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+async def _listen_in(service: ServiceUnderTest) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """What a supervisor hears of the call that goes on: three seconds of it; and that he did is noted."""
+    async with logged_in(service, "boss") as boss:
+        (entry,) = [one for one in await _entries(service) if one.call is not None and not one.recordings]
+        async with boss.get(f"/calls/{entry.interaction.id}/listen") as answer:
+            assert answer.status == 200 and answer.content_type == "audio/wav"
+            stream = await answer.content.readexactly(44 + 3 * LISTENED_HZ * 4)
+    async with service.store() as store, store.begin() as connection:
+        noted = await connection.execute(text("SELECT action FROM audit_entry"))
+        assert audit.CALL_LISTENED_IN in [row.action for row in noted]
+    samples = np.frombuffer(stream[44:], np.int16).reshape(-1, 2)
+    return samples[LISTENED_HZ:]
+
+
 async def test_a_call_through_a_line_and_one_that_a_crash_cut_short(
     around: tuple[str, Telephone, Telephone], tmp_path: Path
 ) -> None:
@@ -76,6 +95,10 @@ async def test_a_call_through_a_line_and_one_that_a_crash_cut_short(
     try:
         await service.until(is_up)
         await _talk(client, registrar, 1.0)
+        heard = await _listen_in(service)
+        for channel, hertz in ((0, CLIENT_HZ), (1, MANAGER_HZ)):
+            spectrum = np.abs(np.fft.rfft(heard[:, channel]))
+            assert abs(np.argmax(spectrum) * LISTENED_HZ / len(heard) - hertz) < 5
         client.order("press", digits="7")
         await manager.sees("key")
         client.order("hang_up")

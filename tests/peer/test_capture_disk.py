@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -141,3 +142,31 @@ async def test_a_pause_that_begins_while_the_disk_hangs_is_kept_too(freezable: t
     assert secret not in (bench.folder / "call" / "0.rtpdump").read_bytes()
     run("sync", "-f", str(disk))
     assert secret not in (disk.parent / "image").read_bytes()
+
+
+async def test_killed_while_the_disk_is_slow_it_loses_no_more_than_it_had_just_taken(
+    freezable: tuple[Bench, Path],
+) -> None:
+    """While a batch is not written the next ones stay in the sockets, which outlive the process."""
+    bench, disk = freezable
+    port = bench.recorder.open_stream("call", 0)
+    with sender() as sock:
+        sock.sendto(packet(0), (HOST, port))
+        await until(lambda: len(bench.records("call")) == 1)
+        run("fsfreeze", "--freeze", str(disk))
+        try:
+            first, later = ([packet(number) for number in part] for part in (range(1, 20), range(20, 60)))
+            for one in first:
+                sock.sendto(one, (HOST, port))
+            await asyncio.sleep(0.55)  # a tick has taken them
+            for one in later:
+                sock.sendto(one, (HOST, port))
+            await asyncio.sleep(0.6)  # another one would
+            killed = bench.pid
+            os.kill(killed, signal.SIGKILL)
+        finally:
+            run("fsfreeze", "--unfreeze", str(disk))
+        await until(lambda: bench.recorder.pid not in (None, killed))
+        await bench.recorder.close_capture("call")
+    kept = bench.packets("call")
+    assert kept[0] == packet(0) and kept[-len(later) :] == later

@@ -16,6 +16,7 @@ from agent.errors import DatabaseUnavailable
 from agent.model import CapturedCall
 from agent.settings import SiprecSettings
 from agent.sip.courier import Courier
+from agent.sip.lines.linecalls import KeyRules
 from agent.sip.siprec import RecordingServer
 from tests.certificates import KeyPair
 
@@ -120,13 +121,15 @@ class Bench:
         return self.server.tls_address
 
     @contextlib.asynccontextmanager
-    async def phone(self, transport: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Phone | TlsPhone]:
-        """A plain client on any transport; for TLS with the ``tls`` context."""
+    async def phone(
+        self, transport: str, tls: ssl.SSLContext | None = None, *, source: str = "127.0.0.1"
+    ) -> AsyncIterator[Phone | TlsPhone]:
+        """A plain client on any transport; for TLS with the ``tls`` context, from the address ``source``."""
         if transport != "tls":
             with Phone(self.address, transport) as phone:
                 yield phone
             return
-        reader, writer = await asyncio.open_connection(*self.tls_address, ssl=tls)
+        reader, writer = await asyncio.open_connection(*self.tls_address, ssl=tls, local_addr=(source, 0))
         try:
             yield TlsPhone(reader, writer)
         finally:
@@ -154,12 +157,16 @@ def tls_settings(pair: KeyPair, client_ca: Path | None = None) -> SiprecSettings
 
 @contextlib.asynccontextmanager
 async def bench(
-    data_dir: Path, settings: SiprecSettings | None = None, *, intake: MemoryIntake | None = None
+    data_dir: Path,
+    settings: SiprecSettings | None = None,
+    *,
+    intake: MemoryIntake | None = None,
+    keys: KeyRules = KeyRules(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Bench]:
     settings = settings or SiprecSettings(listen="127.0.0.1", port=0)
     recorder, intake = SocketRecorder(), intake or MemoryIntake()
     courier = Courier(intake, data_dir / "captures", first_delay=0.01, longest_delay=0.05)
-    server = RecordingServer(settings, recorder, courier, data_dir)
+    server = RecordingServer(settings, recorder, courier, data_dir, keys=keys)
     await server.start()
     try:
         yield Bench(server, recorder, intake, courier, data_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +184,15 @@ async def test_a_pause_reaches_the_line_once(tmp_path: Path) -> None:
     (tap,) = world.taps.open_taps()
     orders: list[bool] = []
     tap.on_pause = orders.append
-    pauser = Pauser(world, world.taps)
+    pauser, before = Pauser(world, world.taps), len(keys(read_journal(_only(tmp_path))))
     with pytest.raises(LookupError):
         pauser.resume(tap.capture_id)
     begun = pauser.pause(tap.capture_id)
+    tap.add_key(0, "4", at=datetime.now(UTC))  # of a card, perhaps: written nowhere
     assert pauser.pause(tap.capture_id) == begun
     ended = pauser.resume(tap.capture_id)
+    tap.add_key(0, "9", at=datetime.now(UTC))
+    assert [one.text for one in keys(read_journal(_only(tmp_path)))[before:]] == ["9"]
     assert pauser.resume(tap.capture_id) == ended >= begun
     assert pauser.pause(tap.capture_id, at=begun) >= ended  # not within the last one
     assert orders == [True, False, True]

@@ -18,7 +18,7 @@ from agent.intake import Intake
 from agent.model import Mark, MarkKind
 from agent.sip.assembler import Assembler
 from agent.sip.calls import captured_call
-from agent.sip.journal import CLOSED, OPENED, STREAM, Journal, read_journal
+from agent.sip.journal import CLOSED, KEY, OPENED, STREAM, Journal, read_journal
 from agent.sip.sounding import PAUSED, RESUMED
 from agent.store import blobs, recordings
 from agent.store.engine import Store
@@ -120,6 +120,21 @@ async def test_where_a_mark_says_that_recording_was_paused_is_not_one_sample_of_
         assert not sound[mark.start_ms * 8 : mark.end_ms * 8].any(), mark
         before, after = sound[mark.start_ms * 8 - 200, 0], sound[mark.end_ms * 8 + 200, 0]  # beside its packets
         assert before and after, mark
+
+
+async def test_keys_that_a_source_tells_become_marks_but_for_those_of_a_pause(
+    call: Call, store: Store, archive: Archive, intake: Intake, tmp_path: Path
+) -> None:
+    call.stream(0, 0)
+    call.log(0, stream(chirps(9, seed=1)))
+    for second, digit in ((1, "7"), (2, ""), (4, "4"), (5, "2"), (7, "#")):
+        call.note(second, KEY, channel=0, digit=digit)
+    call.note(3, PAUSED, by="api")
+    call.note(6, RESUMED, by="api")
+    call.note(9, CLOSED, by="source")
+    _, marks, _, _ = await assembled(call, store, archive, intake, tmp_path)
+    keys = [(one.start_ms, one.text) for one in marks if one.kind is MarkKind.DTMF]
+    assert keys == [(1000, "7"), (2000, ""), (7000, "#")]
 
 
 async def test_sound_before_the_answer_and_after_the_end_is_kept(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from agent.demo.siprec_client import PlayedCall, play_call
 from agent.model import CapturedCall, Disposition
 from agent.settings import SiprecSettings
+from agent.sip import dialogs, transport
+from agent.sip.journal import STREAM, UPDATED, read_journal
 from tests.unit.sip_peers import (
     SDP,
     Bench,
@@ -23,6 +27,7 @@ from tests.unit.sip_peers import (
     sdp_ports,
     status,
     to_tag,
+    until,
 )
 
 SOUND = b"\xd5\x55" * 1600
@@ -203,3 +208,45 @@ async def test_played_calls_of_many_clients_at_once(tmp_path: Path) -> None:
         await asyncio.gather(*(play_call(b.address, call, transports[at % 2]) for at, call in enumerate(played)))
         calls = await b.ended(20)
     assert {call.key: call.parties[0].value for call in calls} == {one.session_id: one.caller for one in played}
+
+
+async def test_a_thousand_connections_without_a_word_keep_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "MAX_CONNECTIONS", 100)
+    async with bench(tmp_path) as b:
+        with Phone(b.address, "tcp") as first:  # whoever has spoken stays
+            assert status(await first.ask(request("OPTIONS", first))) == 200
+            mute = await asyncio.to_thread(lambda: [Phone(b.address, "tcp") for _ in range(300)])
+            await until(lambda: len(b.server._listeners._connections) == 100)
+            for cseq in range(2, 8):
+                with Phone(b.address, "tcp") as phone:
+                    assert status(await phone.ask(request("OPTIONS", phone, cseq=cseq, call_id=f"{cseq}@x"))) == 200
+            assert status(await first.ask(request("OPTIONS", first, cseq=9))) == 200
+            for one in mute:
+                one.socket.close()
+        await until(lambda: not b.server._listeners._connections)
+
+
+async def test_a_storm_of_reinvites_fills_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialogs, "MOST_TOLD", 40_000)
+    offer, held = sdp("1 sendonly", "2 sendonly"), sdp("1 inactive", "2 inactive")
+    async with bench(tmp_path) as b:
+        with Phone(b.address, "tcp") as phone:
+            first = await phone.ask(request("INVITE", phone, content_type="application/sdp", body=offer))
+            tag = to_tag(first)
+            await phone.send(request("ACK", phone, to_tag=tag))
+            for cseq in range(2, 152):  # the same again, as a refresh is, then ever new ones
+                body = offer if cseq < 102 else offer + f"a=x:{'y' * 1000}{cseq}\r\n".encode()
+                again = request("INVITE", phone, cseq=cseq, to_tag=tag, content_type="application/sdp", body=body)
+                assert status(await phone.ask(again)) == 200
+                await phone.send(request("ACK", phone, cseq=cseq, to_tag=tag))
+            (folder,) = (tmp_path / "captures").iterdir()
+            facts = [one for one in read_journal(folder) if one.kind == UPDATED]
+            assert len(facts) == 150 and 20 <= sum(bool(one.raw()) for one in facts) <= 40
+            last = request("INVITE", phone, cseq=200, to_tag=tag, content_type="application/sdp", body=held)
+            assert status(await phone.ask(last)) == 200
+            await phone.send(request("ACK", phone, cseq=200, to_tag=tag))
+            states = [one.data["active"] for one in read_journal(folder) if one.kind == STREAM]
+            assert states == [True, True, False, False]  # what changes is known all the same
+            await phone.ask(request("BYE", phone, cseq=201, to_tag=tag))

@@ -123,9 +123,17 @@ async def test_strangers_and_the_undecided_hold_nothing(tmp_path: Path, authorit
             async with b.phone("tls", authority.client_context()):
                 pass
     async with bench(tmp_path / "known", tls_settings(server)) as b:
-        waiting = [socket.create_connection(b.tls_address) for _ in range(70)]  # they never shake hands
         tls = b.server._listeners._tls
         assert tls
+        waiting = [socket.create_connection(b.tls_address) for _ in range(70)]  # they never shake hands
+        await until(lambda: len(tls._handshakes) >= 16)
+        async with b.phone("tls", authority.client_context(), source="127.0.0.9") as phone:  # and keep nobody else out
+            assert status(await phone.ask(request("OPTIONS", phone))) == 200
+        waiting += [
+            socket.create_connection(b.tls_address, source_address=(f"127.0.0.{host}", 0))
+            for host in range(10, 15)
+            for _ in range(16)
+        ]
         await until(lambda: len(tls._handshakes) >= 64)
         for sock in waiting:
             sock.close()

@@ -159,4 +159,4 @@ class Poller:
             async with self._store.begin() as connection:
                 silent = await notifications.list_silent(connection, provider.name, before=now - _SILENT)
             for call_key, told in silent:
-                await self._reader.make_calls([(provider.name, call_key)], abandoned_at=told)
+                await self._reader.give_up((provider.name, call_key), at=told)

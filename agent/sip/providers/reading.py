@@ -24,6 +24,7 @@ from agent.sip.providers.calls import build_call, recordings_of
 from agent.sip.providers.fields import object_of
 from agent.sip.providers.notification import Hook, Notification, UnreadableNotification
 from agent.sip.providers.preset import Provider
+from agent.sip.providers.sealing import seal_job
 from agent.store import blobs, evidence, notifications, providers
 from agent.store.engine import Store
 from agent.store.notifications import CallKey, StoredNotification
@@ -69,6 +70,7 @@ class NotificationReader:
             readable = [(one.stored.id, one.state, one.call_key) for one in found if not one.problem]
             await notifications.mark_notifications(connection, readable)
             await notifications.note_calls(connection, told)
+            await self._seal_later(connection, sorted(told))
         for one in found:
             if one.problem:
                 await self._keep_unreadable(one)
@@ -82,6 +84,17 @@ class NotificationReader:
                 f"There are notifications of {', '.join(sorted(missing))}, which is in no [[provider]] table.",
                 remedy="Put it back into cardline.toml; they are kept as they came.",
             )
+
+    @staticmethod
+    async def _seal_later(connection: AsyncConnection, keys: Sequence[CallKey]) -> None:
+        if keys:
+            await jobs.defer(connection, [seal_job(keys, now=datetime.now(UTC))])
+
+    async def give_up(self, key: CallKey, *, at: datetime) -> None:
+        """A call of whose end nobody told has ended ``at`` that time."""
+        await self.make_calls([key], abandoned_at=at)
+        async with self._store.begin() as connection:
+            await self._seal_later(connection, [key])
 
     async def go_on(self, *, before: datetime) -> None:
         """Make the calls that a job was killed over: told of before that time, and not made with it."""
