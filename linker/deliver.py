@@ -306,6 +306,7 @@ class _Channel:
                 assert isinstance(activity, CallToLog)
                 recording = await self._recording(work, activity)
                 logged = await crm.attach_recording(_logged(delivery.logged), activity, recording)
+                await self._sharing.revoke(delivery.id, but=work.recording_id if recording.url else None)
                 return await self._kept(work, logged, {**parts, "recording": work.wanted.recording})
             case Step.TRANSCRIPT:
                 assert isinstance(activity, CallToLog)

@@ -14,7 +14,7 @@ import structlog
 from agent import jobs
 from agent.errors import Unavailable
 from agent.settings import Settings
-from agent.store import connectors
+from agent.store import connectors, deliveries
 from agent.store.connectors import Connector
 from agent.store.engine import Store
 
@@ -57,7 +57,7 @@ class CrmPacer:
     async def look(self) -> None:
         """Ask for what is due, but not of a CRM that is to be left alone."""
         async with self._store.begin() as connection:
-            due = set(await connectors.list_due(connection))
+            due = set(await deliveries.list_due(connection))
             known = {one.name: one for one in await connectors.list_connectors(connection)}
             for one in self._settings.crm:
                 if one.deliver and one.name in due:

@@ -47,10 +47,10 @@ class Sharing:
             read=read if upload else None,
         )
 
-    async def revoke(self, delivery_id: int) -> None:
-        """Links made for this delivery lead nowhere from now on."""
+    async def revoke(self, delivery_id: int, *, but: int | None = None) -> None:
+        """Links made for this delivery lead nowhere from now on, ``but`` those to that recording."""
         async with self._store.begin() as connection:
-            await shares.revoke(connection, delivery_id)
+            await shares.revoke(connection, delivery_id, but=but)
 
     def _encode(self, blob: SealedBlob) -> bytes:
         with self._archive.open(blob) as sealed:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Select, exists, false, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Select, false, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import SourceState
 from agent.store.engine import AnyRow
-from agent.store.schema import connector, delivery
-from agent.store.turns import DELIVER, IS_TAKEN
+from agent.store.schema import connector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +64,13 @@ async def switch_on(connection: AsyncConnection, named: Sequence[tuple[str, str,
     """Name, kind and whether it is told, of all CRMs in the settings: those new begin now, others stop being told.
 
     One that comes back goes on with what was to be told meanwhile of interactions it knows; a pause that an earlier
-    configuration has earned is over.
+    configuration has earned is over. A name that is given to a CRM of another kind means a new one: numbers of cards
+    and of what was logged mean others there, so the one before keeps its rows under a name of its own.
     """
     for name, kind, delivers in named:
+        other = (connector.c.name == name) & (connector.c.kind != kind)
+        former = func.concat(connector.c.name, " (", connector.c.kind, " ", connector.c.id, ")")
+        await connection.execute(update(connector).where(other).values(name=former, delivers=False))
         statement = insert(connector).values(name=name, kind=kind, delivers=delivers)
         values = {"kind": kind, "delivers": delivers, "paused_until": None, "failures": 0}
         await connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
@@ -84,18 +87,6 @@ async def find_connector(connection: AsyncConnection, name: str) -> Connector | 
 async def list_connectors(connection: AsyncConnection) -> list[Connector]:
     """All there are and were, by name."""
     return [_connector(row) for row in await connection.execute(_known().order_by(connector.c.name))]
-
-
-_TAKEN = literal_column(IS_TAKEN.format(what=DELIVER, number="connector.id"), Boolean)
-
-
-async def list_due(connection: AsyncConnection) -> list[str]:
-    """Names of those that have something due, are not left alone, and that nobody is telling just now."""
-    due = exists().where(
-        delivery.c.connector_id == connector.c.id, delivery.c.state == "waiting", delivery.c.due_at <= func.now()
-    )
-    query = select(connector.c.name).where(connector.c.delivers, ~is_paused(), due, ~_TAKEN)
-    return list((await connection.execute(query)).scalars())
 
 
 def is_paused() -> ColumnElement[bool]:

@@ -54,8 +54,10 @@ async def find_share(connection: AsyncConnection, token: str) -> Share | None:
     return Share(id=row.id, recording_id=row.recording_id, delivery_id=row.delivery_id, connector=row.name)
 
 
-async def revoke(connection: AsyncConnection, delivery_id: int) -> int:
-    """Links of this delivery open nothing from now on; returns how many did."""
+async def revoke(connection: AsyncConnection, delivery_id: int, *, but: int | None = None) -> int:
+    """Links of this delivery open nothing from now on, ``but`` those to that recording; returns how many did."""
     mine = (recording_share.c.delivery_id == delivery_id) & recording_share.c.revoked_at.is_(None)
+    if but is not None:
+        mine &= recording_share.c.recording_id != but
     done = await connection.execute(update(recording_share).where(mine).values(revoked_at=func.now()))
     return done.rowcount

@@ -500,7 +500,7 @@ class Bitrix24Emulator(Emulator):
 
     def _do_event_offline_list(self, body: Mapping[str, Any]) -> dict[str, Any]:
         rows = _filtered(self.events, body.get("filter"))
-        return {"result": {"events": rows[:50]}}
+        return {"result": rows[:50], "total": len(rows)}
 
     # --- What a person sees -------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
@@ -301,3 +302,21 @@ async def test_nothing_is_skipped_where_hundreds_changed_in_one_second(lab: AmoL
 async def test_another_widget_is_named(lab: AmoLab) -> None:
     lab.log_foreign(a_call(lab))
     assert any("Виджет" in one.text and one.level == "warning" for one in await lab.crm.check())
+
+
+@pytest.mark.parametrize("hours", [-2, -1, 1, 2])
+async def test_its_clock_may_be_hours_wrong(lab: AmoLab, hours: int) -> None:
+    """What an attempt without an answer has made is found all the same, and no event is skipped."""
+    lab.emulator.now = lambda: START.timestamp() + 130 + hours * 3600
+    call = a_call(lab)
+    lab.emulator.faults.append(Fault.LOSES_ANSWER)
+    with pytest.raises(CrmUnreachable):
+        await lab.crm.log_call(call)
+    assert await lab.crm.find_logged(sought(call)) is not None
+    begun = time.time() + hours * 3600
+    lab.emulator.now = lambda: begun
+    _, cursor = await read_all(lab.crm)
+    lab.emulator.now = lambda: begun + 60
+    lab.emulator.add_event("contact_deleted", 777, at=int(begun) + 30)
+    pages, _ = await read_all(lab.crm, cursor)
+    assert "777" in {one.id.id for page in pages for one in page.gone}

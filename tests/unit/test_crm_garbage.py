@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
@@ -12,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from agent.errors import CardlineError
 from linker.crm import registry
 from linker.crm.facts import ExternalId, Logged
-from linker.crm.protocol import Crm
+from linker.crm.protocol import Crm, CrmRefused, CrmUnreachable
 from tests.peer.crm_contract import ADDRESS, PHONE, Place, a_call, a_mail, a_recording, a_transcript, sought
 from tests.peer.crm_lab import MemoryVault, crm_settings, whole_settings
 
@@ -45,6 +46,12 @@ GARBAGE: dict[str, tuple[int, bytes]] = {
         ).encode(),
     ),
     "an error of no shape": (400, b'{"error": {"a": 1}, "odata.error": 5, "validation-errors": {"x": [1]}}'),
+    "an error with 200": (200, b'{"title": "Error", "status": 500, "detail": "x", "odata.error": {"code": "1"}}'),
+    "another error with 200": (200, b'{"error": "internal", "isValid": null, "message": "Oops"}'),
+    "no list where one should be": (
+        200,
+        b'{"result": false, "value": null, "_embedded": {}, "customers": "x", "users": 5, "isValid": true}',
+    ),
     "gone": (404, b""),
     "a redirect": (302, b""),
     "a fault": (500, b"\x00"),
@@ -125,3 +132,36 @@ async def test_garbage_is_an_error_of_ours_or_nothing(
                 assert error.remedy
     finally:
         await crm.close()
+
+
+_NO_LISTS = ("a page of a proxy", "nothing", "half of an answer", "null", "a list", "an error with 200",
+             "another error with 200", "no list where one should be")  # fmt: skip
+
+
+@pytest.mark.parametrize("garbage", _NO_LISTS)
+@pytest.mark.parametrize(
+    ("kind", "card"),
+    [("bitrix24", "contact/1"), ("amocrm", "contact/1"), ("onec", f"partner/{_GUID}"), ("bluesales", "customer/1")],
+)
+async def test_what_is_no_list_says_nothing_of_what_is_there(
+    server: tuple[TestServer, list[str]], kind: str, card: str, garbage: str
+) -> None:
+    """Else what was logged would be taken for missing and logged twice, and whoever works there for gone."""
+    running, which = server
+    which.append(garbage)
+    place = Place()
+    place.crm, place.card, place.employee = (
+        _connect(kind, str(running.make_url("/"))),
+        ExternalId(kind=card.partition("/")[0], id=card.partition("/")[2]),
+        "1",
+    )
+    try:
+        for activity in (a_call(place), a_mail(place)):
+            with pytest.raises((CrmUnreachable, CrmRefused)):
+                await place.crm.find_logged(sought(activity))
+        with pytest.raises((CrmUnreachable, CrmRefused)):
+            await place.crm.read_changes("")
+        with suppress(CrmUnreachable, CrmRefused):
+            assert list(await place.crm.list_users()) == [], "nobody at all is no answer either"
+    finally:
+        await place.crm.close()

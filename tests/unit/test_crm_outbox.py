@@ -2,124 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from agent.archive.erasure import Demand, erase
-from agent.intake import Intake
 from agent.model import LinkState
-from agent.settings import Settings, WebSettings
-from agent.settings_crm import CrmSettings
-from agent.store import cards, connectors, deliveries, links, mirror, outbox, shares, undelivered
-from agent.store.engine import Store
+from agent.store import cards, deliveries, links, mirror, outbox, shares, undelivered
 from agent.store.links import Link
-from linker.crm.connected import Crms
-from linker.crm.facts import CallToLog, Changes, CrmCard, CrmUser, ExternalId, Gone, MailToLog
+from linker.crm.facts import CallToLog, Changes, CrmUser, ExternalId, Gone, MailToLog
 from linker.crm.protocol import (
     CrmAuthFailed,
     CrmLimit,
     CrmRefused,
     CrmRightsMissing,
 )
-from linker.deliver import Deliverer
-from linker.mirror import MirrorReader
 from linker.outbox import Known, Step, Wanted, circuit_pause, decide
 from tests.crm_memory import MemoryCrm
-from tests.postgres import PostgresForTests
-from tests.unit.evidence_lab import Lab
-from tests.web_world import Builder, address, extension, phone, tone_flac
+from tests.unit.crm_world import PETROVA, WORKS, World, contact, reader, soon, world
+from tests.web_world import phone, tone_flac
 
-_PETROVA, _WORKS = "+74950000001", "+74950000002"
-
-
-@dataclass(slots=True)
-class World:
-    """Anna of extension 101, Petrova and the works; a CRM in memory in which both are."""
-
-    store: Store
-    lab: Lab
-    builder: Builder
-    crm: MemoryCrm
-    anna: int
-    petrova: int
-    works: int
-    settings: Settings
-
-    def deliverer(self, **crm: Any) -> Deliverer:
-        values = {"name": "office", "kind": "tryton", "url": "https://crm.example.com", "language": "en", **crm}
-        settings = self.settings.model_copy(update={"crm": (CrmSettings.model_validate(values),)})
-        crms = Crms(self.store, settings, self.lab.archive.keys, connect=lambda *_: self.crm)
-        return Deliverer(self.store, self.lab.archive, crms, public_url="https://cardline.example.com")
-
-    async def deliver(self, times: int = 1, **crm: Any) -> None:
-        """As the pacer does: again and again, pauses left out."""
-        deliverer = self.deliverer(**crm)
-        for _ in range(times):
-            await self.hurry()
-            await deliverer.deliver("office")
-
-    async def hurry(self) -> None:
-        """What waits for its time waits no more."""
-        async with self.store.begin() as connection:
-            await connection.execute(text("UPDATE delivery SET due_at = now() WHERE state = 'waiting'"))
-            await connection.execute(text("UPDATE connector SET paused_until = NULL"))
-
-    async def rows(self) -> list[Any]:
-        async with self.store.begin() as connection:
-            return list(await connection.execute(text("SELECT * FROM delivery ORDER BY id")))
-
-    async def switch_on(self, *, delivers: bool = True) -> None:
-        async with self.store.begin() as connection:
-            await connectors.switch_on(connection, [("office", "tryton", delivers)])
-
-    async def office(self) -> connectors.Connector:
-        async with self.store.begin() as connection:
-            found = await connectors.find_connector(connection, "office")
-        assert found is not None
-        return found
-
-
-def _contact(number: str, name: str, *identities: Any) -> CrmCard:
-    return CrmCard(id=ExternalId(kind="contact", id=number), name=name, kind="person", identities=identities)
-
-
-@pytest.fixture
-async def world(postgres: PostgresForTests, tmp_path: Path) -> AsyncIterator[World]:
-    store = Store(await postgres.new_database())
-    lab = Lab.open(store, tmp_path)
-    settings = Settings(data_dir=tmp_path / "data", web=WebSettings(public_url="https://cardline.example.com"))
-    made = Builder(store, lab.archive, Intake(store, lab.archive, host="test"), settings)
-    anna = await made.employee("Anna", extension("101"), address("anna@cardline.example.com"))
-    crm = MemoryCrm()
-    crm.cards = {"1": _contact("1", "Petrova", phone(_PETROVA)), "2": _contact("2", "Works", phone(_WORKS))}
-    crm.cards["2"] = _contact("2", "Works", phone(_WORKS), address("office@works.example.com"))
-    petrova = await made.card("Petrova", phone(_PETROVA))
-    works = await made.card("Works", phone(_WORKS), address("office@works.example.com"))
-    built = World(store, lab, made, crm, anna, petrova, works, settings)
-    await built.switch_on()
-    yield built
-    await store.close()
-
-
-def _soon(seconds: float = 1) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=seconds)
+__all__ = ["world"]
 
 
 async def test_a_call_is_told_with_all_that_comes_later(world: World) -> None:
-    at = _soon()
-    call = await world.builder.call(_PETROVA, "101", at, caller_name="Petrova")
+    at = soon()
+    call = await world.builder.call(PETROVA, "101", at, caller_name="Petrova")
     await world.deliver()
     (thing,) = world.crm.on("1")
     assert isinstance(thing.activity, CallToLog)
     told = thing.activity
     assert (told.started, told.talk_seconds, told.ring_seconds) == (at, 30, 6)
-    assert (told.phone, told.line, told.title) == (_PETROVA, "101", "Incoming call")
+    assert (told.phone, told.line, told.title) == (PETROVA, "101", "Incoming call")
     assert told.page_url == f"https://cardline.example.com/interactions/{call}"
     await world.builder.recording(call, at, tone_flac(2), 2, said=[(0, 0.5, "grey paint"), (1, 1.0, "of course")])
     await world.deliver(recordings="link")
@@ -137,8 +53,8 @@ async def test_a_call_is_told_with_all_that_comes_later(world: World) -> None:
 
 
 async def test_the_sound_is_uploaded_where_it_is_stored(world: World) -> None:
-    at = _soon()
-    call = await world.builder.call(_PETROVA, "101", at)
+    at = soon()
+    call = await world.builder.call(PETROVA, "101", at)
     await world.builder.recording(call, at, tone_flac(2), 2)
     await world.deliver()
     (thing,) = world.crm.on("1")
@@ -152,7 +68,7 @@ async def test_the_sound_is_uploaded_where_it_is_stored(world: World) -> None:
 
 async def test_a_mail_is_told_with_its_new_words(world: World) -> None:
     us = ("Anna", "anna@cardline.example.com")
-    await world.builder.mail(us, ("Works", "office@works.example.com"), _soon(), "Offer", "Here it is.")
+    await world.builder.mail(us, ("Works", "office@works.example.com"), soon(), "Offer", "Here it is.")
     await world.deliver()
     (thing,) = world.crm.on("2")
     assert isinstance(thing.activity, MailToLog)
@@ -161,7 +77,7 @@ async def test_a_mail_is_told_with_its_new_words(world: World) -> None:
 
 
 async def test_what_began_before_is_told_on_demand_only(world: World) -> None:
-    old = await world.builder.call(_PETROVA, "101", datetime.now(UTC) - timedelta(days=3))
+    old = await world.builder.call(PETROVA, "101", datetime.now(UTC) - timedelta(days=3))
     await world.deliver()
     assert await world.rows() == []
     async with world.store.begin() as connection:
@@ -171,12 +87,12 @@ async def test_what_began_before_is_told_on_demand_only(world: World) -> None:
 
 
 async def test_a_call_in_progress_waits_for_its_end(world: World) -> None:
-    at = _soon()
-    number = await world.builder.call(_PETROVA, "101", at, ended=False, disposition=_in_progress())
+    at = soon()
+    number = await world.builder.call(PETROVA, "101", at, ended=False, disposition=_in_progress())
     await world.deliver()
     assert (world.crm.things, [row.state for row in await world.rows()]) == ({}, ["unready"])
     world.builder._number -= 1  # the same call is told again
-    assert await world.builder.call(_PETROVA, "101", at) == number
+    assert await world.builder.call(PETROVA, "101", at) == number
     await world.deliver()
     assert len(world.crm.on("1")) == 1
 
@@ -190,9 +106,9 @@ def _in_progress() -> Any:
 async def test_a_lost_answer_makes_no_double(world: World) -> None:
     world.crm = MemoryCrm(loses=0.5, fails=0.3, seed=3)
     for minute in range(12):
-        call = await world.builder.call(_PETROVA, "101", _soon(60 * minute))
-        await world.builder.recording(call, _soon(), tone_flac(0.2), 0.2)
-    world.crm.cards = {"1": _contact("1", "Petrova", phone(_PETROVA))}
+        call = await world.builder.call(PETROVA, "101", soon(60 * minute))
+        await world.builder.recording(call, soon(), tone_flac(0.2), 0.2)
+    world.crm.cards = {"1": contact("1", "Petrova", phone(PETROVA))}
     for _ in range(40):
         await world.deliver(times=5, recordings="link")
     rows = await world.rows()
@@ -205,8 +121,8 @@ async def test_a_lost_answer_makes_no_double(world: World) -> None:
 async def test_a_crm_that_is_away_costs_only_time(world: World) -> None:
     world.crm.away = True
     for minute in range(3):
-        await world.builder.call(_PETROVA, "101", _soon(60 * minute))
-        await world.builder.call(_WORKS, "101", _soon(60 * minute))
+        await world.builder.call(PETROVA, "101", soon(60 * minute))
+        await world.builder.call(WORKS, "101", soon(60 * minute))
     await world.deliver(times=60)
     office = await world.office()
     assert office.state == "unreachable"
@@ -223,8 +139,8 @@ async def test_a_crm_that_is_away_costs_only_time(world: World) -> None:
 
 
 async def test_poison_is_given_up_with_a_remedy_and_does_not_hold_up_others(world: World) -> None:
-    await world.builder.call(_PETROVA, "101", _soon())
-    await world.builder.call(_PETROVA, "101", _soon(60))
+    await world.builder.call(PETROVA, "101", soon())
+    await world.builder.call(PETROVA, "101", soon(60))
     world.crm.refusals.append(CrmRefused("The phone is on the stop list.", remedy="Take it off."))
     await world.deliver(times=2)
     assert [row.state for row in await world.rows()] == ["failed", "done"]
@@ -237,7 +153,7 @@ async def test_poison_is_given_up_with_a_remedy_and_does_not_hold_up_others(worl
 
 
 async def test_a_bug_is_tried_a_few_times_only(world: World) -> None:
-    await world.builder.call(_PETROVA, "101", _soon())
+    await world.builder.call(PETROVA, "101", soon())
     world.crm.refusals.extend(KeyError("bug") for _ in range(20))
     await world.deliver(times=25)
     async with world.store.begin() as connection:
@@ -256,7 +172,7 @@ async def test_a_bug_is_tried_a_few_times_only(world: World) -> None:
 async def test_it_is_left_alone_when_it_asks_for_that(
     world: World, refusal: Exception, state: str, seconds: float
 ) -> None:
-    await world.builder.call(_PETROVA, "101", _soon())
+    await world.builder.call(PETROVA, "101", soon())
     world.crm.refusals.append(refusal)
     await world.deliver()
     office = await world.office()
@@ -271,7 +187,7 @@ async def test_it_is_left_alone_when_it_asks_for_that(
 
 
 async def test_rights_that_are_missing_are_a_persons_to_give(world: World) -> None:
-    await world.builder.call(_PETROVA, "101", _soon())
+    await world.builder.call(PETROVA, "101", soon())
     world.crm.refusals.append(CrmRightsMissing("Not allowed to write calls."))
     await world.deliver()
     async with world.store.begin() as connection:
@@ -281,8 +197,8 @@ async def test_rights_that_are_missing_are_a_persons_to_give(world: World) -> No
 
 
 async def test_a_person_relinks_and_the_crm_follows(world: World) -> None:
-    at = _soon()
-    call = await world.builder.call(_PETROVA, "101", at)
+    at = soon()
+    call = await world.builder.call(PETROVA, "101", at)
     await world.deliver()
     async with world.store.begin() as connection:
         await links.decide_link(
@@ -316,8 +232,8 @@ async def test_a_person_relinks_and_the_crm_follows(world: World) -> None:
 
 
 async def test_what_is_erased_here_is_withdrawn_there(world: World) -> None:
-    at = _soon()
-    call = await world.builder.call(_PETROVA, "101", at)
+    at = soon()
+    call = await world.builder.call(PETROVA, "101", at)
     await world.builder.recording(call, at, tone_flac(0.5), 0.5)
     await world.deliver(recordings="link")
     (thing,) = world.crm.on("1")
@@ -333,7 +249,7 @@ async def test_what_is_erased_here_is_withdrawn_there(world: World) -> None:
 
 async def test_erased_before_the_answer_came(world: World) -> None:
     """It may have been made: it is looked for by its key alone, since nothing else of it is known any more."""
-    await world.builder.call(_PETROVA, "101", _soon())
+    await world.builder.call(PETROVA, "101", soon())
     world.crm._loses = 1.0
     await world.deliver()
     assert len(world.crm.things) == 0 or (await world.rows())[0].begun
@@ -345,8 +261,8 @@ async def test_erased_before_the_answer_came(world: World) -> None:
 
 
 async def test_what_a_person_deleted_there_stays_deleted(world: World) -> None:
-    at = _soon()
-    call = await world.builder.call(_PETROVA, "101", at)
+    at = soon()
+    call = await world.builder.call(PETROVA, "101", at)
     await world.deliver()
     world.crm.delete(1)
     await world.builder.recording(call, at, tone_flac(0.5), 0.5)
@@ -359,19 +275,19 @@ async def test_enriching_adds_what_is_missing_and_no_double(world: World) -> Non
     at = datetime.now(UTC) - timedelta(seconds=40)
     async with world.store.begin() as connection:
         await connection.execute(text("UPDATE connector SET since = now() - interval '1 hour'"))
-    call = await world.builder.call(_PETROVA, "101", at)
+    call = await world.builder.call(PETROVA, "101", at)
     await world.builder.recording(call, at, tone_flac(0.5), 0.5, said=[(0, 0.1, "grey paint")])
     theirs = CallToLog(
         key="", card=ExternalId(kind="contact", id="1"), employee=None, direction=_inbound(), disposition=_answered(),
-        started=at, answered=at, ended=at, phone=_PETROVA,
+        started=at, answered=at, ended=at, phone=PETROVA,
     )  # fmt: skip
-    world.crm.foreign[_PETROVA] = world.crm.add(theirs)
+    world.crm.foreign[PETROVA] = world.crm.add(theirs)
     await world.deliver(enrich=True)
     assert world.crm.requests["find_foreign"] == 0, "the other integration has its time first"
     await world.deliver(enrich=True, enrich_wait_seconds=0)
     (thing,) = world.crm.on("1")
     assert (thing.activity, len(thing.transcripts)) == (theirs, 1)
-    await world.builder.call(_WORKS, "101", at)
+    await world.builder.call(WORKS, "101", at)
     await world.deliver(enrich=True, enrich_wait_seconds=0)
     assert len(world.crm.on("2")) == 1
 
@@ -390,7 +306,7 @@ def _answered() -> Any:
 
 async def test_a_card_that_is_not_there_is_made_or_said(world: World) -> None:
     await world.builder.card("Newcomer", phone("+74950000009"))
-    await world.builder.call("+74950000009", "101", _soon())
+    await world.builder.call("+74950000009", "101", soon())
     await world.deliver()
     async with world.store.begin() as connection:
         (failed,) = await undelivered.list_failed(connection)
@@ -402,16 +318,16 @@ async def test_a_card_that_is_not_there_is_made_or_said(world: World) -> None:
 
 
 async def test_a_card_that_was_deleted_there_is_looked_for_anew(world: World) -> None:
-    await world.builder.call(_PETROVA, "101", _soon())
+    await world.builder.call(PETROVA, "101", soon())
     await world.deliver()
     world.crm.cards.pop("1")
-    world.crm.cards["9"] = _contact("9", "Petrova", phone(_PETROVA))
-    await world.builder.call(_PETROVA, "101", _soon(60))
+    world.crm.cards["9"] = contact("9", "Petrova", phone(PETROVA))
+    await world.builder.call(PETROVA, "101", soon(60))
     await world.deliver(times=3)
     assert [row.state for row in await world.rows()] == ["done", "done"]
     assert len(world.crm.on("9")) == 1
     world.crm.cards.pop("9")
-    await world.builder.call(_PETROVA, "101", _soon(120))
+    await world.builder.call(PETROVA, "101", soon(120))
     await world.deliver(times=3)
     async with world.store.begin() as connection:
         (failed,) = await undelivered.list_failed(connection)
@@ -419,30 +335,26 @@ async def test_a_card_that_was_deleted_there_is_looked_for_anew(world: World) ->
 
 
 async def test_employees_are_users(world: World) -> None:
-    await world.builder.call(_PETROVA, "101", _soon())
+    await world.builder.call(PETROVA, "101", soon())
     await world.deliver()
     assert [one.activity.employee for one in world.crm.on("1")] == [None]
     office = await world.office()
     async with world.store.begin() as connection:
         assert await mirror.list_unmapped(connection, office.id) == [(world.anna, "Anna")]
     world.crm.users = [CrmUser(id="7", name="Anna", address="anna@cardline.example.com")]
-    await _reader(world).read("office")
+    await reader(world).read("office")
     await world.deliver()
     assert [one.activity.employee for one in world.crm.on("1")] == ["7"]
     async with world.store.begin() as connection:
         assert await mirror.list_unmapped(connection, office.id) == []
 
 
-def _reader(world: World) -> MirrorReader:
-    return MirrorReader(world.store, world.deliverer()._crms)
-
-
 async def test_the_mirror_makes_follows_and_merges_cards(world: World) -> None:
-    unknown = await world.builder.call("+74950000044", "101", _soon())
-    kept = _contact("1", "Petrova A.", phone(_PETROVA), phone("+74950000044"))
-    other = _contact("3", "Sidorova", phone("+74950000055"))
+    unknown = await world.builder.call("+74950000044", "101", soon())
+    kept = contact("1", "Petrova A.", phone(PETROVA), phone("+74950000044"))
+    other = contact("3", "Sidorova", phone("+74950000055"))
     world.crm.changes.append(Changes(cursor="a", cards=[kept, other]))
-    await _reader(world).read("office")
+    await reader(world).read("office")
     async with world.store.begin() as connection:
         petrova = await cards.find_card(connection, world.petrova)
         assert petrova is not None
@@ -457,20 +369,20 @@ async def test_the_mirror_makes_follows_and_merges_cards(world: World) -> None:
     world.crm.changes.append(Changes(cursor="b", gone=[gone], cards=[]))
     async with world.store.begin() as connection:
         await connection.execute(text("UPDATE connector SET read_at = NULL"))
-    await _reader(world).read("office")
+    await reader(world).read("office")
     async with world.store.begin() as connection:
         (found,) = await cards.find_candidates(connection, [phone("+74950000055")])
         assert found.card_id == world.petrova
     async with world.store.begin() as connection:
         await connection.execute(text("UPDATE connector SET read_at = NULL"))
-    world.crm.changes.append(Changes(cursor="c", cards=[_contact("1", "Petrova A.", phone(_PETROVA))]))
-    await _reader(world).read("office")
+    world.crm.changes.append(Changes(cursor="c", cards=[contact("1", "Petrova A.", phone(PETROVA))]))
+    await reader(world).read("office")
     async with world.store.begin() as connection:
         assert await cards.find_candidates(connection, [phone("+74950000044")]) == []
 
 
 async def test_two_calls_that_are_one_are_told_as_one(world: World) -> None:
-    first, second = [await world.builder.call(_PETROVA, "101", _soon(one)) for one in (1, 400)]
+    first, second = [await world.builder.call(PETROVA, "101", soon(one)) for one in (1, 400)]
     await world.deliver(times=2)
     assert len(world.crm.on("1")) == 2
     async with world.store.begin() as connection:
@@ -481,7 +393,7 @@ async def test_two_calls_that_are_one_are_told_as_one(world: World) -> None:
 
 
 async def test_a_lease_that_was_lost_tells_nothing(world: World) -> None:
-    await world.builder.call(_PETROVA, "101", _soon())
+    await world.builder.call(PETROVA, "101", soon())
     office = await world.office()
     async with world.store.begin() as connection:
         (claimed,) = await deliveries.claim(connection, office.id, most=8, lease=-1.0)
@@ -496,64 +408,6 @@ async def test_a_lease_that_was_lost_tells_nothing(world: World) -> None:
         (last,) = await deliveries.claim(connection, office.id, most=8, lease=60.0)
         await connection.execute(text("UPDATE delivery SET withdrawn = true"))
         assert await deliveries.begin(connection, last, {}, within=1) is None
-
-
-@dataclass(slots=True)
-class Wishes:
-    """One interaction, three cards; rows of wishes as they were, and what `outbox.want` makes of them."""
-
-    world: World
-    number: int
-    started: datetime
-
-    async def made(
-        self, on: tuple[int, ...], *wishes: dict[str, Any], since: timedelta = timedelta(), delivers: bool = True
-    ) -> list[tuple[int, int, bool, int, str]]:
-        """Place of the row, card, withdrawn, version, state of all rows afterwards; new rows have place 0."""
-        async with self.world.store.begin() as connection:
-            await connection.execute(text("DELETE FROM delivery"))
-            await connection.execute(text("DELETE FROM link"))
-            values = {"since": self.started + since, "delivers": delivers}
-            await connection.execute(text("UPDATE connector SET since = :since, delivers = :delivers"), values)
-            for card in on:
-                row = {"id": self.number, "card": card, "at": self.started}
-                insert = """INSERT INTO link (interaction_id, client_card_id, started_at, state, reason)
-                            VALUES (:id, :card, :at, 'linked', 'so')"""
-                await connection.execute(text(insert), row)
-            for place, one in enumerate(wishes, 1):
-                insert = """INSERT INTO delivery (connector_id, interaction_id, client_card_id, started_at, key, state,
-                                                  withdrawn)
-                            SELECT id, :number, :card, :at, :key, :state, :withdrawn FROM connector"""
-                row = {"number": self.number, "at": self.started, "key": str(place), "state": "done", **one}
-                await connection.execute(text(insert), {"withdrawn": False, **row})
-            await outbox.want(connection, [self.number])
-            rows = await connection.execute(text("SELECT * FROM delivery ORDER BY id"))
-            return [
-                (int(r.key) if r.key.isdigit() else 0, r.client_card_id, r.withdrawn, r.wanted, r.state) for r in rows
-            ]
-
-
-async def test_wishes_follow_links(world: World) -> None:
-    a, b, c = world.petrova, world.works, await world.builder.card("Third", phone("+74950000009"))
-    started = _soon()
-    wishes = Wishes(world, await world.builder.call(_PETROVA, "101", started), started)
-    made, later = wishes.made, timedelta(days=1)
-    assert await made((a,)) == [(0, a, False, 1, "waiting")]
-    assert await made((a,), since=later) == []
-    assert await made((a,), delivers=False) == []
-    assert await made((a, b), {"card": a}, since=later) == [(1, a, False, 1, "done"), (0, b, False, 1, "waiting")]
-    assert await made((b,), {"card": a}) == [(1, b, False, 2, "waiting")], "moved"
-    assert await made((b,), {"card": a}, delivers=False) == [(1, b, False, 2, "waiting")]
-    assert await made((), {"card": a}) == [(1, a, True, 2, "waiting")]
-    assert await made((b,), {"card": a}, {"card": b}) == [(1, a, True, 2, "waiting"), (2, b, False, 1, "done")]
-    assert await made((b, c), {"card": a}) == [(1, b, False, 2, "waiting"), (0, c, False, 1, "waiting")]
-    assert await made((), {"card": a, "withdrawn": True}) == [(1, a, True, 1, "done")]
-    assert await made((a,), {"card": a, "withdrawn": True}) == [(1, a, False, 2, "waiting")], "wanted again"
-    assert await made((a,), {"card": a, "state": "dropped"}) == [(1, a, False, 1, "dropped")]
-    assert await made((b,), {"card": a, "state": "dropped"}) == [(1, b, False, 2, "waiting")]
-    assert await made((a,), {"card": a, "state": "failed"}) == [(1, a, False, 1, "failed")]
-    swapped = await made((a, b), {"card": b, "withdrawn": True}, {"card": c})
-    assert swapped == [(1, b, False, 2, "waiting"), (2, a, False, 2, "waiting")]
 
 
 def test_steps() -> None:

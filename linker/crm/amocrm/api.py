@@ -64,7 +64,7 @@ class Api:
         answer = await self._once(method, path, query, body, token)
         if answer.status == 401 and self._tokens is not None:
             answer = await self._once(method, path, query, body, await self._access(token))
-        if answer.status == _NO_CONTENT or (answer.status < 300 and not answer.body):
+        if answer.status == _NO_CONTENT or (method != "GET" and answer.status < 300 and not answer.body):
             return {}
         if answer.status >= 300:
             raise _refusal(answer)

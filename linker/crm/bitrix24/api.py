@@ -76,7 +76,7 @@ class Batch:
     def rows(self, name: str, within: str = "") -> list[dict[str, Any]]:
         """The rows of a list command, which some methods put into an object."""
         found = self[name]
-        return objects(_listed(as_object(found).get(within) if within else found))
+        return objects(_listed(found.get(within, []) if within and isinstance(found, dict) else found))
 
 
 class Api:

@@ -138,8 +138,7 @@ class Bitrix24:
             ">=START_TIME": _iso(activity.sent - _NEAR),
             "<=START_TIME": _iso(activity.sent + _NEAR),
         }
-        page = await self._api.page("crm.activity.list", {"filter": around, "select": _SELECT})
-        for row in objects(page.rows):
+        for row in await self._pages("crm.activity.list", {"filter": around, "select": _SELECT}):
             if row.get("ORIGINATOR_ID") != fields.ORIGINATOR and _is_same_mail(row, activity, self._language):
                 return replace(_of_activity(row), is_foreign=True)
         return None
@@ -150,9 +149,12 @@ class Bitrix24:
             "SORT": "ID",
             "ORDER": "ASC",
         }
+        return await self._pages("voximplant.statistic.get", params)
+
+    async def _pages(self, method: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for _ in range(_MOST_PAGES):
-            page = await self._api.page("voximplant.statistic.get", params)
+            page = await self._api.page(method, params)
             rows += objects(page.rows)
             if page.next is None:
                 break

@@ -169,7 +169,7 @@ class Reading:
         if isinstance(batch.errors.get("events"), (CrmRightsMissing, CrmRefused)) or not self._api.is_application:
             return []
         found = []
-        for row in batch.rows("events", "events"):
+        for row in batch.rows("events"):
             at.event = max(at.event, whole(row.get("ID")))
             kind = _DELETED.get(words(row.get("EVENT_NAME")).upper(), "")
             number = id_of(as_object(as_object(row.get("EVENT_DATA")).get("FIELDS")).get("ID"))

@@ -80,13 +80,17 @@ class BlueSales:
     async def list_users(self) -> Sequence[CrmUser]:
         """Everybody."""
         found = await self._api.ask("users.get")
+        rows = found.get("users", found.get("rows"))
+        if not isinstance(rows, list):
+            raise CrmUnreachable("What answers is no list of BlueSales.")
         return [
             CrmUser(
                 id=words(row.get("login")) or id_of(row.get("id")),
                 name=words(row.get("fullName")) or words(row.get("name")),
                 address=words(row.get("email")),
             )
-            for row in objects(found.get("users") or found.get("rows"))
+            for row in objects(rows)
+            if words(row.get("login")) or id_of(row.get("id"))
         ]
 
     async def find_cards(self, identities: Sequence[Identity]) -> Sequence[CrmCard]:
