@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 Answer = TypeVar("Answer")
 Other = TypeVar("Other")
+Third = TypeVar("Third")
 _Driver = psycopg.AsyncConnection[Any]
 
 
@@ -43,6 +44,16 @@ async def ask(connection: AsyncConnection, one: Query[Answer], /, *, commit: boo
 async def ask(
     connection: AsyncConnection, one: Query[Answer], other: Query[Other], /, *, commit: bool = ...
 ) -> tuple[Answer, Other]: ...
+@overload
+async def ask(
+    connection: AsyncConnection,
+    one: Query[Answer],
+    other: Query[Other],
+    third: Query[Third],
+    /,
+    *,
+    commit: bool = ...,
+) -> tuple[Answer, Other, Third]: ...
 async def ask(connection: AsyncConnection, *queries: Query[Any], commit: bool = False) -> tuple[Any, ...]:
     """The answers, in the order of the queries. BEGIN goes along with the first of a transaction; ``commit``: these
     are its last, and COMMIT goes along with them.
@@ -70,6 +81,8 @@ async def _send(
     driver: _Driver, dialect: Dialect, queries: Sequence[Query[Any]], *, commit: bool
 ) -> list[AsyncCursor[Any]]:
     is_first = driver.pgconn.transaction_status == TransactionStatus.IDLE
+    if len(queries) == 1 and not is_first and not commit:
+        return [await _execute(driver, dialect, queries[0])]
     if is_first:
         await driver.set_autocommit(True)  # or psycopg sends a BEGIN of its own, and waits for its answer
     async with driver.pipeline():
@@ -91,7 +104,7 @@ async def _execute(driver: _Driver, dialect: Dialect, one: Query[Any]) -> AsyncC
     return await driver.cursor(row_factory=namedtuple_row).execute(statement, values)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _compiled(statement: TextClause, dialect: Dialect) -> tuple[bytes, Sequence[tuple[str, Callable[[Any], Any]]]]:
     """As SQLAlchemy would send it, with what it would do to values."""
     made = statement.compile(dialect=dialect)

@@ -51,7 +51,7 @@ STATED = (
 _CHAIN_LOCK = 0x43484E
 
 
-def sealed(row: AnyRow) -> SealedBlob:
+def sealed(row: Any) -> SealedBlob:
     """The blob of a row that has all of `COLUMNS`, and no others of these names."""
     return SealedBlob(**{name: getattr(row, name) for name in SealedBlob.__slots__})
 

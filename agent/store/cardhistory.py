@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
     Integer,
-    Select,
     Subquery,
     bindparam,
     exists,
@@ -20,6 +19,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     true,
     tuple_,
 )
@@ -27,14 +27,16 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Direction, Disposition, InteractionKind, Role
+from agent.store.asking import Query
 from agent.store.clients import Position
 from agent.store.engine import is_any
-from agent.store.rights import Viewer, is_not_private, is_visible_card
-from agent.store.schema import call, client_card, employee, interaction, link, party
+from agent.store.rights import Viewer, is_not_private, is_visible_card, not_private
+from agent.store.schema import call, client_card, interaction, link, party
 
 MISSED = "missed"
 KINDS = (InteractionKind.CALL.value, InteractionKind.MESSAGE.value, InteractionKind.MEETING.value, MISSED)
-_LOOKED_AT = 300  # entries of each card, the newest, for what stands at its top
+_LOOKED_AT, _FEWEST_LOOKED_AT = 300, 20  # entries of each card, the newest, for what stands at its top
+_MOST_TALKERS = 20
 _RECENT = timedelta(days=30)
 _MOST_PEOPLE = 200
 
@@ -139,61 +141,71 @@ class Talker:
     last: datetime
 
 
-async def list_talkers(connection: AsyncConnection, card_ids: Sequence[int]) -> list[Talker]:
-    """Who of us was in touch, by the newest entries; whoever was last comes first."""
-    rows = await connection.execute(_talkers(), _looked_at(card_ids))
-    return [Talker(employee_id=row.id, name=row.name, count=row.entries, last=row.last) for row in rows]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What the newest entries of some cards tell at a glance. ``total`` is of the card itself, ``newest`` the first
+    page of the history, ``recent`` how many entries of each kind the last thirty days have brought."""
+
+    total: int
+    newest: tuple[Position, ...]
+    talkers: tuple[Talker, ...]
+    recent: Mapping[str, int]
 
 
-@cache
-def _talkers() -> Select[*tuple[Any, ...]]:
-    newest = _newest()
-    last = func.max(newest.c.started_at)
-    return (
-        select(employee.c.id, employee.c.name, func.count().label("entries"), last.label("last"))
-        .select_from(newest.join(party, party.c.interaction_id == newest.c.interaction_id))
-        .join(employee, employee.c.id == party.c.employee_id)
-        .group_by(employee.c.id, employee.c.name)
-        .order_by(last.desc(), employee.c.id)
-        .limit(20)
+_OUTLINE = text(
+    f"""
+    WITH newest AS MATERIALIZED (
+        SELECT DISTINCT one.started_at, one.interaction_id
+        FROM unnest(:cards) AS card(id) CROSS JOIN LATERAL (
+            SELECT l.started_at, l.interaction_id FROM link l
+            WHERE l.client_card_id = card.id AND {not_private("l.interaction_id")}
+            ORDER BY l.started_at DESC, l.interaction_id DESC LIMIT :most) AS one
     )
+    SELECT (SELECT json_agg(json_build_array(page.started_at, page.interaction_id))
+            FROM (SELECT * FROM newest ORDER BY started_at DESC, interaction_id DESC LIMIT :page) AS page) AS newest,
+        (SELECT json_agg(json_build_array(who.id, who.name, who.entries, who.last))
+         FROM (SELECT e.id, e.name, count(*) AS entries, max(n.started_at) AS last
+               FROM newest n JOIN party p ON p.interaction_id = n.interaction_id JOIN employee e ON e.id = p.employee_id
+               GROUP BY e.id, e.name ORDER BY last DESC, e.id LIMIT {_MOST_TALKERS}) AS who) AS talkers,
+        (SELECT json_object_agg(each.kind, each.entries)
+         FROM (SELECT i.kind, count(*) AS entries FROM newest n JOIN interaction i ON i.id = n.interaction_id
+               WHERE n.started_at BETWEEN :since AND :until GROUP BY i.kind) AS each) AS recent,
+        CASE WHEN cardinality(:cards) = 1 AND (SELECT count(*) FROM newest) < :most THEN (SELECT count(*) FROM newest)
+             ELSE (SELECT count(*) FROM link l WHERE l.client_card_id = :card AND {not_private("l.interaction_id")})
+        END AS total
+    """  # noqa: S608 - our own words
+).bindparams(
+    *(bindparam(name, type_=kind) for name, kind in (("cards", ARRAY(BigInteger)), ("card", BigInteger))),
+    *(bindparam(name, type_=Integer) for name in ("most", "page")),
+    *(bindparam(name, type_=DateTime(timezone=True)) for name in ("since", "until")),
+)
 
 
-async def count_recent(connection: AsyncConnection, card_ids: Sequence[int], now: datetime) -> dict[str, int]:
-    """How many entries of each kind there were within the last thirty days, among the newest."""
-    days = {"since": now - _RECENT, "until": now}
-    return {row.kind: row.entries for row in await connection.execute(_recent(), _looked_at(card_ids) | days)}
+def outline_of(card_id: int, card_ids: Sequence[int], now: datetime, *, page: int) -> Query[Outline]:
+    """Of a card, or of one with those of its people, ``page`` entries long; of many cards fewer entries each are looked
+    at. Whoever was in touch last comes first."""
+    values = {
+        "card": card_id,
+        "cards": list(card_ids),
+        "most": max(_FEWEST_LOOKED_AT, _LOOKED_AT // max(1, len(card_ids))),
+        "page": page,
+        "since": now - _RECENT,
+        "until": now,
+    }
+    return Query(statement=_OUTLINE, values=values, read=lambda rows: _outline(rows[0]))
 
 
-@cache
-def _recent() -> Select[*tuple[Any, ...]]:
-    newest = _newest()
-    return (
-        select(interaction.c.kind, func.count().label("entries"))
-        .select_from(newest.join(interaction, interaction.c.id == newest.c.interaction_id))
-        .where(newest.c.started_at.between(bindparam("since"), bindparam("until")))
-        .group_by(interaction.c.kind)
+def _outline(row: Any) -> Outline:
+    return Outline(
+        total=row.total,
+        newest=tuple(Position(moment=datetime.fromisoformat(at), id=number) for at, number in row.newest or ()),
+        talkers=tuple(
+            Talker(employee_id=number, name=name, count=count, last=datetime.fromisoformat(last))
+            for number, name, count, last in row.talkers or ()
+        ),
+        recent=row.recent or {},
     )
 
 
 def _cards(card_ids: Sequence[int]) -> Subquery:
     return select(func.unnest(literal(list(card_ids), ARRAY(BigInteger))).label("card_id")).subquery("cards")
-
-
-def _looked_at(card_ids: Sequence[int]) -> dict[str, Any]:
-    """For `_newest`: of many cards fewer entries each."""
-    return {"cards": list(card_ids), "most": max(20, _LOOKED_AT // max(1, len(card_ids)))}
-
-
-def _newest() -> Subquery:
-    """The newest entries of the cards together."""
-    cards = select(func.unnest(bindparam("cards", type_=ARRAY(BigInteger))).label("card_id")).subquery("cards")
-    one = (
-        select(link.c.started_at, link.c.interaction_id)
-        .where(link.c.client_card_id == cards.c.card_id, is_not_private(link.c.interaction_id))
-        .order_by(link.c.started_at.desc(), link.c.interaction_id.desc())
-        .limit(bindparam("most", type_=Integer))
-        .lateral("one")
-    )
-    query = select(one.c.started_at, one.c.interaction_id).select_from(cards.join(one, true())).distinct()
-    return query.subquery("newest")

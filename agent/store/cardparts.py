@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agent.store.asking import Query
 
 
 class CardPart(StrEnum):
@@ -39,7 +41,10 @@ _FIND = text(
 ).bindparams(bindparam("cards", type_=ARRAY(BigInteger)))
 
 
-async def find_parts(connection: AsyncConnection, card_ids: Sequence[int]) -> frozenset[CardPart]:
+def parts_of(card_ids: Sequence[int]) -> Query[frozenset[CardPart]]:
     """What any of these cards has, or had once; what is not among it need not be asked for."""
-    row = (await connection.execute(_FIND, {"cards": list(card_ids)})).one()
-    return frozenset(part for part in CardPart if getattr(row, part))
+    return Query(statement=_FIND, values={"cards": list(card_ids)}, read=_read)
+
+
+def _read(rows: Sequence[Any]) -> frozenset[CardPart]:
+    return frozenset(part for part in CardPart if getattr(rows[0], part))

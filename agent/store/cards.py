@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import BigInteger, bindparam, delete, insert, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity, IdentityKind
+from agent.store.asking import Query, ask
 from agent.store.schema import client_card, contact_point
 
 
@@ -77,14 +80,29 @@ async def insert_contact_point(
     return (await connection.execute(statement)).first() is not None
 
 
+_CARD = text(
+    """
+    SELECT c.*, (SELECT json_agg(json_build_array(p.id, p.kind, p.value, p.label) ORDER BY p.id) FROM contact_point p
+                 WHERE p.client_card_id = c.id) AS points
+    FROM client_card c WHERE c.id = ANY(:ids) ORDER BY c.id
+    """
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+
+
 async def find_card(connection: AsyncConnection, card_id: int) -> ClientCard | None:
     """One card with its contact points."""
-    row = (await connection.execute(select(client_card).where(client_card.c.id == card_id))).first()
-    if row is None:
-        return None
-    points = await connection.execute(
-        select(contact_point).where(contact_point.c.client_card_id == card_id).order_by(contact_point.c.id)
-    )
+    found = await find_cards(connection, [card_id])
+    return found[0] if found else None
+
+
+async def find_cards(connection: AsyncConnection, ids: Sequence[int]) -> list[ClientCard]:
+    """Those of these cards that there are, in the order of their ids."""
+    query = Query(statement=_CARD, values={"ids": list(ids)}, read=lambda rows: [_card(row) for row in rows])
+    (found,) = await ask(connection, query)
+    return found
+
+
+def _card(row: Any) -> ClientCard:
     return ClientCard(
         id=row.id,
         kind=row.kind,
@@ -93,12 +111,9 @@ async def find_card(connection: AsyncConnection, card_id: int) -> ClientCard | N
         responsible_id=row.responsible_id,
         contact_points=tuple(
             ContactPoint(
-                id=one.id,
-                card_id=card_id,
-                identity=Identity(kind=IdentityKind(one.kind), value=one.value),
-                label=one.label,
+                id=number, card_id=row.id, identity=Identity(kind=IdentityKind(kind), value=value), label=label
             )
-            for one in points
+            for number, kind, value, label in row.points or ()
         ),
         stage=row.stage,
         origin=row.origin,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agent.store.asking import Query, ask
 from agent.store.schema import distinct_cards
 
 FEW = 5
@@ -78,7 +81,21 @@ async def list_duplicates(
     connection: AsyncConnection, *, card_id: int | None = None, most: int = 100
 ) -> list[Duplicate]:
     """Pairs, the newest first: of one card, found by indexes; or of all, which looks through every card once."""
-    query, values = (_OF_ALL, {"most": most}) if card_id is None else (_OF_CARD, {"card": card_id, "most": most})
+    query = duplicates_of(card_id, most) if card_id is not None else _query(_OF_ALL, {"most": most})
+    (found,) = await ask(connection, query)
+    return found
+
+
+def duplicates_of(card_id: int, most: int = 100) -> Query[list[Duplicate]]:
+    """Those of one card."""
+    return _query(_OF_CARD, {"card": card_id, "most": most})
+
+
+def _query(statement: TextClause, values: dict[str, int]) -> Query[list[Duplicate]]:
+    return Query(statement=statement, values=values, read=_read)
+
+
+def _read(rows: Sequence[Any]) -> list[Duplicate]:
     return [
         Duplicate(
             first_id=row.first_id,
@@ -89,7 +106,7 @@ async def list_duplicates(
             second_made=row.second_made,
             shared=tuple(row.shared),
         )
-        for row in await connection.execute(query, values)
+        for row in rows
     ]
 
 

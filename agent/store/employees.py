@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import Select, and_, func, insert, or_, select, text, tuple_, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Identity, IdentityKind
+from agent.store.asking import Query, ask
 from agent.store.engine import AnyRow
 from agent.store.schema import employee, employee_identity
 
@@ -144,10 +145,18 @@ async def list_employees(connection: AsyncConnection) -> list[Employee]:
     return [Employee(id=row.id, name=row.name, identities=tuple(held.get(row.id, ()))) for row in rows]
 
 
-async def list_names(connection: AsyncConnection) -> dict[int, str]:
+_NAMES = text("SELECT id, name FROM employee ORDER BY name, id")
+
+
+def names() -> Query[dict[int, str]]:
     """Everybody's name by id, by name."""
-    rows = await connection.execute(select(employee.c.id, employee.c.name).order_by(employee.c.name, employee.c.id))
-    return {row.id: row.name for row in rows}
+    return Query(statement=_NAMES, values={}, read=lambda rows: {row.id: row.name for row in rows})
+
+
+async def list_names(connection: AsyncConnection) -> dict[int, str]:
+    """The same by itself."""
+    (found,) = await ask(connection, names())
+    return found
 
 
 async def list_nobodys(connection: AsyncConnection) -> list[EmployeeIdentity]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import BigInteger, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import EvidenceState, SealedBlob
 from agent.store import blobs
+from agent.store.asking import Query
 from agent.store.engine import AnyRow, is_any
 from agent.store.schema import blob, evidence
 
@@ -32,7 +33,7 @@ class Evidence:
     interaction_id: int | None
 
 
-def evidence_of(row: AnyRow) -> Evidence:
+def evidence_of(row: Any) -> Evidence:
     """A row of `_SELECT` as it is known outside."""
     return Evidence(
         id=row.id,
@@ -70,6 +71,25 @@ async def list_evidence_of(connection: AsyncConnection, interaction_id: int) -> 
     """Everything that vouches for an interaction, oldest first."""
     rows = await connection.execute(_SELECT.where(evidence.c.interaction_id == interaction_id).order_by(evidence.c.id))
     return [evidence_of(row) for row in rows]
+
+
+_PROOFS = text(
+    """
+    SELECT e.*, b.name, b.media_type, b.plain_size, b.stored_size, b.salted_digest, b.master_key, b.wrapped_key,
+        c.sequence
+    FROM evidence e LEFT JOIN blob b ON b.id = e.blob_id LEFT JOIN chain_link c ON c.blob_id = e.blob_id
+    WHERE e.interaction_id = :id ORDER BY e.id
+    """
+).bindparams(bindparam("id", type_=BigInteger))
+
+
+def proofs_of(interaction_id: int) -> Query[tuple[list[Evidence], dict[str, int]]]:
+    """The same, and where the blobs stand in the chain; those that wait for their link do not stand there."""
+    return Query(statement=_PROOFS, values={"id": interaction_id}, read=_proofs)
+
+
+def _proofs(rows: Sequence[Any]) -> tuple[list[Evidence], dict[str, int]]:
+    return [evidence_of(row) for row in rows], {row.name: row.sequence for row in rows if row.sequence is not None}
 
 
 async def list_unreadable(connection: AsyncConnection, limit: int) -> list[Evidence]:

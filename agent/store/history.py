@@ -1,38 +1,27 @@
-"""A history as pages show it: interactions with all that belongs to them, in a fixed number of queries a page."""
+"""A history as pages show it: interactions with all that belongs to them, in one statement a page, or a few."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Select, Text, func, literal, select, tuple_
+from sqlalchemy import literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, InteractionKind, Mark
-from agent.store import excerpts, interactions, links, meetings, messages, recordings, transcripts
+from agent.store import entryrows, interactions, meetings, transcripts
+from agent.store.asking import ask
 from agent.store.clients import Position
-from agent.store.engine import AnyRow, is_any
+from agent.store.engine import is_any
 from agent.store.interactions import Interaction, Party
 from agent.store.links import Link
 from agent.store.meetings import Meeting
 from agent.store.messages import Attachment, Message, Returned
 from agent.store.recordings import Recording
 from agent.store.rights import is_not_private
-from agent.store.schema import (
-    blob,
-    call,
-    capture,
-    chain_link,
-    employee,
-    evidence,
-    interaction,
-    link,
-    message,
-    thread,
-)
+from agent.store.schema import blob, chain_link, employee, link
 from agent.store.transcripts import Transcript
 
 
@@ -48,7 +37,8 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One interaction with everything a page says of it; ``marks`` are by recording."""
+    """One interaction with everything a page says of it; ``marks`` are by recording, ``employees`` names of those of us
+    who took part."""
 
     interaction: Interaction
     parties: tuple[Party, ...]
@@ -62,6 +52,7 @@ class Entry:
     message: Message | None
     thread_subject: str
     attachments: tuple[Attachment, ...]
+    employees: Mapping[int, str] = field(default_factory=dict)
     returned: tuple[Returned, ...] = ()
     meeting: Meeting | None = None
 
@@ -81,12 +72,6 @@ async def list_history(
     return [Position(moment=row.started_at, id=row.interaction_id) for row in await connection.execute(query)]
 
 
-async def count_history(connection: AsyncConnection, card_id: int) -> int:
-    """How many entries a card has."""
-    query = select(func.count()).where(link.c.client_card_id == card_id, is_not_private(link.c.interaction_id))
-    return int((await connection.execute(query)).scalar_one())
-
-
 async def load_entries(
     connection: AsyncConnection, ids: Sequence[int], *, brief: bool = False, transcript: int = 0
 ) -> list[Entry]:
@@ -95,72 +80,38 @@ async def load_entries(
     shown."""
     if not ids:
         return []
-    heads = {row.id: row for row in await connection.execute(_heads().where(is_any(interaction.c.id, ids)))}
-    of_kind = {kind: [one.id for one in heads.values() if one.kind == kind] for kind in InteractionKind}
-    talks, written = of_kind[InteractionKind.CALL], of_kind[InteractionKind.MESSAGE]
-    parties = await interactions.list_parties(connection, ids)
-    mails = await messages.list_messages(connection, written, html=not brief) if written else []
-    linked = await links.list_links(connection, ids)
-    sounds = await recordings.list_recordings(connection, talks) if talks else []
-    marks = await recordings.list_marks(connection, [one.id for one in sounds]) if sounds else {}
-    heard = await _heard(connection, talks, brief=brief, transcript=transcript) if sounds else []
-    spoken = {one.recording_id: one for one in heard}
-    parts = await messages.list_attachments(connection, written) if mails else []
-    returned = await messages.list_returned(connection, mails) if mails else []
-    meant = of_kind[InteractionKind.MEETING]
+    (rows,) = await ask(connection, entryrows.rows_of(ids, brief=brief))
+    talks = [row.id for row in rows.values() if row.sounds and not brief]
+    heard = await transcripts.list_transcripts(connection, talks, chosen=transcript) if talks else []
+    meant = [row.id for row in rows.values() if row.kind == InteractionKind.MEETING]
     arranged = {one.interaction_id: one for one in await meetings.list_meetings(connection, meant)} if meant else {}
-    letters = {one.interaction_id: one for one in mails}
-    return [
-        Entry(
-            interaction=interactions.interaction_of(head),
-            parties=tuple(parties[one]),
-            links=tuple(each for each in linked if each.interaction_id == one),
-            evidence_count=head.copies,
-            call=_facts(head) if head.disposition is not None else None,
-            recordings=(own := tuple(each for each in sounds if each.interaction_id == one)),
-            marks={each.id: marks[each.id] for each in own},
-            captures=tuple(head.captures),
-            transcripts=tuple(spoken[each.id] for each in own if each.id in spoken),
-            message=letters.get(one),
-            thread_subject=head.thread_subject or "",
-            attachments=tuple(each for each in parts if each.interaction_id == one),
-            returned=tuple(each for each in returned if each.about == one),
-            meeting=arranged.get(one),
-        )
-        for one in ids
-        if (head := heads.get(one)) is not None
-    ]
+    spoken = {one.recording_id: one for one in heard}
+    return [_entry(rows[one], spoken, arranged.get(one), brief=brief) for one in ids if one in rows]
 
 
-async def _heard(
-    connection: AsyncConnection, talks: Sequence[int], *, brief: bool, transcript: int
-) -> list[Transcript]:
-    if brief:
-        return await excerpts.list_excerpts(connection, talks)
-    return await transcripts.list_transcripts(connection, talks, chosen=transcript)
+def _entry(row: Any, spoken: Mapping[int, Transcript], arranged: Meeting | None, *, brief: bool) -> Entry:
+    sounds = entryrows.recordings_of(row)
+    heard = tuple(spoken[one.id] for one in sounds if one.id in spoken)
+    return Entry(
+        interaction=interactions.interaction_of(row),
+        parties=entryrows.parties_of(row),
+        employees=entryrows.employees_of(row),
+        links=entryrows.links_of(row),
+        evidence_count=row.copies,
+        call=_facts(row) if row.disposition is not None else None,
+        recordings=sounds,
+        marks=entryrows.marks_of(row),
+        captures=tuple(row.captures),
+        transcripts=entryrows.excerpts_of(row) if brief else heard,
+        message=entryrows.message_of(row),
+        thread_subject=row.thread_subject or "",
+        attachments=entryrows.attachments_of(row),
+        returned=entryrows.returned_of(row),
+        meeting=arranged,
+    )
 
 
-@cache
-def _heads() -> Select[*tuple[Any, ...]]:
-    """Interactions with what there is once of each: facts of the call, subject of the thread, states of captures, and
-    how many copies came."""
-    number = interaction.c.id
-    copies = select(func.count()).where(evidence.c.interaction_id == number, ~evidence.c.details.has_key("sound_file"))
-    states = select(func.array_agg(capture.c.state)).where(capture.c.interaction_id == number)
-    subject = select(thread.c.subject).join(message, message.c.thread_id == thread.c.id)
-    return select(
-        interaction,
-        call.c.answered_at,
-        call.c.ended_at,
-        call.c.disposition,
-        call.c.truncated,
-        copies.scalar_subquery().label("copies"),
-        func.coalesce(states.scalar_subquery(), literal([], ARRAY(Text))).label("captures"),
-        subject.where(message.c.interaction_id == number).scalar_subquery().label("thread_subject"),
-    ).outerjoin_from(interaction, call, call.c.interaction_id == number)
-
-
-def _facts(head: AnyRow) -> CallFacts:
+def _facts(head: Any) -> CallFacts:
     return CallFacts(
         answered=head.answered_at,
         ended=head.ended_at,

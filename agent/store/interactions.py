@@ -20,7 +20,7 @@ from agent.model import (
     Role,
 )
 from agent.store import outbox
-from agent.store.engine import AnyRow, is_any
+from agent.store.engine import is_any
 from agent.store.schema import call, interaction, party
 from agent.store.told import Told
 
@@ -72,7 +72,8 @@ class CallOutline:
     answered: datetime | None = field(default=None, compare=False)
 
 
-def _party(row: AnyRow) -> Party:
+def party_of(row: Any) -> Party:
+    """From a row with the columns of a party."""
     identity = Identity(kind=IdentityKind(row.identity_kind), value=row.identity_value) if row.identity_kind else None
     return Party(
         id=row.id,
@@ -91,7 +92,7 @@ def _party(row: AnyRow) -> Party:
     )
 
 
-def interaction_of(row: AnyRow) -> Interaction:
+def interaction_of(row: Any) -> Interaction:
     """From a row with its columns."""
     return Interaction(
         id=row.id,
@@ -128,7 +129,7 @@ async def list_parties(connection: AsyncConnection, interaction_ids: Sequence[in
     )
     found: dict[int, list[Party]] = {one: [] for one in interaction_ids}
     for row in await connection.execute(query):
-        found[row.interaction_id].append(_party(row))
+        found[row.interaction_id].append(party_of(row))
     return found
 
 

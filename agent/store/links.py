@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.model import LinkState
 from agent.store import changes, outbox, search
 from agent.store.asking import Query, ask
-from agent.store.engine import AnyRow, is_any
+from agent.store.engine import is_any
 from agent.store.interactions import Party
 from agent.store.linking import Resolved, lock_for_decision, rows_of_parties
 from agent.store.schema import link
@@ -44,7 +44,8 @@ class Link:
     rule_id: int | None = None
 
 
-def _link(row: AnyRow) -> Link:
+def link_of(row: Any) -> Link:
+    """From a row with the columns of a link."""
     return Link(
         interaction_id=row.interaction_id,
         card_id=row.client_card_id,
@@ -61,7 +62,7 @@ def _link(row: AnyRow) -> Link:
 async def list_links(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Link]:
     """The links of these interactions."""
     query = select(link).where(is_any(link.c.interaction_id, interaction_ids)).order_by(link.c.id)
-    return [_link(row) for row in await connection.execute(query)]
+    return [link_of(row) for row in await connection.execute(query)]
 
 
 # One statement for all that a decision writes. What stays as it is is not written again; rows of links that go and rows

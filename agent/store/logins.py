@@ -9,11 +9,13 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import UserRole
+from agent.store.asking import Query, ask
 from agent.store.engine import storable
 from agent.store.rights import Viewer, make_viewer
 from agent.store.schema import account, login_session
@@ -75,34 +77,33 @@ async def open_login(
     return token
 
 
-def _standing(token: str) -> Select[*tuple[object, ...]]:
-    return (
-        select(
-            login_session.c.expires_at,
-            login_session.c.created_at,
-            login_session.c.csrf_token,
-            login_session.c.waits_for,
-            account.c.id,
-            account.c.login,
-            account.c.name,
-            account.c.role,
-            account.c.employee_id,
-            account.c.all_teams,
-        )
-        .select_from(login_session)
-        .join(account)
-        .where(
-            login_session.c.token_hash == _digest(token), login_session.c.expires_at > func.now(), ~account.c.disabled
-        )
-    )
+_STANDING = text(
+    """
+    SELECT s.expires_at, s.created_at, s.csrf_token, s.waits_for, a.id, a.login, a.name, a.role, a.employee_id,
+        a.all_teams
+    FROM login_session s JOIN account a ON a.id = s.account_id
+    WHERE s.token_hash = :digest AND s.expires_at > now() AND NOT a.disabled
+    """
+)
+
+
+def _standing(token: str) -> Query[Any]:
+    values = {"digest": _digest(token)}
+    return Query(statement=_STANDING, values=values, read=lambda rows: rows[0] if rows else None)
 
 
 async def find_login(
-    connection: AsyncConnection, token: str, *, managers_see_team: bool = False, prolong: bool = True
+    connection: AsyncConnection,
+    token: str,
+    *,
+    managers_see_team: bool = False,
+    prolong: bool = True,
+    commit: bool = False,
 ) -> Login | None:
     """The login of this token, one that waits for its second factor too (``waits_for``); using it keeps it open for
-    `IDLE` more, up to `LONGEST` in all, unless it is only asked about (``prolong`` False)."""
-    row = (await connection.execute(_standing(token))).first()
+    `IDLE` more, up to `LONGEST` in all, unless it is only asked about (``prolong`` False). ``commit``: nothing came
+    before it in this transaction, so that most often all of it is one trip."""
+    (row,) = await ask(connection, _standing(token), commit=commit)
     if row is None:
         return None
     expires = min(datetime.now(UTC) + IDLE, row.created_at + LONGEST)

@@ -56,7 +56,8 @@ class Returned:
     failed: tuple[tuple[str, str], ...]
 
 
-def _message(row: AnyRow) -> Message:
+def message_of(row: Any, *, html: str) -> Message:
+    """From a row with the columns of a message; its HTML is unpacked already."""
     return Message(
         interaction_id=row.interaction_id,
         thread_id=row.thread_id,
@@ -65,7 +66,7 @@ def _message(row: AnyRow) -> Message:
         category=MessageCategory(row.category),
         category_reason=row.category_reason,
         text=row.text,
-        html=row.html,
+        html=html,
         has_html=row.has_html,
         spans=tuple(TextSpan(kind=SpanKind(kind), start=start, end=end) for kind, start, end in row.spans),
         facts=row.facts,
@@ -88,7 +89,7 @@ async def list_messages(
     told = message.c.html if html else literal("").label("html")
     query = select(*_WITHOUT_HTML, told, (func.length(message.c.html) > 0).label("has_html"))
     rows = await connection.execute(query.where(is_any(message.c.interaction_id, interaction_ids)))
-    return [_message(row) for row in rows]
+    return [message_of(row, html=row.html) for row in rows]
 
 
 async def list_attachments(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Attachment]:
@@ -102,19 +103,3 @@ async def find_attachment(connection: AsyncConnection, attachment_id: int) -> At
     """One attachment."""
     row = (await connection.execute(select(*_ATTACHMENT).where(attachment.c.id == attachment_id))).first()
     return _attachment(row) if row else None
-
-
-async def list_returned(connection: AsyncConnection, mails: Sequence[Message]) -> list[Returned]:
-    """What came back of these mails, whichever of the two was read first."""
-    ids = {one.message_id: one.interaction_id for one in mails if one.message_id}
-    query = select(message.c.interaction_id, message.c.returned_id, message.c.facts).where(
-        is_any(message.c.returned_id, ids), message.c.returned_id != "", message.c.category == MessageCategory.BOUNCE
-    )
-    return [
-        Returned(
-            about=ids[row.returned_id],
-            interaction_id=row.interaction_id,
-            failed=tuple((address, words) for address, words in row.facts.get("report", {}).get("failed", ())),
-        )
-        for row in await connection.execute(query.order_by(message.c.interaction_id))
-    ]

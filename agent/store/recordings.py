@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
@@ -19,6 +20,7 @@ OPEN, CLOSED, ASSEMBLED = "open", "closed", "assembled"
 LOST = "lost"  # its host was given up
 _REFERENCE_LOCK = 0x524546  # ours alone in this database
 FILE = "file:"  # what a reference begins with that is the digest of a file's content
+FULLER = "{0}.truncated, {0}.mixed, {0}.duration_ms DESC, {0}.started_at, {0}.id"  # the fuller of a call's first
 _IS_FILE = text("recording.reference LIKE 'file:%'")  # word for word what the index is for
 
 
@@ -39,7 +41,8 @@ class Recording:
     mixed: bool
 
 
-def _recording(row: AnyRow) -> Recording:
+def recording_of(row: Any) -> Recording:
+    """From a row with the columns of a recording and of its blob."""
     return Recording(
         id=row.id,
         interaction_id=row.interaction_id,
@@ -71,16 +74,16 @@ _SELECT = select(
 async def find_recording(connection: AsyncConnection, recording_id: int) -> Recording | None:
     """One recording."""
     row = (await connection.execute(_SELECT.where(recording.c.id == recording_id))).first()
-    return _recording(row) if row else None
+    return recording_of(row) if row else None
 
 
 async def list_recordings(connection: AsyncConnection, interaction_ids: Sequence[int]) -> list[Recording]:
     """The recordings of these interactions. Of one that was recorded more than once the fuller comes first: whole
     before cut short, then parties apart before mixed, then the longer."""
     columns = recording.c
-    fuller = (columns.truncated, columns.mixed, columns.duration_ms.desc(), columns.started_at, columns.id)
-    query = _SELECT.where(is_any(columns.interaction_id, interaction_ids)).order_by(columns.interaction_id, *fuller)
-    return [_recording(row) for row in await connection.execute(query)]
+    query = _SELECT.where(is_any(columns.interaction_id, interaction_ids))
+    query = query.order_by(columns.interaction_id, text(FULLER.format("recording")))
+    return [recording_of(row) for row in await connection.execute(query)]
 
 
 async def open_capture(

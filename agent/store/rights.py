@@ -10,14 +10,31 @@ mailbox; so is a meeting that only private mails tell of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, CompoundSelect, and_, exists, false, literal_column, or_, select, true, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Dialect,
+    and_,
+    bindparam,
+    exists,
+    false,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+    union,
+)
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import LinkState, MessageCategory, UserRole
+from agent.store.asking import Query, ask
 from agent.store.engine import is_any
 from agent.store.schema import (
     client_card,
@@ -37,6 +54,7 @@ _CARD, _CARD_LINK, _CARD_PARTY, _LINKED = client_card.alias(), link.alias(), par
 # Written out, so that whatever the plan the small indexes of what is private serve.
 _PRIVATE_CATEGORY: ColumnElement[str] = literal_column(f"'{MessageCategory.PRIVATE.value}'")
 _PRIVATE_STATE: ColumnElement[str] = literal_column(f"'{LinkState.PRIVATE.value}'")
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 _PRIVATE_MAIL, _PRIVATE_MEETING, _PRIVATE_LINK = message.alias(), meeting.alias(), link.alias()
 
 
@@ -122,6 +140,11 @@ def is_own(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[
     )
 
 
+def is_among(viewer: Viewer, employee_ids: Collection[int | None]) -> bool:
+    """The same of an interaction whose parties are known."""
+    return viewer.employee_id is not None and viewer.employee_id in employee_ids
+
+
 def took_part(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
     """Whether the viewer, or one whose work he sees, is a party of the interaction."""
     own, found = _TOOK_PART, _TOOK_PART_AT
@@ -205,6 +228,20 @@ def is_not_private(interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
     return and_(~exists(private_mail), ~exists(hidden), ~exists(private))
 
 
+def not_private(interaction_id: str) -> str:
+    """The same for a statement that is written out; ``interaction_id`` is a column as it stands there."""
+    return str(is_not_private(literal_column(interaction_id)).compile(dialect=_DIALECT))
+
+
+_SHOWN = text(f"SELECT FROM interaction i WHERE i.id = :id AND {not_private('i.id')}").bindparams(
+    bindparam("id", type_=BigInteger)
+)
+
+
+def _shown(interaction_id: int) -> Query[bool]:
+    return Query(statement=_SHOWN, values={"id": interaction_id}, read=bool)
+
+
 def is_visible_interaction(viewer: Viewer, interaction_id: ColumnElement[int]) -> ColumnElement[bool]:
     """The condition on a column of interaction ids."""
     if viewer.sees_all:
@@ -227,7 +264,9 @@ async def may_see_card(connection: AsyncConnection, viewer: Viewer, card_id: int
 
 
 async def list_seen_cards(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int]) -> set[int]:
-    """Those among the cards that exist for the viewer."""
+    """Those among the cards, which there are, that exist for the viewer."""
+    if viewer.sees_all:
+        return set(ids)
     query = select(client_card.c.id).where(is_any(client_card.c.id, ids), is_visible_card(viewer, client_card.c.id))
     return set((await connection.execute(query)).scalars())
 
@@ -252,6 +291,9 @@ def cards_near(viewer: Viewer) -> CompoundSelect[int]:
 
 async def may_see_interaction(connection: AsyncConnection, viewer: Viewer, interaction_id: int) -> bool:
     """Whether this interaction exists for the viewer."""
+    if viewer.sees_all:
+        (found,) = await ask(connection, _shown(interaction_id))
+        return found
     query = select(interaction.c.id).where(
         interaction.c.id == interaction_id, is_visible_interaction(viewer, interaction.c.id)
     )

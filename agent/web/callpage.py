@@ -11,10 +11,14 @@ from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import UserRole
-from agent.store import cards, comments, evidence, history, interactions, links, live, privates, rights, transcripts
+from agent.store import callparts, cards, comments, evidence, live, rights, transcripts
+from agent.store.asking import ask
+from agent.store.callparts import CallPart
 from agent.store.cards import ClientCard
 from agent.store.comments import Comment
+from agent.store.history import Entry
 from agent.store.interactions import Party
+from agent.store.links import Link
 from agent.web.calls import LiveView, live_views
 from agent.web.corrections import list_correctable
 from agent.web.decisions import load_relinking
@@ -60,14 +64,12 @@ class Deck:
 
 
 async def show_call(
-    request: web.Request, connection: AsyncConnection, entry: CallView, seen: Sequence[ClientCard]
+    request: web.Request, connection: AsyncConnection, entry: CallView, stored: Entry, seen: Sequence[ClientCard]
 ) -> web.Response:
-    """A call that the viewer may see, with the cards he sees it on; whoever calls has checked that."""
-    viewer, number = login_of(request).viewer, entry.id
-    proofs = await evidence.list_evidence_of(connection, number)
-    chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
-    parties = (await interactions.list_parties(connection, [number]))[number]
-    readings = await load_readings(request, connection, entry.sounds)
+    """A call that the viewer may see, as it is stored, with the cards he sees it on; whoever calls has checked that."""
+    viewer, number, parties = login_of(request).viewer, entry.id, stored.parties
+    (proofs, chain), has = await ask(connection, evidence.proofs_of(number), callparts.parts_of(number))
+    readings = await load_readings(request, connection, entry.sounds, has)
     return page(
         request,
         "call.html",
@@ -77,16 +79,16 @@ async def show_call(
         decks=_decks(request, entry, parties, readings),
         asked=_number(request.query.get("asked", "")),
         may_ask=viewer.supervises and services(request).settings.transcribe.enabled,
-        notes=await load_notes(request, connection, number),
+        notes=await load_notes(request, connection, number) if CallPart.COMMENTS in has else [],
         problem="comment_wrong" if request.query.get("problem") == "comment_wrong" else "",
         may_download=may_download(request),
         lives=await _lives(request, connection, entry),
         proofs=proofs,
         chain=chain,
         cards=seen,
-        relink=await load_relinking(request, connection, number, parties),
-        is_own=await privates.is_own(connection, viewer, number),
-        correct=await list_correctable(connection, viewer, number, parties) if viewer.supervises else None,
+        relink=await load_relinking(request, connection, parties, stored.links),
+        is_own=rights.is_among(viewer, [one.employee_id for one in parties]),
+        correct=await list_correctable(connection, viewer, number, parties, has) if viewer.supervises else None,
     )
 
 
@@ -139,12 +141,12 @@ async def load_notes(request: web.Request, connection: AsyncConnection, number: 
     ]
 
 
-async def load_cards(request: web.Request, connection: AsyncConnection, number: int) -> list[ClientCard]:
+async def load_cards(request: web.Request, connection: AsyncConnection, links: Sequence[Link]) -> list[ClientCard]:
     """The cards on which an entry stands, as far as the viewer sees them."""
-    linked = [one.card_id for one in await links.list_links(connection, [number]) if one.card_id is not None]
+    linked = [one.card_id for one in links if one.card_id is not None]
     seen = await rights.list_seen_cards(connection, login_of(request).viewer, linked) if linked else set()
-    found = [await cards.find_card(connection, one) for one in linked if one in seen]
-    return [one for one in found if one is not None]
+    found = {one.id: one for one in await cards.find_cards(connection, sorted(seen))} if seen else {}
+    return [found[one] for one in linked if one in found]
 
 
 async def _lives(request: web.Request, connection: AsyncConnection, entry: CallView) -> dict[int, LiveView]:

@@ -28,7 +28,8 @@ async def seen_card(request: web.Request, connection: AsyncConnection, card_id: 
     """
     card = await cards.find_card(connection, card_id)
     successor = card.merged_into_id if card is not None else None
-    if card is None or not await rights.may_see_card(connection, login_of(request).viewer, successor or card_id):
+    viewer = login_of(request).viewer
+    if card is None or not (viewer.sees_all or await rights.may_see_card(connection, viewer, successor or card_id)):
         raise web.HTTPNotFound
     if successor is not None:
         raise web.HTTPSeeOther(f"/cards/{successor}")

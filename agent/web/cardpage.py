@@ -10,29 +10,23 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import InteractionKind
-from agent.store import cardhistory, cardparts, cards, history, interactions, live, rights, searching, tasks
-from agent.store.cardhistory import Talker
+from agent.store import cardhistory, cardparts, cards, employees, interactions, live, rights, tasks
+from agent.store.asking import ask
+from agent.store.cardhistory import Outline, Talker
 from agent.store.cardparts import CardPart
 from agent.store.cards import ClientCard
-from agent.store.clients import Position
-from agent.store.notes import CardNote
 from agent.store.rights import Viewer
-from agent.store.searching import Filters
-from agent.store.searchquery import parse_query
 from agent.web.calls import LiveView, live_views
-from agent.web.cardfilter import CardFilter, filter_in, history_filter
+from agent.web.cardentries import asked_in, is_part, list_positions, load_stretch, show_older
 from agent.web.cardforms import seen_card
 from agent.web.cardpanel import load_panel
-from agent.web.cards import HISTORY_SIZE, parse_position, views, write_position
-from agent.web.entries import by_day
+from agent.web.cards import HISTORY_SIZE, views
 from agent.web.pages import formats_of, page
 from agent.web.services import login_of, number_in, services
-from agent.web.shown import CallView, MailView, NoteView, View
+from agent.web.shown import CallView, MailView, View
 
 _DONE = ("taken_off", "made_private", "made_public")
 _WAITED_FOR = timedelta(days=30)
-_MOST_SEARCHED = 20  # cards of a company whose words are looked through
-_MOST_HITS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,32 +52,29 @@ class Promise:
 async def show_card(request: web.Request) -> web.StreamResponse:
     """One client, or a company with its people."""
     card_id, viewer = number_in(request), login_of(request).viewer
-    after, chosen = parse_position(request.query.get("after", "")), filter_in(request)
+    asked = asked_in(request)
     _, formats = formats_of(request)
     async with services(request).store.begin() as connection:
         card = await seen_card(request, connection, card_id)
         people = await cardhistory.list_people(connection, viewer, card_id) if card.kind == "company" else []
         ids = [card_id, *(one for one, _ in people)]
-        has = await cardparts.find_parts(connection, ids)
-        panel = await load_panel(request, connection, card, has)
+        if is_part(request):
+            return await show_older(request, connection, card, ids)
+        outline = cardhistory.outline_of(card_id, ids, datetime.now(UTC), page=HISTORY_SIZE + 1)
+        has, told, names = await ask(connection, cardparts.parts_of(ids), outline, employees.names())
+        panel = await load_panel(request, connection, card, has, names)
         company = await _company(connection, viewer, card.company_id)
-        total = await history.count_history(connection, card_id)
-        found = await _positions(request, connection, viewer, ids, chosen, after)
-        shown = found[:HISTORY_SIZE]
+        found = told.newest if asked.is_first else await list_positions(request, connection, viewer, ids, asked)
         known = {one.identity: card.name for one in card.contact_points}
-        lives = await _lives(request, connection, ids) if after is None and CardPart.LIVE in has else {}
+        lives = await _lives(request, connection, ids) if asked.after is None and CardPart.LIVE in has else {}
         going_on = await views(request, connection, list(lives), clients=known, brief=True)
-        old = [one.id for one in shown if one.id not in lives]
-        entries = await views(request, connection, old, clients=known, brief=True)
-        is_first = after is None and chosen.is_empty
-        glance = await _glance(request, connection, ids, entries[0] if entries and is_first else None)
+        stretch = await load_stretch(
+            request, connection, asked, found, card_id, notes=panel.notes, clients=known, but=lives
+        )
+        glance = await _glance(request, connection, told, stretch.entries if asked.is_first else ())
         steps = await tasks.list_of_cards(connection, ids) if CardPart.TASKS in has else []
         done = await tasks.list_of_cards(connection, ids, is_done=True, limit=5) if CardPart.TASKS in has else []
         promise = await _promise(request, connection, viewer, card_id)
-        written = panel.notes if chosen.has_notes else ()
-    begin = shown[-1].moment if len(found) > HISTORY_SIZE else None
-    inserted = [one for one in _notes(written, card_id, chosen, request) if _is_within(one.started, begin, after)]
-    following = chosen.query(after=write_position(shown[-1])) if begin is not None else ""
     return page(
         request,
         "card.html",
@@ -92,15 +83,16 @@ async def show_card(request: web.Request) -> web.StreamResponse:
         people=people,
         panel=panel,
         company=company,
-        responsible=next((one.name for one in panel.employees if one.id == card.responsible_id), ""),
-        total=total,
+        responsible=panel.employees.get(card.responsible_id or 0, ""),
+        total=told.total,
         glance=glance,
         lives=lives,
         going_on=going_on,
-        days=by_day(entries, lambda moment: formats.local(moment).date(), inserted),
-        next_url=f"/cards/{card_id}?{following}" if following else "",
-        is_first=after is None,
-        chosen=chosen,
+        stretch=stretch,
+        next_url=stretch.following(card_id, asked.chosen),
+        own_login=panel.login,
+        is_first=asked.after is None,
+        chosen=asked.chosen,
         steps=steps,
         done=done,
         today=formats.today,
@@ -112,63 +104,16 @@ async def show_card(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _positions(
-    request: web.Request,
-    connection: AsyncConnection,
-    viewer: Viewer,
-    ids: Sequence[int],
-    chosen: CardFilter,
-    after: Position | None,
-) -> list[Position]:
-    """One more than a page, so that one knows whether there is another."""
-    if not chosen.has_entries:
-        return []
-    if chosen.is_empty and len(ids) == 1:
-        return await history.list_history(connection, ids[0], after=after, limit=HISTORY_SIZE + 1)
-    among = await _among(connection, viewer, ids, chosen.words) if chosen.words else None
-    wanted = history_filter(chosen, request, among)
-    return await cardhistory.list_filtered(connection, ids, wanted, after=after, limit=HISTORY_SIZE + 1)
-
-
-async def _among(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int], words: str) -> list[int]:
-    """Entries of these cards in which the words were said or written, by the index of all words."""
-    question = await searching.ask(connection, parse_query(words))
-    if question.is_empty:
-        return []
-    found: list[int] = []
-    for card_id in ids[:_MOST_SEARCHED]:
-        here = Filters(card_id=card_id)
-        hits = (await searching.find(connection, viewer, question, here, most=_MOST_HITS, ranked=False)).hits
-        found += [one.interaction_id for one in hits if one.interaction_id is not None]
-    return found
-
-
-def _notes(written: Sequence[CardNote], card_id: int, chosen: CardFilter, request: web.Request) -> list[NoteView]:
-    since, until = chosen.days(request)
-    return [
-        NoteView(id=one.id, card_id=card_id, started=one.at, text=one.text, by=one.by)
-        for one in written
-        if (since is None or one.at >= since)
-        and (until is None or one.at < until)
-        and chosen.words.casefold() in one.text.casefold()
-    ]
-
-
-def _is_within(moment: datetime, begin: datetime | None, after: Position | None) -> bool:
-    """Whether a note belongs to this page: between its oldest entry and the newest of the page before."""
-    return (begin is None or moment >= begin) and (after is None or moment < after.moment)
-
-
-async def _glance(request: web.Request, connection: AsyncConnection, ids: Sequence[int], newest: View | None) -> Glance:
-    now = datetime.now(UTC)
+async def _glance(request: web.Request, connection: AsyncConnection, told: Outline, entries: Sequence[View]) -> Glance:
+    """``entries`` are the newest, where they are loaded anyway."""
+    newest = entries[0] if entries else None
     if newest is None:
-        found = await cardhistory.list_filtered(connection, ids, cardhistory.HistoryFilter(), limit=1)
-        newest = next(iter(await views(request, connection, [one.id for one in found], brief=True)), None)
+        newest = next(iter(await views(request, connection, [one.id for one in told.newest[:1]], brief=True)), None)
     return Glance(
         last=newest,
-        is_waiting=newest is not None and _waits(newest, now),
-        talkers=await cardhistory.list_talkers(connection, ids),
-        recent=dict.fromkeys(InteractionKind, 0) | await cardhistory.count_recent(connection, ids, now),
+        is_waiting=newest is not None and _waits(newest, datetime.now(UTC)),
+        talkers=told.talkers,
+        recent=dict.fromkeys(InteractionKind, 0) | dict(told.recent),
     )
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import cardmerges, contactproposals, duplicates, employees, linkrules, notes, relinks, rights
+from agent.store import cardmerges, contactproposals, duplicates, linkrules, notes, relinks, rights
 from agent.store.cardmerges import Merge
 from agent.store.cardparts import CardPart
 from agent.store.cards import ClientCard
 from agent.store.contactproposals import ContactProposal
 from agent.store.duplicates import Duplicate
-from agent.store.employees import Employee
 from agent.store.linkrules import LinkRule
 from agent.store.notes import CardNote, CardStage
 from agent.store.relinks import RelinkRun
@@ -36,16 +35,20 @@ class CardPanel:
     rules: Sequence[LinkRule]
     merges: Sequence[Merge]
     duplicates: Sequence[Duplicate]
-    employees: Sequence[Employee]
+    employees: Mapping[int, str]
     may_merge: bool
     login: str
     problem: str
 
 
 async def load_panel(
-    request: web.Request, connection: AsyncConnection, card: ClientCard, has: Container[CardPart]
+    request: web.Request,
+    connection: AsyncConnection,
+    card: ClientCard,
+    has: Container[CardPart],
+    names: Mapping[int, str],
 ) -> CardPanel:
-    """Everything of one card; ``has`` says what there is to be asked for."""
+    """Everything of one card; ``has`` says what there is to be asked for, ``names`` are everybody's of us."""
     login, problem = login_of(request), request.query.get("problem", "")
     viewer, may_merge = login.viewer, login.viewer.supervises
     return CardPanel(
@@ -57,7 +60,7 @@ async def load_panel(
         rules=await linkrules.list_rules(connection, card_id=card.id) if CardPart.RULES in has else (),
         merges=await cardmerges.list_merges(connection, card.id) if may_merge and CardPart.MERGES in has else (),
         duplicates=await _duplicates(connection, viewer, card.id) if may_merge else (),
-        employees=await employees.list_employees(connection),
+        employees=names,
         may_merge=may_merge,
         login="" if viewer.supervises else login.login,
         problem=problem if problem in _PROBLEMS else "",

@@ -14,13 +14,14 @@ from agent.model import Identity
 from agent.store import history
 from agent.store.clients import NAME, RESPONSIBLE, ClientRow, ListOrder, Position, list_clients
 from agent.store.employees import list_names
+from agent.store.history import Entry
 from agent.web.entries import view
 from agent.web.pages import page
 from agent.web.services import login_of, services
 from agent.web.shown import Names, View
 
 PAGE_SIZE = 50
-HISTORY_SIZE = 25  # entries of a card's page, each with what was said in it
+HISTORY_SIZE = 12  # entries of a card's page, each with what was said in it: two screens; more come as one reads on
 _LONGEST_SEARCH = 200
 _SUGGESTED, _FEWEST_SUGGESTED_FOR = 20, 2  # cards; letters
 _POSITION = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
@@ -100,8 +101,19 @@ async def views(
     for histories: of what was said there is the beginning, and the rest is asked for when somebody unfolds it.
     ``transcript`` is one that is looked at in place of the one that is shown."""
     entries = await history.load_entries(connection, ids, brief=brief, transcript=transcript)
-    employees = {one.employee_id for entry in entries for one in entry.parties if one.employee_id is not None}
-    names = Names(employees=await history.list_employee_names(connection, sorted(employees)), clients=clients or {})
+    return shown(request, entries, clients=clients, brief=brief)
+
+
+def shown(
+    request: web.Request,
+    entries: Sequence[Entry],
+    *,
+    clients: Mapping[Identity, str] | None = None,
+    brief: bool = False,
+) -> list[View]:
+    """The same of entries that are loaded."""
+    employees = {number: name for entry in entries for number, name in entry.employees.items()}
+    names = Names(employees=employees, clients=clients or {})
     transcribes = services(request).settings.transcribe.enabled
     return [view(entry, names, transcribes=transcribes, brief=brief) for entry in entries]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Role
 from agent.store import audit, corrections, employees, evidence, history, interactions, notices, rights, views
+from agent.store.callparts import CallPart
 from agent.store.employees import Employee
 from agent.store.interactions import Party
 from agent.store.rights import Viewer
@@ -126,16 +127,16 @@ class Correctable:
 
 
 async def list_correctable(
-    connection: AsyncConnection, viewer: Viewer, number: int, parties: Sequence[Party]
+    connection: AsyncConnection, viewer: Viewer, number: int, parties: Sequence[Party], has: Container[CallPart]
 ) -> Correctable:
     """For the page of one call, which exists for the viewer; of the calls near it those that do as well."""
-    told = [one.id for one in await views.list_views(connection, number)]
+    told = [one.id for one in await views.list_views(connection, number)] if CallPart.VIEWS in has else []
     uncredited = tuple(
         Uncredited(party_id=one.id, contact=one.identity.value, employee_id=one.employee_id)
         for one in parties
         if one.role is Role.EMPLOYEE and one.identity and (one.employee_id is None or one.credited_by)
     )
-    near = sorted((await corrections.list_near(connection, number)).items())
+    near = sorted((await corrections.list_near(connection, number)).items()) if told else []
     return Correctable(
         parts=frozenset(told) if len(told) > 1 else frozenset(),
         near=tuple([one for one in near if await rights.may_see_interaction(connection, viewer, one[0])]),

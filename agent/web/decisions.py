@@ -13,6 +13,7 @@ from agent.model import Identity, LinkState, Role, UserRole
 from agent.store import audit, cards, clients, interactions, linkrules, links, notices, relinks, rights
 from agent.store.interactions import Party
 from agent.store.linkrules import RuleDecision, UnknownPolicy
+from agent.store.links import Link
 from agent.web.cardforms import text_in
 from agent.web.employees import account_of
 from agent.web.entering import local_target
@@ -164,17 +165,15 @@ class Relinking:
 
 
 async def load_relinking(
-    request: web.Request, connection: AsyncConnection, number: int, parties: Sequence[Party] | None = None
+    request: web.Request, connection: AsyncConnection, parties: Sequence[Party], linked: Sequence[Link]
 ) -> Relinking:
-    """What the viewer may see of it; ``parties`` are the entry's, where the caller has them already."""
+    """What the viewer may see of it; ``parties`` and ``linked`` are the entry's."""
     viewer, candidates = login_of(request).viewer, []
-    for one in await links.list_links(connection, [number]):
+    for one in linked:
         for card_id, sure, why in one.candidates:
             card = await cards.find_card(connection, card_id)
             if card is not None and await rights.may_see_card(connection, viewer, card_id):
                 candidates.append((card_id, card.name, sure, why))
-    if parties is None:
-        parties = (await interactions.list_parties(connection, [number]))[number]
     outside = {one.identity: None for one in parties if one.identity is not None and one.role is Role.CLIENT}
     return Relinking(
         candidates=candidates,

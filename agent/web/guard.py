@@ -195,7 +195,8 @@ async def _recognise(request: web.Request) -> None:
     token = request.cookies.get(cookie_name(request), "")
     if token:
         async with services(request).store.begin() as connection:
-            login = await logins.find_login(connection, token, managers_see_team=managers_see_team(request))
+            in_team = managers_see_team(request)
+            login = await logins.find_login(connection, token, managers_see_team=in_team, commit=True)
         if login is not None:
             request[WAITING if login.waits_for else LOGIN] = login
 

@@ -16,9 +16,10 @@ from agent.errors import CardlineError
 from agent.mail.safe_html import list_parts, resolve_parts
 from agent.model import SealedBlob
 from agent.store import audit, evidence, history, meetings, messages, rights
+from agent.store.asking import ask
 from agent.store.messages import Attachment
 from agent.web.callpage import load_cards, show_call, show_part
-from agent.web.cards import views
+from agent.web.cards import shown
 from agent.web.decisions import load_relinking
 from agent.web.files import PICTURES, cut_out
 from agent.web.mailpage import show_mail
@@ -56,18 +57,18 @@ async def show_interaction(request: web.Request) -> web.StreamResponse:
         return part
     async with services(request).store.begin() as connection:
         await _check(request, number, connection)
-        seen = await load_cards(request, connection, number)
+        (found,) = await history.load_entries(connection, [number], transcript=chosen_transcript(request))
+        seen = await load_cards(request, connection, found.links)
         known = {point.identity: card.name for card in seen for point in card.contact_points}
-        (entry,) = await views(request, connection, [number], clients=known, transcript=chosen_transcript(request))
+        (entry,) = shown(request, [found], clients=known)
         if isinstance(entry, CallView):
-            return await show_call(request, connection, entry, seen)
+            return await show_call(request, connection, entry, found, seen)
         if isinstance(entry, MailView):
-            return await show_mail(request, connection, entry, seen)
-        proofs = await evidence.list_evidence_of(connection, number)
-        chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
+            return await show_mail(request, connection, entry, found, seen)
+        ((proofs, chain),) = await ask(connection, evidence.proofs_of(number))
         about = await meetings.list_mails_about(connection, number) if entry.kind == "meeting" else []
         mails = [one for one in about if await rights.may_see_interaction(connection, viewer, one)]
-        relinking = await load_relinking(request, connection, number)
+        relinking = await load_relinking(request, connection, found.parties, found.links)
     return page(
         request,
         "interaction.html",
@@ -94,8 +95,8 @@ async def show_mail_html(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound
     pictures = _pictures(found[0].html, attached)
     blobs = [one.blob for one in proofs if one.blob is not None]
-    shown = await _inline(request, pictures, blobs) if request.query.get("pictures") == "1" else {}
-    body = resolve_parts(found[0].html, shown.get)
+    inlined = await _inline(request, pictures, blobs) if request.query.get("pictures") == "1" else {}
+    body = resolve_parts(found[0].html, inlined.get)
     answer = web.Response(text=_MAIL_DOCUMENT.format(body=body), content_type="text/html", charset="utf-8")
     answer.headers["Content-Security-Policy"] = MAIL_POLICY
     answer.headers["Cache-Control"] = "no-store"
@@ -116,15 +117,15 @@ def _pictures(html: str, attached: Sequence[Attachment]) -> dict[str, Attachment
 
 async def _inline(request: web.Request, pictures: Mapping[str, Attachment], blobs: list[SealedBlob]) -> dict[str, str]:
     """The pictures within the document itself: its frame may ask for nothing, not even of us."""
-    shown = {}
+    inlined = {}
     for name, one in pictures.items():
         try:
             content = await cut_out(request, one, blobs)
         except CardlineError as error:
             log.warning("picture_not_shown", attachment_id=one.id, reason=error.what)
             continue
-        shown[name] = f"data:{one.sniffed_type};base64,{base64.b64encode(content).decode()}"
-    return shown
+        inlined[name] = f"data:{one.sniffed_type};base64,{base64.b64encode(content).decode()}"
+    return inlined
 
 
 async def download_attachment(request: web.Request) -> web.StreamResponse:

@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.mail.safe_html import list_parts
 from agent.model import UserRole
-from agent.store import attachments, evidence, history, mailthread, messages, privates
+from agent.store import attachments, evidence, mailthread, rights
+from agent.store.asking import ask
 from agent.store.cards import ClientCard
+from agent.store.history import Entry
 from agent.web.decisions import load_relinking
 from agent.web.files import is_picture
 from agent.web.pages import page
@@ -22,15 +24,14 @@ _REMOTE_PICTURE = re.compile(r"<img(?![^>]*\ssrc=)[^>]*>", re.IGNORECASE)  # wha
 
 
 async def show_mail(
-    request: web.Request, connection: AsyncConnection, entry: MailView, seen: Sequence[ClientCard]
+    request: web.Request, connection: AsyncConnection, entry: MailView, stored: Entry, seen: Sequence[ClientCard]
 ) -> web.Response:
     """The whole conversation as the viewer may see it, this mail opened; for whoever may see this mail."""
     viewer = login_of(request).viewer
-    (stored,) = await messages.list_messages(connection, [entry.id])
+    html = stored.message.html if stored.message is not None else ""
     thread = await mailthread.list_thread(connection, viewer, entry.thread_id)
     place = next((number for number, one in enumerate(thread) if one.id == entry.id), len(thread))
-    proofs = await evidence.list_evidence_of(connection, entry.id)
-    chain = await history.list_chain_sequences(connection, [one.blob.name for one in proofs if one.blob])
+    ((proofs, chain),) = await ask(connection, evidence.proofs_of(entry.id))
     readable = await attachments.list_readable(connection, [one.id for one in entry.attachments])
     return page(
         request,
@@ -40,8 +41,8 @@ async def show_mail(
         earlier=thread[:place],
         later=thread[place + 1 :],
         subject=entry.thread_subject or entry.subject,
-        has_parts=bool(list_parts(stored.html)),
-        has_remote=bool(_REMOTE_PICTURE.search(stored.html)),
+        has_parts=bool(list_parts(html)),
+        has_remote=bool(_REMOTE_PICTURE.search(html)),
         with_pictures=request.query.get("pictures") == "1",
         pictures={one.id for one in entry.attachments if is_picture(one)},
         readable=readable,
@@ -51,7 +52,7 @@ async def show_mail(
         copies=await mailthread.list_copies(connection, [one.id for one in proofs]),
         correct=None,
         may_download=True,
-        relink=await load_relinking(request, connection, entry.id),
-        is_own=await privates.is_own(connection, viewer, entry.id),
+        relink=await load_relinking(request, connection, stored.parties, stored.links),
+        is_own=rights.is_among(viewer, [one.employee_id for one in stored.parties]),
         may_rule=viewer.role is UserRole.ADMINISTRATOR,
     )

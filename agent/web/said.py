@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import masks, retranscribing, talks, transcriptions
+from agent.store.callparts import CallPart
 from agent.store.masks import Masked
 from agent.store.retranscribing import OpenCorrection, Version
 from agent.store.transcriptions import Progress
@@ -60,23 +61,24 @@ def chosen_transcript(request: web.Request) -> int:
 
 
 async def load_readings(
-    request: web.Request, connection: AsyncConnection, sounds: Sequence[Sound]
+    request: web.Request, connection: AsyncConnection, sounds: Sequence[Sound], has: Container[CallPart]
 ) -> Mapping[int, Reading]:
-    """By recording, in a fixed number of statements."""
+    """By recording; ``has`` says what there is to be asked for."""
     ids = [one.id for one in sounds]
     if not ids:
         return {}
     sees_dropped = login_of(request).viewer.supervises
-    measured = await talks.list_talks(connection, ids)
+    measured = await talks.list_talks(connection, ids) if CallPart.TALKS in has else {}
     versions = await retranscribing.list_versions(connection, ids)
     looked_at = [one.transcript_id for one in sounds if one.transcript_id]
     waiting: dict[int, list[OpenCorrection]] = {}
     hidden: dict[int, list[Masked]] = {}
-    if looked_at:
+    if looked_at and CallPart.MASKS in has:
         hidden = await masks.list_masks(connection, looked_at)
+    if looked_at and CallPart.CORRECTIONS in has:
         for one in await retranscribing.list_open(connection, looked_at):
             waiting.setdefault(one.transcript_id, []).append(one)
-    doing = await transcriptions.list_progress(connection, ids)
+    doing = await transcriptions.list_progress(connection, ids) if CallPart.PROGRESS in has else {}
     found = {}
     for sound in sounds:
         own = tuple(versions.get(sound.id, ()))

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser as Chromium
 
+from agent.archive.blobs import Archive
+from agent.intake import Intake
 from agent.store import notes, tasks
 from agent.store.engine import Store
 from agent.web.app import WebServer
-from tests.peer.test_web_browser import SIZES, chromium, document, server, visiting, world
+from agent.web.cards import HISTORY_SIZE
+from tests.peer.test_web_browser import SIZES, chromium, document, picture, server, visiting, world
 from tests.peer.test_web_call_browser import AXE, faults
-from tests.web_world import NOW, World
+from tests.web_world import NOW, Builder, World, phone, settings_for
 
 __all__ = ["chromium", "server", "world"]
 
@@ -94,6 +97,57 @@ async def test_a_manager_notes_what_was_promised_and_does_it(
         await page.wait_for_selector(".task:has-text('Перезвонить о сборке')", state="detached")
         await page.click("nav.pick >> text=Сделанные")
         await page.wait_for_selector(".task.is-done:has-text('Перезвонить о сборке')")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_history_goes_on_as_one_reads(
+    chromium: Chromium, server: WebServer, world: World, store: Store, archive: Archive, intake: Intake, size: str
+) -> None:
+    builder = Builder(store, archive, intake, settings_for("."))
+    builder._number = 40_000 + 1_000 * list(SIZES).index(size)
+    own = f"+7495000079{list(SIZES).index(size)}"
+    card = await builder.card(f"Длинная {size}", phone(own), responsible=1)
+    calls = [await builder.call(own, "101", NOW - timedelta(days=2, hours=one)) for one in range(3 * HISTORY_SIZE)]
+    async with visiting(chromium, server, viewport=SIZES[size], is_mobile=size != "desktop") as visit:
+        page = visit.page
+        await visit.log_in("boss")
+        await visit.go(f"/cards/{card}")
+        await picture(page, f"history-{size}")
+        while await page.locator("[data-older]").count():
+            await page.evaluate("document.querySelector('[data-older]')?.scrollIntoView()")
+            await page.wait_for_timeout(50)
+        shown = await page.evaluate("Array.from(document.querySelectorAll('.entry'), (one) => one.id)")
+        assert shown == [f"entry-{one}" for one in calls], "all of them, each once, in order"
+        days = await page.evaluate("Array.from(document.querySelectorAll('.day-name'), (one) => one.textContent)")
+        assert len(set(days)) == len(days), "no day is named twice"
+        newer = await builder.call(own, "101", NOW - timedelta(hours=1))
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # who comes back sees what is new
+        await page.wait_for_selector(f"#entry-{newer}", state="attached")
+        shown = await page.evaluate("Array.from(document.querySelectorAll('.entry'), (one) => one.id)")
+        assert shown == [f"entry-{one}" for one in (newer, *calls)], "news come on top, and nothing is lost between"
+
+
+async def test_the_way_to_older_entries_is_there_without_script_and_by_keyboard(
+    chromium: Chromium, server: WebServer, world: World, store: Store, archive: Archive, intake: Intake
+) -> None:
+    builder = Builder(store, archive, intake, settings_for("."))
+    builder._number = 48_000
+    own = "+74950000798"
+    card = await builder.card("Длинная без сценария", phone(own), responsible=1)
+    calls = [await builder.call(own, "101", NOW - timedelta(days=2, hours=one)) for one in range(HISTORY_SIZE + 2)]
+    async with visiting(chromium, server, java_script_enabled=False) as visit:
+        await visit.log_in("boss")
+        await visit.go(f"/cards/{card}")
+        assert await visit.page.locator(".entry").count() == HISTORY_SIZE
+        await visit.page.click("[data-older]")
+        await visit.page.wait_for_selector(f"#entry-{calls[-1]}")
+        assert await visit.page.locator(".entry").count() == 2
+    async with visiting(chromium, server) as visit:
+        await visit.log_in("boss")
+        await visit.go(f"/cards/{card}")
+        await visit.page.focus("[data-older]")
+        await visit.page.wait_for_selector(f"#entry-{calls[-1]}", state="attached")
+        assert await visit.page.evaluate("document.activeElement.matches('.history[data-after]')"), "where he was"
 
 
 async def test_an_entry_leaves_its_card_and_comes_back(chromium: Chromium, server: WebServer, world: World) -> None:

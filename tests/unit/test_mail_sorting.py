@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from agent.model import (
 )
 from agent.settings import Settings
 from agent.store import (
+    cardhistory,
     cards,
     connectors,
     employees,
@@ -35,6 +36,7 @@ from agent.store import (
     rights,
     rules,
 )
+from agent.store.asking import ask
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.rules import MailRule
@@ -178,7 +180,8 @@ async def test_what_a_person_put_on_a_card_leaves_it_and_the_crm_when_it_is_priv
     await linker.link([number])
     async with store.begin() as connection:
         assert await history.list_history(connection, 1) == []
-        assert await history.count_history(connection, 1) == 0
+        (told,) = await ask(connection, cardhistory.outline_of(1, [1], datetime.now(UTC), page=5))
+        assert (told.total, told.newest, told.talkers, told.recent) == (0, (), (), {})
         assert await withdrawn(connection) == [True]
         await connection.execute(text("DELETE FROM delivery"))
         await connection.execute(text("DELETE FROM connector"))

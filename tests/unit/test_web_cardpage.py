@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
+from html import unescape
 
 import pytest
 from sqlalchemy import update
@@ -17,6 +18,7 @@ from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.schema import interaction
 from agent.store.searchindex import Indexer
+from agent.web.cards import HISTORY_SIZE
 from tests.unit.web_pages import HOSTILE, M, Tags, people, server, world
 from tests.web_world import NOW, Browser, Builder, World, phone, settings_for
 
@@ -157,6 +159,44 @@ async def test_the_history_is_narrowed_by_kind_person_direction_and_day(
     assert await shown(f"to={day}") == {missed}
     for odd in ("kind=x&who=x&way=x&from=x&to=9999-99-99&q=%00", "who=" + "9" * 30, "from=0001-01-01", "promise=x"):
         assert await shown(odd) == {inbound, outbound, missed}, odd
+
+
+async def test_the_history_goes_on_from_page_to_page_and_nothing_is_lost_between(
+    people: dict[str, Browser], builder: Builder
+) -> None:
+    own, many = "+74950000615", 2 * HISTORY_SIZE + 1
+    card = await builder.card("Долгая", phone(own), responsible=1)
+    calls = [await builder.call(own, "101", NOW - timedelta(days=3, minutes=one)) for one in range(many)]
+    boss, part = people["boss"], {"X-Part": "history"}
+    _, first = await boss.get(f"/cards/{card}")
+    assert _entries(first) == calls[:HISTORY_SIZE]
+    found, older = list(calls[:HISTORY_SIZE]), _older(first)
+    while older:
+        _, page = await boss.get(older, **part)
+        assert Tags(page).bad == []
+        assert "<html" not in page, "the entries alone"
+        assert "day-name" not in page, "the day is named above them already"
+        assert _entries(page) == _entries((await boss.get(older))[1]), "the link leads to the same"
+        found += _entries(page)
+        older = _older(page)
+    assert found == calls
+    assert (await people["ivan"].get(_older(first), **part))[0] == 404, "the rights of the card"
+    assert (await boss.get(f"/cards/{card}?after=x", **part))[0] == 400
+
+    newer = [await builder.call(own, "101", NOW - timedelta(hours=one)) for one in (1, 2)]
+    through = _older(first).partition("after=")[2]
+    _, fresh = await boss.get(f"/cards/{card}?through={through}")
+    assert _entries(fresh) == newer + calls[:HISTORY_SIZE], "down to where the older ones that are shown begin"
+    assert _older(fresh) == _older(first)
+
+
+def _entries(page: str) -> list[int]:
+    return [int(one) for one in re.findall(r'<article class="entry[^"]*" id="entry-(\d+)"', page)]
+
+
+def _older(page: str) -> str:
+    found = re.search(r'rel="next" href="([^"]+)" data-older', page)
+    return unescape(found[1]) if found else ""
 
 
 async def test_a_company_shows_the_histories_of_its_people_together(

@@ -35,13 +35,22 @@ function refreshSoon() {
   timer = setTimeout(refresh, Math.max(0, last + REFRESH_MS - performance.now()));
 }
 
+// Where older entries were put below the history, it is asked for down to where they begin: nothing is lost between.
+function address() {
+  const older = document.querySelector(".history[data-after]");
+  if (!older) return location.href;
+  const url = new URL(location.href);
+  url.searchParams.set("through", older.dataset.after);
+  return url;
+}
+
 async function refresh() {
   timer = 0;
   if (asking) return refreshSoon();
   asking = true;
   last = performance.now();
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    const answer = await fetch(address(), { headers: { Accept: "text/html" }, cache: "no-store" });
     if (!answer.ok || answer.redirected) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live-part]")) {

@@ -1,0 +1,33 @@
+// A card's history goes on by itself as one reads: older entries come before its end is seen. The link to them stays for
+// the keyboard, and where they do not come.
+import { attach } from "./cardline.js";
+
+const AHEAD_PX = 800; // below what is seen
+
+const watcher = new IntersectionObserver(
+  (seen) => seen.filter((one) => one.isIntersecting).forEach((one) => goOn(one.target)),
+  { rootMargin: `0px 0px ${AHEAD_PX}px 0px` },
+);
+
+function watch() {
+  const link = document.querySelector("[data-older]");
+  if (link) watcher.observe(link);
+}
+
+async function goOn(link) {
+  watcher.unobserve(link);
+  try {
+    const answer = await fetch(link.href, { headers: { Accept: "text/html", "X-Part": "history" }, cache: "no-store" });
+    if (!answer.ok || answer.redirected || !link.isConnected) return;
+    const older = new DOMParser().parseFromString(await answer.text(), "text/html").body;
+    const part = older.querySelector(".history");
+    const isFocused = document.activeElement === link;
+    link.closest(".paging").replaceWith(...older.childNodes);
+    part.querySelectorAll("[data-sound]").forEach(attach);
+    if (isFocused) part.focus({ preventScroll: true });
+    watch();
+  } catch {
+    // the network is away; the link leads to them
+  }
+}
+watch();
