@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import BigInteger, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agent.store.asking import Query, ask
 from agent.store.schema import saved_search
 
 MOST = 50  # an account
@@ -34,11 +35,24 @@ async def save_search(connection: AsyncConnection, account_id: int, name: str, q
     return True
 
 
-async def list_searches(connection: AsyncConnection, account_id: int) -> list[SavedSearch]:
+_OF_ACCOUNT = text("SELECT id, name, query FROM saved_search WHERE account_id = :account ORDER BY name, id").bindparams(
+    bindparam("account", type_=BigInteger)
+)
+
+
+def searches_of(account_id: int) -> Query[list[SavedSearch]]:
     """Those of an account, by name."""
-    query = select(saved_search).where(saved_search.c.account_id == account_id)
-    rows = await connection.execute(query.order_by(saved_search.c.name, saved_search.c.id))
-    return [SavedSearch(id=row.id, name=row.name, query=row.query) for row in rows]
+    return Query(
+        statement=_OF_ACCOUNT,
+        values={"account": account_id},
+        read=lambda rows: [SavedSearch(id=row.id, name=row.name, query=row.query) for row in rows],
+    )
+
+
+async def list_searches(connection: AsyncConnection, account_id: int) -> list[SavedSearch]:
+    """The same by itself."""
+    (found,) = await ask(connection, searches_of(account_id))
+    return found
 
 
 async def remove_search(connection: AsyncConnection, account_id: int, number: int) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, bindparam, func, select, text
+from sqlalchemy import BigInteger, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store.schema import interaction, search_due
+from agent.store.asking import Query, ask
+from agent.store.schema import interaction
 
 TASK = "index"  # as in `agent.jobs`, which stands above
 QUEUE = "index"
@@ -70,7 +71,17 @@ async def refill(connection: AsyncConnection) -> None:
     await changed(connection, list((await connection.execute(newest)).scalars()))  # and with it the job
 
 
-async def backlog(connection: AsyncConnection, *, most: int = 1_000_000) -> Backlog:
+_WAITING = text("SELECT count(*) AS waiting FROM (SELECT FROM search_due LIMIT :most) AS due").bindparams(
+    bindparam("most", type_=BigInteger)
+)
+
+
+def backlog_of(most: int) -> Query[Backlog]:
     """For whoever wonders why something is not found yet; counted up to ``most``."""
-    rows = select(search_due.c.id).limit(most).subquery()
-    return Backlog(waiting=int((await connection.execute(select(func.count()).select_from(rows))).scalar_one()))
+    return Query(statement=_WAITING, values={"most": most}, read=lambda rows: Backlog(waiting=rows[0].waiting))
+
+
+async def backlog(connection: AsyncConnection, *, most: int = 1_000_000) -> Backlog:
+    """The same by itself."""
+    (found,) = await ask(connection, backlog_of(most))
+    return found

@@ -18,7 +18,8 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import wordstats
+from agent.store import asking, wordstats
+from agent.store.asking import Query
 from agent.store.clients import Position
 from agent.store.rights import Viewer
 from agent.store.searchfilters import FILE, NOTE, Filters, permitted
@@ -49,7 +50,8 @@ class Hit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A query as PostgreSQL has it. ``lexemes`` are the word forms that are to be marked, ``prefixes`` beginnings of
-    words; ``is_empty``: nothing of it can be looked for (stop words only)."""
+    words; ``is_empty``: nothing of it can be looked for (stop words only). ``oldest`` and ``newest`` are the moments
+    between which there is anything at all."""
 
     tsquery: str
     negative: str
@@ -58,6 +60,8 @@ class Question:
     share: float
     is_empty: bool
     has_words: bool
+    oldest: datetime | None = None
+    newest: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +89,9 @@ async def ask(connection: AsyncConnection, terms: Sequence[Term]) -> Question:
     both = " && ".join((*positive, *(f"!!({one})" for one in unwanted))) or "''::tsquery"
     without = " || ".join(unwanted) or "''::tsquery"
     selected = ", ".join((f"({both})::text AS q", f"({without})::text AS n", f"numnode({both}) AS nodes", *columns))
-    row = (await connection.execute(text(f"SELECT {selected}"), values)).one()
-    forms_of = {name: frozenset(found or ()) for name, found in row._mapping.items() if name.startswith("f")}
+    typed = Query(statement=_statement(f"SELECT {selected}, {_BOUNDS}"), values=values, read=lambda rows: rows[0])
+    (row,) = await asking.ask(connection, typed)
+    forms_of = {name: frozenset(found or ()) for name, found in row._asdict().items() if name.startswith("f")}
     wanted = [one for one in terms if not one.is_not]
     prefixes = tuple(fold(one.text) for one in wanted if one.kind is TermKind.PREFIX)
     known = await wordstats.load(connection)
@@ -107,6 +112,8 @@ async def ask(connection: AsyncConnection, terms: Sequence[Term]) -> Question:
         share=min(shares, default=1.0),
         is_empty=row.nodes == 0,
         has_words=bool(wanted) and row.nodes > 0,
+        oldest=row.oldest,
+        newest=row.newest,
     )
 
 
@@ -164,12 +171,12 @@ async def find(
     async for low, candidates in _looks(connection, question, filters, start):
         check, at = _FIRST_CHECK, 0
         while at < len(candidates) and len(hits) <= most and stop is None:
-            chosen = candidates[at : at + check]
+            chosen = [_hit(row) for row in candidates[at : at + check]]
             seen = await permitted(connection, viewer, filters, question.negative, [one.id for one in chosen])
             hits += [one for one in chosen if one.id in seen]
             at, check = at + check, 4 * _FIRST_CHECK
             if time.monotonic() > end and at < len(candidates):
-                stop = _position(candidates[at])
+                stop = _position(_hit(candidates[at]))
         if stop is None and low is not None and time.monotonic() > end:
             stop = Position(moment=low - timedelta(microseconds=1), id=_LAST_ID)
         if stop is not None or len(hits) > most:
@@ -207,20 +214,19 @@ def _position(hit: Hit) -> Position:
 
 async def _looks(
     connection: AsyncConnection, question: Question, filters: Filters, start: Position | None
-) -> AsyncIterator[tuple[datetime | None, list[Hit]]]:
-    """(the moment down to which this look went, hits newest first); None: there is nothing further back."""
+) -> AsyncIterator[tuple[datetime | None, list[Any]]]:
+    """(the moment down to which this look went, rows of hits newest first); None: there is nothing further back."""
     known = await wordstats.load(connection)
-    bounds = (await connection.execute(_BOUNDS)).one()
-    if bounds.first is None:
+    if question.oldest is None or question.newest is None:
         return
     share = question.share if question.has_words else 1.0
     if filters.card_id is not None or share * known.rows <= _RARE:
         yield None, await _candidates(connection, question, filters, start, None)
         return
-    newest = min(one for one in (bounds.last, filters.until, start.moment if start else None) if one is not None)
-    oldest = max(one for one in (bounds.first, filters.since) if one is not None)
+    newest = min(one for one in (question.newest, filters.until, start.moment if start else None) if one is not None)
+    oldest = max(one for one in (question.oldest, filters.since) if one is not None)
     week, last = _week(newest), _week(oldest)
-    weeks = max(1.0, (bounds.last - bounds.first) / timedelta(seconds=WEEK))
+    weeks = max(1.0, (question.newest - question.oldest) / timedelta(seconds=WEEK))
     width = max(1, min(_MOST_WEEKS, int(_ENOUGH / max(share * known.rows / weeks, 0.01)) + 1))
     while week >= last:
         low = last if width > _MOST_WEEKS else max(last, week - width + 1)
@@ -231,12 +237,10 @@ async def _looks(
         week, width = low - 1, 2 * width
 
 
-_BOUNDS = text(
-    """
-    SELECT least((SELECT min(started_at) FROM interaction), (SELECT at FROM card_note ORDER BY id LIMIT 1)) AS first,
-        greatest((SELECT max(started_at) FROM interaction), (SELECT at FROM card_note ORDER BY id DESC LIMIT 1)) AS last
-    """
-)
+_BOUNDS = """
+    least((SELECT min(started_at) FROM interaction), (SELECT at FROM card_note ORDER BY id LIMIT 1)) AS oldest,
+    greatest((SELECT max(started_at) FROM interaction), (SELECT at FROM card_note ORDER BY id DESC LIMIT 1)) AS newest
+"""
 
 
 def _week(moment: datetime) -> int:
@@ -253,7 +257,7 @@ async def _candidates(
     filters: Filters,
     start: Position | None,
     weeks: tuple[int, int] | None,
-) -> list[Hit]:
+) -> list[Any]:
     conditions = ["words @@ CAST(:q AS tsquery)"]
     values: dict[str, Any] = {"q": question.tsquery}
     if weeks is not None and weeks[1] - weeks[0] < _MOST_WEEKS:
@@ -277,11 +281,13 @@ async def _candidates(
         conditions.append("interaction_id IN (SELECT interaction_id FROM link WHERE client_card_id = :card)")
         values["card"] = filters.card_id
     sql = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC"
-    rows = await connection.execute(_statement(sql), values)
-    return [
-        Hit(id=id_, interaction_id=of, file=part - 1 if part else None, note_id=note, started=started)
-        for id_, of, part, note, started in rows
-    ]
+    (found,) = await asking.ask(connection, Query(statement=_statement(sql), values=values, read=list))
+    return found
+
+
+def _hit(row: Any) -> Hit:
+    number, of, part, note, started = row
+    return Hit(id=number, interaction_id=of, file=part - 1 if part else None, note_id=note, started=started)
 
 
 _SELECT = "SELECT id, interaction_id, part, card_note_id, started_at FROM search_entry"
@@ -296,14 +302,19 @@ def _statement(sql: str) -> TextClause:
 # --- Rank -------------------------------------------------------------------------------------------------------------
 
 _RANK = text(
-    "SELECT id, ts_rank('{0.05, 0.3, 0.6, 1.0}', words, CAST(:q AS tsquery), 1) FROM search_entry WHERE id = ANY(:ids)"
+    "SELECT id, ts_rank('{0.05, 0.3, 0.6, 1.0}', words, CAST(:q AS tsquery), 1) AS rank"
+    " FROM search_entry WHERE id = ANY(:ids)"
 )
 
 
 async def _ranked(connection: AsyncConnection, question: Question, hits: Sequence[Hit]) -> list[Hit]:
-    rows = await connection.execute(_RANK, {"q": question.tsquery, "ids": [one.id for one in hits]})
-    ranks: dict[int, float] = {row[0]: row[1] for row in rows}
+    values = {"q": question.tsquery, "ids": [one.id for one in hits]}
+    (ranks,) = await asking.ask(connection, Query(statement=_RANK, values=values, read=_ranks))
     return sorted(hits, key=lambda one: (-round(ranks.get(one.id, 0.0), 3), -one.started.timestamp(), -one.id))
+
+
+def _ranks(rows: Sequence[Any]) -> dict[int, float]:
+    return {row.id: row.rank for row in rows}
 
 
 __all__ = ["FILE", "NOTE", "WINDOW", "Filters", "Found", "Hit", "Question", "ask", "find", "fold"]

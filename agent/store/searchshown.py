@@ -5,18 +5,20 @@ Only for the few interactions of one page, in a fixed number of statements.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import BigInteger, Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from agent.store.asking import Query, ask
 from agent.store.engine import is_any
 from agent.store.rights import Viewer, is_visible_card
-from agent.store.schema import attachment, card_note, client_card, link, utterance
+from agent.store.schema import attachment, card_note, client_card, link
 from agent.store.searchindex import CONFIG, folded
 from agent.store.searching import Hit, fold
 
@@ -116,9 +118,16 @@ _COMMENTS = text(
     ORDER BY each.id, c.recording_id NULLS FIRST, c.at_ms, c.id
     """
 ).bindparams(_IDS)
+_WORDS = text("SELECT id, words FROM utterance WHERE id = ANY(:ids)").bindparams(_IDS)
+_CARDS = text(
+    """
+    SELECT l.interaction_id, c.id, c.name FROM link l JOIN client_card c ON c.id = l.client_card_id
+    WHERE l.interaction_id = ANY(:ids) ORDER BY l.id
+    """
+).bindparams(_IDS)
 _LEXEMES = text(
     f"""
-    SELECT word, forms || tsvector_to_array(to_tsvector('{CONFIG}', array_to_string(forms, ' ')))
+    SELECT word, forms || tsvector_to_array(to_tsvector('{CONFIG}', array_to_string(forms, ' '))) AS forms
     FROM (SELECT word, tsvector_to_array(to_tsvector('{CONFIG}', {folded("word")})) AS forms
           FROM unnest(:words) AS word OFFSET 0) AS found
     """  # noqa: S608 - our own expressions
@@ -130,13 +139,13 @@ async def load_entries(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
     if not ids:
         return {}
     values = {"ids": list(ids)}
-    rows = (await connection.execute(_ENTRIES, values | {"longest": _LONGEST_TEXT})).all()
-    lines: dict[int, list[FoundLine]] = {}
-    if any(row.kind == "call" for row in rows):
-        for owner, number, start, channel, words in await connection.execute(_LINES, values | {"most": _MOST_LINES}):
-            lines.setdefault(owner, []).append(FoundLine(id=number, second=start / 1000, channel=channel, text=words))
+    rows, lines, comments = await ask(
+        connection,
+        Query(statement=_ENTRIES, values=values | {"longest": _LONGEST_TEXT}, read=list),
+        Query(statement=_LINES, values=values | {"most": _MOST_LINES}, read=_lines),
+        Query(statement=_COMMENTS, values=values | {"most": _MOST_COMMENTS}, read=_comments),
+    )
     cards = await _cards(connection, viewer, ids)
-    comments = await _comments(connection, ids)
     return {
         row.id: FoundEntry(
             id=row.id,
@@ -156,9 +165,15 @@ async def load_entries(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
     }
 
 
-async def _comments(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, list[FoundComment]]:
+def _lines(rows: Sequence[Any]) -> dict[int, list[FoundLine]]:
+    found: dict[int, list[FoundLine]] = {}
+    for owner, number, start, channel, words in rows:
+        found.setdefault(owner, []).append(FoundLine(id=number, second=start / 1000, channel=channel, text=words))
+    return found
+
+
+def _comments(rows: Sequence[Any]) -> dict[int, list[FoundComment]]:
     found: dict[int, list[FoundComment]] = {}
-    rows = await connection.execute(_COMMENTS, {"ids": list(ids), "most": _MOST_COMMENTS})
     for owner, recording, at_ms, words in rows:
         second = None if at_ms is None else at_ms / 1000
         found.setdefault(owner, []).append(FoundComment(recording_id=recording, second=second, text=words))
@@ -169,22 +184,26 @@ async def load_words(connection: AsyncConnection, utterance_ids: Sequence[int]) 
     """The words of a few utterances as the machine understood them, each with its second."""
     if not utterance_ids:
         return {}
-    query = select(utterance.c.id, utterance.c.words).where(is_any(utterance.c.id, utterance_ids))
-    return {
-        row.id: [(float(one["start"]), str(one["text"])) for one in row.words]
-        for row in await connection.execute(query)
-    }
+    (rows,) = await ask(connection, Query(statement=_WORDS, values={"ids": list(utterance_ids)}, read=list))
+    return {row.id: [(float(one["start"]), str(one["text"])) for one in row.words] for row in rows}
 
 
 async def _cards(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int]) -> dict[int, list[tuple[int, str]]]:
+    if viewer.sees_all:
+        (rows,) = await ask(connection, Query(statement=_CARDS, values={"ids": list(ids)}, read=list))
+        return _by_owner(rows)
     query = (
         select(link.c.interaction_id, client_card.c.id, client_card.c.name)
         .join(client_card, client_card.c.id == link.c.client_card_id)
         .where(is_any(link.c.interaction_id, ids), is_visible_card(viewer, client_card.c.id))
         .order_by(link.c.id)
     )
+    return _by_owner((await connection.execute(query)).all())
+
+
+def _by_owner(rows: Sequence[Any]) -> dict[int, list[tuple[int, str]]]:
     found: dict[int, list[tuple[int, str]]] = {}
-    for owner, card, name in await connection.execute(query):
+    for owner, card, name in rows:
         found.setdefault(owner, []).append((card, name))
     return found
 
@@ -232,8 +251,8 @@ async def match_words(
     if unknown:
         if len(_forms) > _KEPT_WORDS:
             _forms.clear()
-        for word, forms in await connection.execute(_LEXEMES, {"words": unknown}):
-            _forms[word] = frozenset(forms)
+        (rows,) = await ask(connection, Query(statement=_LEXEMES, values={"words": unknown}, read=list))
+        _forms.update((word, frozenset(forms)) for word, forms in rows)
     wanted = frozenset(lexemes)
     starts = tuple(prefixes)
     return frozenset(
@@ -248,7 +267,9 @@ def _folded(word: str) -> str:
     return fold(word)
 
 
-async def list_tags(connection: AsyncConnection) -> Mapping[str, None]:
-    """Tags that rules give to mails, in order."""
-    query = text("SELECT DISTINCT tag FROM mail_rule WHERE coalesce(tag, '') <> '' ORDER BY tag")
-    return dict.fromkeys((await connection.execute(query)).scalars())
+_TAGS = text("SELECT DISTINCT tag FROM mail_rule WHERE coalesce(tag, '') <> '' ORDER BY tag")
+
+
+def tags() -> Query[list[str]]:
+    """Those that rules give to mails, in order."""
+    return Query(statement=_TAGS, values={}, read=lambda rows: [row.tag for row in rows])

@@ -11,6 +11,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import cards, cardsearch, employees, history, rights, savedsearches, search, searching, searchshown
+from agent.store.asking import ask
 from agent.store.cardsearch import FittingCard
 from agent.store.clients import Position
 from agent.store.rights import Viewer
@@ -26,6 +27,7 @@ from agent.web.snippets import Pieces, mark, snippet, words_of
 PAGE_SIZE = 20
 _MOST_PLACES = 3
 _LONG_LINE = 240
+_MOST_WAITING = 10_000  # that are counted
 _LONGEST_NAME = 80
 
 
@@ -83,13 +85,17 @@ async def show_find(request: web.Request) -> web.StreamResponse:
     fitting: Sequence[FittingCard] = ()
     shown = Shown()
     async with services(request).store.begin() as connection:
-        saved = await savedsearches.list_searches(connection, viewer.account_id)
-        choices = await _choices(connection, viewer, query)
+        saved, tags, waiting = await ask(
+            connection,
+            savedsearches.searches_of(viewer.account_id),
+            searchshown.tags(),
+            search.backlog_of(_MOST_WAITING),
+        )
+        choices = await _choices(connection, viewer, query, tags)
         if not query.is_empty:
             shown = await _search(request, connection, viewer, query, cursor)
         if query.q and cursor is None and not query.has_filters:
             fitting = await cardsearch.find_cards(connection, viewer, query.q)
-        waiting = await search.backlog(connection, most=10_000) if viewer.sees_all else search.Backlog(waiting=0)
     return page(
         request,
         "find.html",
@@ -99,7 +105,7 @@ async def show_find(request: web.Request) -> web.StreamResponse:
         saved=saved,
         choices=choices,
         is_first=cursor is None,
-        waiting=waiting.waiting,
+        waiting=waiting.waiting if viewer.sees_all else 0,
         problem="find_save_wrong" if request.query.get("problem") == "find_save_wrong" else "",
         is_saved=any(query_of(dict(parse_qsl(one.query))) == query for one in saved),
     )
@@ -147,7 +153,7 @@ def grouped(hits: Iterable[Hit]) -> list[list[Hit]]:
     return list(groups.values())
 
 
-async def _choices(connection: AsyncConnection, viewer: Viewer, query: FindQuery) -> Choices:
+async def _choices(connection: AsyncConnection, viewer: Viewer, query: FindQuery, tags: Sequence[str]) -> Choices:
     names = {}
     if viewer.sees_all:
         names = await employees.list_names(connection)
@@ -159,7 +165,7 @@ async def _choices(connection: AsyncConnection, viewer: Viewer, query: FindQuery
         card = found.name if found else ""
     return Choices(
         employees=sorted(names.items(), key=lambda one: one[1]),
-        tags=list(await searchshown.list_tags(connection)),
+        tags=tags,
         card=card,
         who=names.get(query.who or 0, ""),
     )

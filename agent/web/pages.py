@@ -23,6 +23,7 @@ from agent.web.qrcode import qr_code
 from agent.web.quotes import shortened
 from agent.web.recordings import may_download
 from agent.web.services import LOGIN
+from agent.web.snippets import Pieces
 from agent.web.texts import LANGUAGES, Texts, language_of
 
 _COMMAND = re.compile("`([^`]*)`")
@@ -87,7 +88,7 @@ def environment(language: str) -> Environment:
         auto_reload=False,
     )
     made.extend(texts=Texts(language))
-    made.filters |= {"phone": phone, "coded": coded, "shortened": shortened, "qr": qr_code}
+    made.filters |= {"phone": phone, "coded": coded, "shortened": shortened, "qr": qr_code, "marked": marked}
     icon: Callable[[str], str] = made.get_template("_icons.html").module.icon  # type: ignore[attr-defined]
     made.globals["icon"] = cache(icon)  # a few dozen, drawn once each
     return made
@@ -125,6 +126,13 @@ class Pages:
 def coded(text: str) -> Markup:
     """A sentence with its commands, which stand between backticks, set as code; everything else is escaped."""
     return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped first
+
+
+def marked(pieces: Pieces) -> Markup:
+    """Stretches of a text (`agent.web.snippets`), escaped, those that were looked for marked. A page of hits has
+    hundreds: a template that walks through them takes longer than everything else of the page."""
+    made = (f"<mark>{escape(words)}</mark>" if is_marked else str(escape(words)) for words, is_marked in pieces)
+    return Markup("".join(made))  # noqa: S704 - escaped piece by piece
 
 
 PAGES: web.AppKey[Pages] = web.AppKey("pages", Pages)
