@@ -76,7 +76,7 @@ def captured_call(facts: Sequence[Fact], capture_id: str) -> CapturedCall:
         key=_key(facts, told, capture_id),
         started=started,
         answered=answered,
-        ended=closed.at if closed else None,
+        ended=_ended(closed, facts, started),
         disposition=_disposition(closed, answered),
         parties=parties,
         conversation_key=_conversation(facts, told, ended=closed is not None),
@@ -184,6 +184,13 @@ def _answered(facts: Sequence[Fact]) -> datetime | None:
             if sum(active.values()) >= needed:
                 return fact.at
     return None
+
+
+def _ended(closed: Fact | None, facts: Sequence[Fact], started: datetime) -> datetime | None:
+    """Where the clock was set back during the call its end is before its beginning: then the latest that is known."""
+    if closed is None or closed.at >= started:
+        return closed.at if closed else None
+    return max(fact.at for fact in facts)
 
 
 def _disposition(closed: Fact | None, answered: datetime | None) -> Disposition:

@@ -7,9 +7,10 @@ another calls syncfs, so a slow or full disk never keeps the sockets waiting. St
 and stay small.
 
 The parent speaks JSON datagrams over a SOCK_SEQPACKET pair; times are nanoseconds since the epoch but for "at":
-    {"op": "open", "capture", "stream", "path", "at", "peer", "expected", "pauses", "masked", "watched", "codes"} with
-        the descriptors of the RTP and the RTCP socket; "at" in seconds since the epoch, "peer" null or the sender the
-        stream was locked to before, "codes" the names of codes by their keys, the rest as in the commands below
+    {"op": "open", "capture", "stream", "path", "at", "clock", "peer", "expected", "pauses", "masked", "watched",
+        "codes"} with the descriptors of the RTP and the RTCP socket; "at" in seconds since the epoch, "clock" what
+        `wall_clock` was then, "peer" null or the sender the stream was locked to before, "codes" the names of codes by
+        their keys, the rest as in the commands below
     {"op": "expect", "capture", "stream", "expected"}: the sender announced, as [host, port], or [] for anybody
     {"op": "pause", "capture", "pauses"}: all that were or are of late, as [from, until or null]
     {"op": "events", "capture", "stream", "masked", "watched"}: payload types that are logged with zeros for a payload,
@@ -35,7 +36,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from agent.sip.capturestream import CaptureStream
+from agent.sip.capturestream import STEP, CaptureStream
 from agent.sip.packetwriter import LogStream, Syncer, Writer
 from agent.sip.receiving import SECOND, SO_TIMESTAMPNS, Receivers
 from agent.sip.senders import pack_address, say_address, unpack_address
@@ -64,6 +65,7 @@ class Capture:
         self._writer = Writer(self._syncer, trouble=self._trouble)
         self._stuck = self._ending = False
         self._held_since: float | None = None
+        self._clock = wall_clock()
         self._ticks = 0
 
     def run(self) -> None:
@@ -93,6 +95,10 @@ class Capture:
             self._read([stream])
 
     def _tick(self) -> None:
+        if abs((clock := wall_clock()) - self._clock) > STEP:
+            self._clock = clock
+            for stream in self._streams.values():
+                stream.set_clock(clock)
         for fd, _ in self._reports_poll.poll(0):
             stream = self._with_reports[fd]
             if blocks := stream.read_reports():
@@ -205,6 +211,8 @@ class Capture:
             self._with_reports[rtcp.fileno()] = stream
             self._reports_poll.register(rtcp, select.EPOLLIN)
         try:
+            stream.clock = int(command.get("clock") or self._clock)
+            stream.set_clock(self._clock)  # it may have been set before this process began
             self._adjust(stream, command)
         except BaseException:
             self._forget(stream)
@@ -220,10 +228,11 @@ class Capture:
         if "watched" in command:
             stream.watch(command["watched"])
         if pauses := command.get("pauses"):
-            stream.pauses = [(int(begin), None if end is None else int(end)) for begin, end in pauses]
-            if command["op"] == "open" or stream.latest >= stream.pauses[-1][0] or stream.log.pauses:
+            told = [(int(begin), None if end is None else int(end)) for begin, end in pauses]
+            stream.pause(told)
+            if command["op"] == "open" or stream.latest >= told[-1][0] or stream.log.pauses:
                 # written before the pause was known, or by a process that died, or not yet taken out for the last one
-                self._writer.blank(stream.log, stream.pauses)
+                self._writer.blank(stream.log, stream.by_the_log(told))
                 stream.latest = 0
             self._read([stream])
 
@@ -313,6 +322,11 @@ class Capture:
                 return
             except (OSError, IndexError):
                 return
+
+
+def wall_clock() -> int:
+    """By how many nanoseconds the wall clock is ahead of that since the boot, which nobody sets: a change is a step."""
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def _adopt(fd: int) -> socket.socket:

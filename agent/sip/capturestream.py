@@ -17,6 +17,7 @@ MOST_BATCHES = 64  # taken from one socket before the others have their turn
 MOST_REPORTS = 8  # RTCP packets taken at a time; who sends more is not listened to more often
 SENDER_REPORT = 200  # RFC 3550, 6.4.1
 _REPORT_SIZE = 28  # with no report blocks
+STEP = SECOND // 20  # nanoseconds; by more than that the wall clock is not slewed between two ticks, but was set
 LATE = SECOND  # a packet stamped before the socket was emptied has been put into it that long after at most
 
 _MEMINFO, _DROPS, _COUNTERS = 55, 8, struct.Struct("=9I")  # SO_MEMINFO, SK_MEMINFO_DROPS: linux/sock_diag.h
@@ -27,12 +28,16 @@ class CaptureStream:
 
     __slots__ = (
         "_keypad",
+        "_log_start",
         "_looked_at",
         "_masked",
         "_receivers",
+        "_set_by",
+        "_set_by_before",
         "_size",
         "_watched",
         "capture",
+        "clock",
         "entered",
         "latest",
         "lock",
@@ -60,6 +65,7 @@ class CaptureStream:
         self.capture, self.number = name
         self.rtp, self.rtcp, self.log, self._receivers = rtp, rtcp, log, receivers
         self.lock = SenderLock()
+        self.clock = 0  # `wall_clock` when the log began, or when it was last set forward
         self.pauses: Sequence[Pause] = ()
         self.packets = self.paused = self.masked = 0
         self.taken = 0  # packets of anybody, since the last tick
@@ -68,6 +74,34 @@ class CaptureStream:
         self._masked = self._watched = self._looked_at = frozenset[int]()
         self._keypad = Keypad(codes) if codes else None
         self._size = USUAL
+        self._set_by, self._set_by_before = 0, 0  # nanoseconds by which the clock was set since the log began
+        self._log_start = log.start  # by the clock as it is now
+
+    def set_clock(self, clock: int) -> None:
+        """What `agent.sip.capture.wall_clock` is now. Where the clock was set back since the log began, the log goes on
+        in time as it was, a pause goes on, and nobody has fallen silent by it. Where it was set forward, or the machine
+        was stopped for a while, which nobody can tell apart, the log has a gap."""
+        by = clock - self.clock
+        if by > -STEP:
+            self.clock, by = clock, 0
+        change = by - self._set_by
+        self._set_by_before, self._set_by = self._set_by, by
+        self._log_start = divmod(self.log.start[0] * SECOND + self.log.start[1] + by, SECOND)
+        self.pause(self.pauses)
+        self.latest += change if self.latest else 0
+        self.lock.last += change if self.lock.last else 0
+
+    def pause(self, pauses: Sequence[Pause]) -> None:
+        """Keep out of the log what comes in these times. One that goes on and has not begun yet began before the clock
+        was set back."""
+        now = time.time_ns()
+        self.pauses = [(0 if end is None and begin > now else begin, end) for begin, end in pauses]
+
+    def by_the_log(self, pauses: Sequence[Pause]) -> Sequence[Pause]:
+        """Pauses by the clock of now, by that of the log."""
+        if not self._set_by:
+            return pauses
+        return [(begin - self._set_by, None if end is None else end - self._set_by) for begin, end in pauses]
 
     def mask(self, payload_types: Iterable[int]) -> None:
         """From now on packets of these types (telephone-event, RFC 4733) are logged with zeros for a payload."""
@@ -92,6 +126,7 @@ class CaptureStream:
                     blocks.append(block)
                     self.packets += block[1]
             if count < BATCH:
+                self._set_by_before = self._set_by  # what came before the clock was set has been taken
                 break
         if self.pauses:
             self._end_pauses()
@@ -99,9 +134,9 @@ class CaptureStream:
 
     def _as_expected(self, receiver: Receiver, count: int) -> Block | None:
         """The quick way: packets of the size that always comes, all of the peer, none to be kept out of the log."""
-        if self.pauses or self.lock.peer is None:
+        if self.pauses or self.lock.peer is None or self._set_by_before != self._set_by:
             return None
-        records = receiver.records(count, self.lock.peer, self.log.start)
+        records = receiver.records(count, self.lock.peer, self._log_start)
         if records is None or (self._looked_at and not self._looked_at.isdisjoint(records[9 :: len(records) // count])):
             return None
         self.latest, self.lock.ssrc = receiver.last(count)
@@ -141,8 +176,12 @@ class CaptureStream:
             self.entered = at, name
 
     def _offset(self, at: int) -> int:
-        seconds, nanoseconds = self.log.start
-        return (at - seconds * SECOND - nanoseconds) // 1_000_000
+        seconds, nanoseconds = self._log_start
+        start = seconds * SECOND + nanoseconds
+        if self._set_by_before != self._set_by:  # it came before or after; what fits to now is true
+            before, now = start + self._set_by_before - self._set_by, time.time_ns() - start
+            start = min((start, before), key=lambda one: abs(at - one - now))
+        return (at - start) // 1_000_000
 
     def _end_pauses(self) -> None:
         emptied = time.time_ns()

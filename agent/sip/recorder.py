@@ -23,6 +23,7 @@ from typing import Any
 
 import structlog
 
+from agent.sip.capture import wall_clock
 from agent.sip.captureprocess import CaptureProcess
 from agent.sip.ports import PortRange
 from agent.sip.receiving import SO_TIMESTAMPNS
@@ -78,6 +79,7 @@ class _Stream:
     rtp: socket.socket
     rtcp: socket.socket
     opened: float
+    clock: int
     peer: list[Any] | None = None
     expected: list[Any] | None = None
     events: frozenset[int] = frozenset()
@@ -108,6 +110,7 @@ class Recorder:
         self._streams: dict[tuple[str, int], _Stream] = {}
         self._closing: dict[str, asyncio.Future[None]] = {}
         self._pauses: dict[str, list[tuple[int, int | None]]] = {}
+        self._paused_since: dict[str, int] = {}  # by the monotonic clock
         self._stamper: socket.socket | None = None
         self._process = CaptureProcess(
             folder, on_start=self._hand_over_all, on_message=self._take, on_death=self._note_death
@@ -161,7 +164,15 @@ class Recorder:
                 raise OSError(errno.EMFILE, what)
             rtp, rtcp = self._ports.take()
             _prepare(rtp, rtcp)
-            known = _Stream(capture_id=capture_id, index=index, rtp=rtp, rtcp=rtcp, opened=time.time(), events=events)
+            known = _Stream(
+                capture_id=capture_id,
+                index=index,
+                rtp=rtp,
+                rtcp=rtcp,
+                opened=time.time(),
+                clock=wall_clock(),
+                events=events,
+            )
             self._streams[capture_id, index] = known
             self._hand_over(known)
         elif events != known.events:
@@ -199,6 +210,7 @@ class Recorder:
         pauses = self._open_pauses(capture_id)
         if not pauses or pauses[-1][1] is not None:
             pauses.append((_begin(at, pauses), None))
+            self._paused_since[capture_id] = time.monotonic_ns() - (time.time_ns() - pauses[-1][0])
             self._send_pauses(capture_id)
         return datetime.fromtimestamp(pauses[-1][0] / 1e9, UTC)
 
@@ -213,8 +225,9 @@ class Recorder:
             raise LookupError(f"capture {capture_id} is not paused")
         begin, end = pauses[-1]
         if end is None:
-            end = time.time_ns()
-            pauses[-1] = begin, end
+            end = time.time_ns()  # which is before its beginning where the clock was set back meanwhile
+            elapsed = time.monotonic_ns() - self._paused_since[capture_id]
+            pauses[-1] = (begin if begin <= end else end - elapsed), end
             self._send_pauses(capture_id)
         return datetime.fromtimestamp(end / 1e9, UTC)
 
@@ -264,6 +277,7 @@ class Recorder:
             "stream": stream.index,
             "path": str(self._folder / stream.capture_id / f"{stream.index}.rtpdump"),
             "at": stream.opened,
+            "clock": stream.clock,
             "peer": stream.peer,
             "expected": stream.expected,
             "pauses": self._late_pauses(stream.capture_id),
@@ -300,6 +314,7 @@ class Recorder:
             del self._streams[stream.capture_id, stream.index]
             self._release(stream)
         self._pauses.pop(capture_id, None)
+        self._paused_since.pop(capture_id, None)
         waiting = self._closing.pop(capture_id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -338,7 +353,7 @@ def _begin(at: datetime | None, before: list[tuple[int, int | None]]) -> int:
     """When a pause that was asked for ``at`` begins: not in the future, not long ago, and not within the last one."""
     now = time.time_ns()
     begin = now if at is None else min(max(int(at.timestamp() * 1e9), now - int(LATE * 1e9)), now)
-    return max(begin, (before[-1][1] or 0) if before else 0)
+    return min(max(begin, (before[-1][1] or 0) if before else 0), now)
 
 
 def _streams_within(files: int) -> int:

@@ -126,7 +126,8 @@ def pauses(facts: Sequence[Fact], ended: datetime) -> list[Interval]:
 
 def _pause(since: Fact, until: datetime) -> Interval:
     by = since.data.get("by")
-    return Interval(start=since.at.timestamp(), end=until.timestamp(), text=by if isinstance(by, str) else "")
+    end = max(until, since.at).timestamp()  # the clock may have been set back
+    return Interval(start=since.at.timestamp(), end=end, text=by if isinstance(by, str) else "")
 
 
 def holds(facts: Sequence[Fact], streams: Sequence[LoggedStream | FileStream], ended: datetime) -> Iterator[Interval]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.sip.journal import STREAM, Fact
+from agent.sip.calls import captured_call
+from agent.sip.journal import CLOSED, OPENED, STREAM, Fact
 from agent.sip.sounding import PAUSED, RESUMED, holds, keys_of, logged_streams, pauses
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -69,3 +70,12 @@ def test_a_stream_announced_with_unusable_keys_is_still_encrypted() -> None:
     assert keys is not None and keys.keys == ()
     (plain,) = logged_streams([on(0, 0, True)], ())
     assert keys_of(plain) is None
+
+
+def test_a_clock_set_back_in_the_call_ends_nothing_before_it_began() -> None:
+    noon, eleven = datetime(2026, 3, 2, 12, tzinfo=UTC), datetime(2026, 3, 2, 11, tzinfo=UTC)
+    told = ((noon, OPENED), (noon + timedelta(seconds=5), PAUSED), (eleven, RESUMED), (eleven, CLOSED))
+    facts = [Fact(at=at, kind=kind, data={"source": "siprec", "key": "k"}) for at, kind in told]
+    call = captured_call(facts, "capture")
+    assert call.ended == noon + timedelta(seconds=5)
+    assert all(one.start <= one.end for one in pauses(facts, call.ended))
