@@ -107,7 +107,7 @@ async def test_a_clock_that_was_set_back_moves_no_sound(
     async with running(tmp_path / "captures") as bench:
         with monkeypatch.context() as earlier:
             then, clock = time.time() - by / SECOND, wall_clock() - by
-            earlier.setattr(recorder.time, "time", lambda: then)
+            earlier.setattr("agent.sip.recorder.time.time", lambda: then)
             earlier.setattr(recorder, "wall_clock", lambda: clock)
             port = bench.recorder.open_stream("call", 0)
         with sender() as sock:
@@ -132,7 +132,7 @@ async def test_a_pause_goes_on_where_the_clock_is_set_back_in_it(
             await until(lambda: len(bench.records("call")) == 1)
             with monkeypatch.context() as later:  # the pause is told by a clock that is an hour ahead of the packets'
                 now = time.time_ns
-                later.setattr(recorder.time, "time_ns", lambda: now() + HOUR)
+                later.setattr("agent.sip.recorder.time.time_ns", lambda: now() + HOUR)
                 bench.recorder.pause("call")
             sock.sendto(packet(1), (HOST, port))
             await asyncio.sleep(1.2)
