@@ -43,7 +43,17 @@ from linker.crm.protocol import (
     CrmRightsMissing,
     CrmUnreachable,
 )
-from linker.outbox import ATTEMPTS, ATTEMPTS_OF_A_BUG, FAILURES_TO_OPEN, Known, Step, circuit_pause, decide, retry_pause
+from linker.outbox import (
+    ATTEMPTS,
+    ATTEMPTS_OF_A_BUG,
+    FAILURES_TO_OPEN,
+    SETTLE_SECONDS,
+    Known,
+    Step,
+    circuit_pause,
+    decide,
+    retry_pause,
+)
 from linker.pacing import deliver_job
 from linker.sharing import Sharing
 from linker.wishes import Batch, Composer, NotYet, Work, load
@@ -54,9 +64,6 @@ _AT_ONCE = 8  # requests under way
 _CLAIMED = 32  # deliveries read together
 _LEASE_SECONDS = 180.0
 _STEP_SECONDS = 60.0  # an upload of an hour of sound is 21 MB; no attempt begins that might outlast its lease
-SETTLE_SECONDS = 10.0
-"""For so long a CRM may still be at what it was asked by somebody who is gone, or whom its answer did not reach."""
-
 _TURN_SECONDS = 30.0  # then the job ends, so that a shutdown or another job gets its turn; the next one goes on
 _AUTH_SECONDS = 300.0
 _MOST_STEPS = 12

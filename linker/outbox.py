@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+SETTLE_SECONDS = 10.0
+"""For so long a CRM may still be at what it was asked by somebody who is gone, or whom its answer did not reach."""
+
 FAILURES_TO_OPEN = 10
 """So many requests in a row without an answer mean that the CRM is away, and not that one of them is poison."""
 

@@ -17,6 +17,7 @@ from agent.settings import Settings
 from agent.store import connectors, deliveries
 from agent.store.connectors import Connector
 from agent.store.engine import Store
+from linker.outbox import SETTLE_SECONDS
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ class CrmPacer:
     async def look(self) -> None:
         """Ask for what is due, but not of a CRM that is to be left alone."""
         async with self._store.begin() as connection:
-            due = set(await deliveries.list_due(connection))
+            due = set(await deliveries.list_due(connection, settle=SETTLE_SECONDS))
             known = {one.name: one for one in await connectors.list_connectors(connection)}
             for one in self._settings.crm:
                 if one.deliver and one.name in due:

@@ -62,8 +62,7 @@ def _delivery(row: AnyRow) -> Delivery:
 
 
 _IS_NEXT = """
-    d.state = 'waiting' AND d.due_at <= now() AND (d.leased_until IS NULL OR d.leased_until < now())
-    AND (d.client_card_id IS NULL OR d.id = (
+    d.state = 'waiting' AND d.due_at <= now() AND (d.client_card_id IS NULL OR d.id = (
         SELECT e.id FROM delivery AS e
         WHERE e.connector_id = d.connector_id AND e.client_card_id = d.client_card_id AND e.state = 'waiting'
         ORDER BY e.started_at, e.id LIMIT 1))"""
@@ -71,22 +70,24 @@ _DUE = text(
     f"""
     SELECT connector.name FROM connector
     WHERE delivers AND coalesce(paused_until <= now(), true)
-          AND EXISTS (SELECT FROM delivery AS d WHERE d.connector_id = connector.id AND {_IS_NEXT})
+          AND EXISTS (SELECT FROM delivery AS d WHERE d.connector_id = connector.id AND {_IS_NEXT}
+                      AND coalesce(d.leased_until NOT BETWEEN now() AND now() + make_interval(secs => :settle), true))
           AND NOT {IS_TAKEN.format(what=DELIVER, number="connector.id")}
     """  # noqa: S608 - our own constants
 )
 
 
-async def list_due(connection: AsyncConnection) -> list[str]:
-    """Names of connectors that have something to claim, are not left alone, and that nobody is telling just now."""
-    return list((await connection.execute(_DUE)).scalars())
+async def list_due(connection: AsyncConnection, *, settle: float) -> list[str]:
+    """Names of connectors that have something to claim, are not left alone, and that nobody is telling just now: what
+    is leased for longer than ``settle`` seconds all the same was left behind (`cut_short`)."""
+    return list((await connection.execute(_DUE, {"settle": settle})).scalars())
 
 
 _CLAIM = text(
     f"""
     WITH next AS (
         SELECT d.id FROM delivery AS d
-        WHERE d.connector_id = :connector AND {_IS_NEXT}
+        WHERE d.connector_id = :connector AND {_IS_NEXT} AND (d.leased_until IS NULL OR d.leased_until < now())
         ORDER BY d.due_at, d.started_at, d.id LIMIT :most
         FOR UPDATE SKIP LOCKED)
     UPDATE delivery SET leased_until = now() + make_interval(secs => :lease)

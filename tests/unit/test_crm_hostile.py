@@ -149,7 +149,7 @@ async def test_switched_off_and_on(world: World) -> None:
     before = world.crm.requests.copy()
     await world.deliver()
     async with world.store.begin() as connection:
-        assert await deliveries.list_due(connection) == []
+        assert await deliveries.list_due(connection, settle=10) == []
     assert world.crm.requests == before
     await world.switch_on()
     await world.deliver()
@@ -211,7 +211,7 @@ async def test_a_limit_is_heard_by_all_that_wait_and_outlasts_a_success(world: W
     await world.deliverer().deliver("office")
     await reader(world).read("office")
     async with world.store.begin() as connection:
-        assert await deliveries.list_due(connection) == []
+        assert await deliveries.list_due(connection, settle=10) == []
     assert world.crm.requests.total() == before, "neither told nor read"
     async with world.store.begin() as connection:
         await connectors.resume(connection, office.id)

@@ -101,7 +101,7 @@ async def _versions(world: World) -> list[tuple[int, str]]:
 
 async def _due(world: World) -> list[str]:
     async with world.store.begin() as connection:
-        return await deliveries.list_due(connection)
+        return await deliveries.list_due(connection, settle=10)
 
 
 async def test_where_nothing_has_changed_no_version_is_raised_and_nobody_is_woken(world: World) -> None:
