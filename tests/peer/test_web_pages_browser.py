@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import Browser as Chromium
+from playwright.async_api import expect
 
 from agent.archive.blobs import Archive
 from agent.intake import Intake
@@ -148,6 +149,10 @@ async def test_the_way_to_older_entries_is_there_without_script_and_by_keyboard(
         await visit.page.focus("[data-older]")
         await visit.page.wait_for_selector(f"#entry-{calls[-1]}", state="attached")
         assert await visit.page.evaluate("document.activeElement.matches('.history[data-after]')"), "where he was"
+        await visit.go("/cards")
+        await visit.go(f"/cards/{card}#entry-{calls[-1]}")
+        sought = visit.page.locator(f"#entry-{calls[-1]}")
+        await expect(sought).to_be_in_viewport()
 
 
 async def test_an_entry_leaves_its_card_and_comes_back(chromium: Chromium, server: WebServer, world: World) -> None:

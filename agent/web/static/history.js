@@ -3,6 +3,7 @@
 import { attach } from "./cardline.js";
 
 const AHEAD_PX = 800; // below what is seen
+const FURTHEST = 20; // pages, for an entry that the address names
 
 const watcher = new IntersectionObserver(
   (seen) => seen.filter((one) => one.isIntersecting).forEach((one) => goOn(one.target)),
@@ -11,7 +12,21 @@ const watcher = new IntersectionObserver(
 
 function watch() {
   const link = document.querySelector("[data-older]");
-  if (link) watcher.observe(link);
+  const seeks = isSeeking();
+  if (link && seeks) goOn(link);
+  else if (link) watcher.observe(link);
+}
+
+let sought = location.hash.startsWith("#entry-") ? location.hash.slice(1) : "";
+let steps = 0;
+
+// The browser has looked for what the address names on the first page only.
+function isSeeking() {
+  const entry = sought && document.getElementById(sought);
+  if (entry && steps > 0) entry.scrollIntoView();
+  if (entry || steps === FURTHEST) sought = "";
+  steps += 1;
+  return Boolean(sought);
 }
 
 async function goOn(link) {
