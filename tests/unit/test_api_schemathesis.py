@@ -31,7 +31,7 @@ __all__ = ["server", "world"]
 
 EXAMPLES = int(os.environ.get("CARDLINE_API_EXAMPLES", "3"))
 _PARTS = 4  # each within the time of one test
-_LEAST, _EACH, _MOST = 20, 30, 200  # examples of a call in the soak, and for each value that can vary in it
+_LEAST, _EACH, _MOST = 50, 60, 400  # examples of a call in the soak, and for each value that can vary in it
 _KNOWN = 12  # ids up to this one are there in the company of the tests
 _ENDLESS = ("streamEvents",)
 _CHECKS = (

@@ -6,10 +6,13 @@ import asyncio
 import itertools
 import json
 import os
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,7 @@ from agent.sip.imports.folder import NO_SOUND_FILE, OTHER_FORMAT, Unit
 from agent.sip.imports.importer import ALREADY_HERE, DIED, EMPTY, GROWING, RECORDED_LIVE, Importer
 from agent.sip.imports.report import Fate, Outcome, Report
 from agent.sip.imports.run import import_folder
+from agent.sip.imports.watched import WatchedTree
 from agent.store import blobs, recordings, soundfiles, sources
 from agent.store.engine import Store
 from agent.store.soundfiles import FileState, NotedFile
@@ -368,3 +372,42 @@ async def test_records_without_a_recording_of_it_are_told(make: Make, tmp_path: 
     cdr.write_text("garbage\n" + record_of(9999))
     report = await take_in(make(), cdr)
     assert any("1 lines of Master.csv" in one for one in report.notes)
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """A folder that may not be read; root may read any, so the call itself is refused."""
+    true = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if Path(os.fsdecode(path)) == folder:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return true(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        yield
+
+
+async def test_a_folder_that_may_not_be_read_is_named_and_the_others_are_taken(make: Make, tmp_path: Path) -> None:
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir()
+        _call(tmp_path / name)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.wav")
+    with closed(tmp_path / "closed"):
+        report = await take_in(make())
+    assert report.fates == {Fate.IMPORTED: 1, Fate.LEFT_OUT: 1}
+    assert [reason for _, reason in report.reasons] == ["the folder cannot be read: Permission denied"]
+
+
+def test_a_followed_folder_that_may_not_be_read_is_tried_again(tmp_path: Path) -> None:
+    tree, folder = WatchedTree(tmp_path), tmp_path / "2026"
+    folder.mkdir()
+    old = time.time() - 60
+    for one in (folder, tmp_path):
+        os.utime(one, (old, old))
+    with closed(folder):
+        assert tree.news() == [tmp_path] and tree.news() == []
+    assert tree.news() == [folder], "although neither folder has changed"
+    assert tree.news() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,10 +78,13 @@ def readable(name: str) -> str:
 
 
 def folders_of(root: Path) -> Iterator[Path]:
-    """The folder and all folders in it; hidden ones and links are left out, so that none is walked twice."""
-    for name, subfolders, _ in os.walk(root, onerror=_raise_at(root)):
+    """The folder and all folders in it; hidden ones and links are left out, so that none is walked twice. Those that
+    may not be read come last: whoever looks into them is told so."""
+    closed: list[Path] = []
+    for name, subfolders, _ in os.walk(root, onerror=_note_closed(root, closed)):
         subfolders[:] = sorted((one for one in subfolders if not one.startswith(".")), reverse=True)
         yield Path(name)
+    yield from closed
 
 
 def look(root: Path, folder: Path) -> tuple[list[Unit], list[LeftOut]]:
@@ -145,11 +148,15 @@ def _best(files: Iterable[FoundFile], left: list[LeftOut]) -> FoundFile | None:
     return ordered[0] if ordered else None
 
 
-def _raise_at(root: Path):  # type: ignore[no-untyped-def]
+def _note_closed(root: Path, closed: list[Path]) -> Callable[[OSError], None]:
     """A folder that went away while we walked is no matter; the one that was named is."""
 
     def tell(error: OSError) -> None:
-        if error.filename is not None and Path(error.filename) == root:
+        if error.filename is None:
+            return
+        if Path(error.filename) == root:
             raise error
+        if not isinstance(error, FileNotFoundError):
+            closed.append(Path(error.filename))
 
     return tell

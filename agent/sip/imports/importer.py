@@ -25,7 +25,7 @@ from agent.keeping import place_sound
 from agent.model import CapturedCall
 from agent.sip.imports.calls import Habits, Told, captured_call, unrecorded_call
 from agent.sip.imports.cdr import CdrRow
-from agent.sip.imports.folder import LeftOut, Unit, folders_of, look
+from agent.sip.imports.folder import LeftOut, Unit, folders_of, look, readable
 from agent.sip.imports.names import Name, plain_id, read_name
 from agent.sip.imports.report import Fate, Outcome
 from agent.sound.files import SoundFile, SoundProbe, probe
@@ -41,6 +41,7 @@ EMPTY = "there is no sound in it"
 TOO_BIG = "the file is larger than 4 GB"
 DIED = "the program ended each time this file was read; it is not tried again"
 GONE = "the file went away"
+CLOSED_FOLDER = "the folder cannot be read"
 GROWING = "the file is still being written"
 _SHORTEST = 0.1  # second
 _MOST_BYTES = 4 * 1024**3
@@ -110,6 +111,15 @@ class Importer:
             try:
                 found, others = await asyncio.to_thread(look, self._root, folder)
             except FileNotFoundError:
+                continue
+            except OSError as error:
+                if folder == self._root:
+                    raise
+                left.append(
+                    LeftOut(
+                        path=readable(str(folder.relative_to(self._root))), reason=f"{CLOSED_FOLDER}: {error.strerror}"
+                    )
+                )
                 continue
             left += others
             fresh = [unit for unit in found if again or hash(_state_of(unit)) not in self._done]

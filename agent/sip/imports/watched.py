@@ -35,10 +35,15 @@ class WatchedTree:
                 if self._times.get(folder) == at:
                     continue
                 waiting += _subfolders(folder)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 if folder == self._root:
                     raise
                 self._times.pop(folder, None)
+                continue
+            except OSError:  # it may be readable the next time, and no time of a folder tells when
+                if folder == self._root:
+                    raise
+                self._times[folder] = -1
                 continue
             changed.append(folder)
             self._times[folder] = at if time.time_ns() - at > _TICK_NS else -1
