@@ -115,11 +115,8 @@ class Importer:
             except OSError as error:
                 if folder == self._root:
                     raise
-                left.append(
-                    LeftOut(
-                        path=readable(str(folder.relative_to(self._root))), reason=f"{CLOSED_FOLDER}: {error.strerror}"
-                    )
-                )
+                name = readable(str(folder.relative_to(self._root)))
+                left.append(LeftOut(path=name, reason=f"{CLOSED_FOLDER}: {error.strerror}"))
                 continue
             left += others
             fresh = [unit for unit in found if again or hash(_state_of(unit)) not in self._done]
