@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
@@ -44,6 +44,7 @@ _LOGIN_PAUSE = 60.0  # at least, after a refused login: many attempts lock an ac
 _JOIN_SECONDS = 20.0
 _TELL_SECONDS = 2.0  # from one word of progress to the next
 _FOLDERS_TOLD = 5
+_LONG_ROUND = 10.0  # seconds
 _LIST_SECONDS = 900.0  # how often it is looked whether there are other folders
 
 
@@ -156,17 +157,13 @@ class Mailbox:
         """Look into every folder, the first one last: that is where the server then tells of new mail. Those over
         which connections were lost come behind the others, so that they keep none from being read."""
         visit.list_folders(self._settings)
-        missing = [f"The mailbox {self._settings.name} has no folder {one}." for one in visit.choice.missing]
         is_more = False
-        for folder in self._in_order(visit.choice.read):
+        for folder in visit.due(self._in_order(visit.choice.read), self._settings.poll_seconds):
             if is_more and self._faults[folder]:
                 break
             try:
                 is_more |= visit.look_into(folder)
                 self._faults.pop(folder, None)
-            except MailboxFolderMissing as error:
-                missing.append(error.what)
-                visit.listed = 0.0  # it is gone, has another name, or is not for us
             except MailboxThrottled:
                 raise
             except Exception as error:
@@ -178,7 +175,7 @@ class Mailbox:
         self._failures = 0
         if is_more:
             return
-        self._report_folders(missing)
+        self._report_folders(visit.missing(self._settings.name))
         visit.fetchers.narrow()
         self._wait(visit)
 
@@ -228,6 +225,8 @@ class _Visit:
         self.presence = presence
         self.choice = choosing.Choice(read=())
         self.listed = 0.0
+        self._refused: dict[str, str] = {}  # folder → what the server said
+        self._rounded = self._round_took = 0.0  # seconds
 
     def list_folders(self, settings: MailboxSettings) -> None:
         """Which folders to read, looked at anew now and then, and each time while one is missing."""
@@ -246,13 +245,40 @@ class _Visit:
                 left_out=dict(self.choice.left_out),
             )
 
+    def due(self, order: Sequence[str], pause: float) -> Iterator[str]:
+        """Of all folders those to look into now. A round through thousands takes minutes: meanwhile the first one is
+        looked into now and then, and news in it alone is no reason for another round within ``pause`` seconds."""
+        first = self.choice.read[:1]
+        began = looked = time.monotonic()
+        if self._round_took > _LONG_ROUND and began - self._rounded < pause:
+            yield from first
+            return
+        for folder in order:
+            if time.monotonic() - looked > _LONG_ROUND:
+                yield from first
+                looked = time.monotonic()
+            yield folder
+        self._rounded = time.monotonic()
+        self._round_took = self._rounded - began
+
     def look_into(self, folder: str) -> bool:
         """Take what is new and some of what is old; whether there is more of the old."""
-        status, archived, is_more = self.reader.read_some(folder)
+        try:
+            status, archived, is_more = self.reader.read_some(folder)
+        except MailboxFolderMissing as error:
+            self._refused[folder] = error.what
+            self.listed = 0.0  # it is gone, has another name, or is not for us
+            return False
+        self._refused.pop(folder, None)
         if not is_more:
             self.reader.settle()
             self.presence.look(folder, status, archived)
         return is_more
+
+    def missing(self, mailbox: str) -> list[str]:
+        """Sentences about folders that should be read and cannot be."""
+        told = [f"The mailbox {mailbox} has no folder {one}." for one in self.choice.missing]
+        return told + [words for folder, words in self._refused.items() if folder in self.choice.read]
 
 
 def _pause(failures: int) -> float:
