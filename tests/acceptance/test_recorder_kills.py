@@ -158,13 +158,14 @@ async def all_recorded(service: ServiceUnderTest, count: int) -> list[Entry]:
     return await entries(service)
 
 
-def lost(entry: Entry) -> float:
-    """Seconds of sound the worse of the two parties lost, from the first packet to the last."""
+def lost(entry: Entry, talked: float) -> float:
+    """Of so many seconds of talk those that the worse of the two parties lost. What lies between the answer and the
+    first word, or between the last one and fifty goodbyes in turn, is a gap of the recording and no loss."""
     (recording,) = entry.recordings
-    return max(
-        sum(gap.end_ms - gap.start_ms for gap in recording.gaps if gap.channel == channel) / 1000
-        for channel in range(2)
+    silent = max(
+        sum(gap.end_ms - gap.start_ms for gap in recording.gaps if gap.channel == channel) for channel in range(2)
     )
+    return talked - (recording.duration_ms - silent) / 1000
 
 
 def callers(found: list[Entry]) -> Counter[str]:
@@ -199,7 +200,7 @@ async def test_a_killed_capture_process_is_replaced_on_the_same_ports_and_logs(
     await crowd.end()
     found = await all_recorded(service, count)
     assert callers(found) == Counter(crowd.calls.keys())
-    missing = {one.parties[0].value: lost(one) for one in found}
+    missing = {one.parties[0].value: lost(one, crowd.talked) for one in found}
     print(f"\n{count} calls: every log grows again {back:.2f} s after the kill; {max(missing.values()):.2f} s lost")
     assert back <= MOST_AWAY
     assert {who: seconds for who, seconds in missing.items() if seconds > MOST_LOST} == {}
@@ -232,7 +233,7 @@ async def test_after_a_crash_every_orphaned_log_becomes_a_recording_once(
         assert one.call is not None
         assert one.call.truncated
         assert one.recordings[0].truncated
-    short = {one.parties[0].value: said - one.recordings[0].duration_ms / 1000 + lost(one) for one in found}
+    short = {one.parties[0].value: lost(one, said) for one in found}
     print(f"\n{count} calls cut after {said:.1f} s: at most {max(short.values()):.2f} s of sound missing")
     assert {who: seconds for who, seconds in short.items() if seconds > MOST_LOST + 0.25} == {}
     assert not list(captures.iterdir())
