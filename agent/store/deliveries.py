@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text, update
+from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store import connectors
@@ -22,6 +22,15 @@ from agent.store.schema import delivery
 from agent.store.turns import DELIVER, IS_TAKEN
 
 WAITING, UNREADY, DONE, FAILED, DROPPED = "waiting", "unready", "done", "failed", "dropped"
+AFRESH: Mapping[str, Any] = {
+    "state": WAITING,
+    "due_at": func.now(),
+    "attempts": 0,
+    "failure": None,
+    "problem": "",
+    "remedy": "",
+}
+"""It is to be told now, whatever became of attempts before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, bindparam, func, literal_column, select, text, update
+from sqlalchemy import BigInteger, bindparam, literal_column, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,20 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.model import LinkState
 from agent.store import changes
 from agent.store.asking import Query, ask
-from agent.store.deliveries import DROPPED, WAITING
+from agent.store.deliveries import AFRESH, DROPPED
 from agent.store.rights import is_not_private
 from agent.store.schema import delivery, party
 
 _AFRESH = "state = 'waiting', due_at = now(), attempts = 0, failure = NULL, problem = '', remedy = ''"
-_AGAIN: Mapping[str, Any] = {
-    "wanted": delivery.c.wanted + 1,
-    "state": WAITING,
-    "due_at": func.now(),
-    "attempts": 0,
-    "failure": None,
-    "problem": "",
-    "remedy": "",
-}
+_AGAIN: Mapping[str, Any] = {"wanted": delivery.c.wanted + 1, **AFRESH}
 _SHOWN = str(
     is_not_private(literal_column("i.id", BigInteger)).compile(
         dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]

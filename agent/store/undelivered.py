@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store.deliveries import DROPPED, FAILED, WAITING
+from agent.store.deliveries import AFRESH, DROPPED, FAILED
 from agent.store.schema import connector, delivery
-
-_ONCE_MORE: Mapping[str, Any] = {
-    "state": WAITING,
-    "due_at": func.now(),
-    "attempts": 0,
-    "failure": None,
-    "problem": "",
-    "remedy": "",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +75,7 @@ async def retry(
         which &= delivery.c.id.in_(ids)
     if connector_id is not None:
         which &= delivery.c.connector_id == connector_id
-    return (await connection.execute(update(delivery).where(which).values(**_ONCE_MORE))).rowcount
+    return (await connection.execute(update(delivery).where(which).values(**AFRESH))).rowcount
 
 
 async def drop(connection: AsyncConnection, delivery_id: int) -> bool:
@@ -98,4 +88,4 @@ async def drop(connection: AsyncConnection, delivery_id: int) -> bool:
 async def retry_card(connection: AsyncConnection, card_id: int) -> None:
     """A card has got its place over there: what was given up for want of one is tried again."""
     which = (delivery.c.client_card_id == card_id) & (delivery.c.state == FAILED)
-    await connection.execute(update(delivery).where(which).values(**_ONCE_MORE))
+    await connection.execute(update(delivery).where(which).values(**AFRESH))
