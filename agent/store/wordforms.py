@@ -73,7 +73,7 @@ class WordForms:
         self._forget()
         unknown: set[str] = set()
         for pieces in texts:
-            unknown |= set(pieces) - self._known.keys()
+            unknown |= set(pieces).difference(self._known)  # `-` would walk through all that is known
         asked = sorted(unknown)
         for start in range(0, len(asked), _ASKED):
             some = asked[start : start + _ASKED]
@@ -130,7 +130,8 @@ def _places(pieces: Sequence[str], known: Mapping[str, Known], more: dict[str, N
             continue
         for form, place in one.forms:
             found[form].append(at + place)
-        more |= one.again
+        if one.again:
+            more |= one.again
         at += one.places
     found.pop("", None)  # stop words
     return found
@@ -142,6 +143,8 @@ def _cut(places: Sequence[int]) -> list[int]:
 
 
 def _quoted(form: str) -> str:
+    if form.isalnum():
+        return f"'{form}'"
     return "'" + form.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
