@@ -64,7 +64,7 @@ format: $(VENV)/.installed ## Put the code into shape
 	@$(BIN)/ruff check --fix .
 
 # On two cores about three quarters of an hour: kills 20 minutes by the clock, one after the other, since they look at
-# times; the others side by side, in minutes of processor time: sip 4, sound 1, mail 4, api 17, speech 5.
+# times; the others side by side, in minutes of processor time: sip 4, sound 1, mail 2, api 17, speech 2.
 soak: $(VENV)/.installed $(VENV)/.assets peers ## Floods, fuzzing, kill matrices: under an hour; PART=kills sip sound mail api speech
 	@$(if $(filter kills,$(PART)),HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 $(SOAK_kills) $(ARGS))
 	@$(if $(SOAK_OTHERS),HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 --numprocesses $(JOBS) \
