@@ -54,6 +54,7 @@ class Capture:
 
     def __init__(self, control: socket.socket, folder: Path) -> None:
         self._control = control
+        control.setblocking(False)  # recv_fds passes no flags on (Python 3.11)
         self._streams: dict[int, CaptureStream] = {}  # by file descriptor of the RTP socket
         self._silent: set[int] = set()  # those whose first packet is awaited
         self._flooded: set[int] = set()  # those on which somebody sends far too much
@@ -78,7 +79,10 @@ class Capture:
         self._poll.register(self._control, select.EPOLLIN)
         next_tick = time.monotonic() + TICK
         while not self._ending:
-            for fd, _ in self._poll.poll(max(next_tick - time.monotonic(), 0)):
+            ready = self._poll.poll(max(next_tick - time.monotonic(), 0))
+            while self._command():
+                pass  # before the sockets: what comes after the end of a pause was sent after the command that says so
+            for fd, _ in ready:
                 self._handle(fd)
             if time.monotonic() >= next_tick:
                 self._tick()
@@ -89,9 +93,7 @@ class Capture:
         self._ending = True
 
     def _handle(self, fd: int) -> None:
-        if fd == self._control.fileno():
-            self._command()
-        elif (stream := self._streams.get(fd)) is not None:
+        if (stream := self._streams.get(fd)) is not None:
             self._read([stream])
 
     def _tick(self) -> None:
@@ -159,16 +161,17 @@ class Capture:
                 watched.discard(fd)
                 self._poll.unregister(fd)
 
-    def _command(self) -> None:
+    def _command(self) -> bool:
+        """Do what the next command says; whether there was one."""
         try:
-            message, fds, _, _ = socket.recv_fds(self._control, MESSAGE, 4, socket.MSG_DONTWAIT)
+            message, fds, _, _ = socket.recv_fds(self._control, MESSAGE, 4)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             message, fds = b"", []
         if not message:
             self._ending = True
-            return
+            return False
         sockets: list[socket.socket] = []
         try:
             sockets += map(_adopt, fds)
@@ -177,6 +180,7 @@ class Capture:
             for sock in sockets:
                 sock.close()
             self._trouble(None, f"command not understood: {error!r}")
+        return True
 
     def _obey(self, command: dict[str, Any], sockets: list[socket.socket]) -> None:
         op, capture = command["op"], str(command["capture"])

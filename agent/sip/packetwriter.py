@@ -24,6 +24,7 @@ AT_ONCE = 1 << 20  # bytes given to the disk in one piece where much waits
 _libc = ctypes.CDLL(None, use_errno=True)  # Python has no syncfs
 
 Block = tuple[bytes, int]  # records for a log, and how many they are
+_BLANK: Block = b"", 0  # stands where the pauses of a log are to be taken out of its file
 Trouble = Callable[["tuple[str, int] | None", str], None]  # told which log, or None for all, and what in words
 
 
@@ -56,11 +57,15 @@ class LogStream:
         file.append(move_records(records, earlier) if earlier else records)
 
     def blank(self, pauses: Sequence[Pause]) -> None:
-        """Take the sound of pauses out of what waits, and have it taken out of the file."""
-        start = self.start[0] * 1_000_000_000 + self.start[1]
-        for place, (records, count) in enumerate(self.waiting):
-            self.waiting[place] = blank_records(records, start, pauses), count
+        """Take the sound of pauses out of what waits, and out of the file once that is written. What comes
+        later was looked at to the nanosecond, and a file is blanked to the millisecond."""
         self.pauses = pauses
+        self.waiting = deque([*map(self.blanked, self.waiting), _BLANK])
+
+    def blanked(self, block: Block) -> Block:
+        """Records without the sound of pauses that are still to be blanked in the file."""
+        records, count = block
+        return blank_records(records, self.start[0] * 1_000_000_000 + self.start[1], self.pauses), count
 
 
 class Writer:
@@ -167,10 +172,9 @@ class Writer:
     def _serve(self, log: LogStream) -> None:
         try:
             file = log.open()
-            while log.waiting:
-                self._write_some(log)
-            if log.pauses:
-                self._blank(log, file)
+            while log.waiting or log.pauses:
+                if not self._write_some(log):
+                    self._blank(log, file)
         except OSError as error:
             self._fail(log, f"the packet log cannot be written: {error.strerror or error}")
             return
@@ -181,23 +185,29 @@ class Writer:
         if closed is not None:
             self._syncer.close(file, closed, lambda text: self._trouble(log.name, text))
 
-    def _write_some(self, log: LogStream) -> None:
-        """Give the disk the oldest of what waits, all of it unless that is very much."""
+    def _write_some(self, log: LogStream) -> bool:
+        """Give the disk the oldest of what waits, all of it unless that is very much; false where the file is to be
+        blanked before anything else."""
         with self._changed:
             taken, size = [], 0
-            while log.waiting and size < AT_ONCE:
+            while log.waiting and size < AT_ONCE and log.waiting[0] != _BLANK:
                 taken.append(log.waiting.popleft())
                 size += len(taken[-1][0])
             log.waiting_bytes -= size
+            if not taken:
+                if log.waiting:
+                    log.waiting.popleft()
+                return False
         try:
             log.write(taken[0][0] if len(taken) == 1 else b"".join([records for records, _ in taken]))
         except OSError:
             with self._changed:
-                log.waiting.extendleft(reversed(taken))
+                log.waiting.extendleft([log.blanked(one) for one in reversed(taken)])
                 log.waiting_bytes += size
             raise
         with self._changed:
             self._waiting_bytes -= size
+        return True
 
     def _blank(self, log: LogStream, file: PacketLogWriter) -> None:
         pauses = log.pauses

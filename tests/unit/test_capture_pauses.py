@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.sip.capturestream import without_payload
+from agent.sip.packetwriter import LogStream, Syncer, Writer
 from agent.sip.recorder import CaptureEventKind
 from agent.sound.packetlog import PacketLogWriter, Pause, blank_records, encode_record, read_packets
 from tests.unit.capture_lab import HOST, Bench, counts, packet, running, sender, until
@@ -153,6 +155,24 @@ def test_a_pause_that_is_known_late_is_taken_out_of_the_log(tmp_path: Path) -> N
         process.terminate()
         assert process.wait(20) == 0
     assert [one.data for one in read_packets(path)] == [packet(number) for number in [*range(10), *range(20, 30)]]
+
+
+def test_what_comes_in_the_millisecond_of_a_pauses_end_stays(tmp_path: Path) -> None:
+    """The command takes what was written out by the millisecond, but not what comes after it."""
+    syncer = Syncer(tmp_path, trouble=lambda name, text: None)
+    writer = Writer(syncer, trouble=lambda name, text: None)
+    path, closed = tmp_path / "0.rtpdump", threading.Event()
+    log = LogStream(path, name=("call", 0), address=HOST, port=40000, started=START / 1e9)
+    writer.put([(log, [(b"".join(encode_record(secret(0), 5)), 1)])])
+    wait_for(path, 1)
+    writer.put([(log, [(b"".join(encode_record(secret(1), 6)), 1)])])
+    writer.blank(log, [(START + 5 * MS, START + 6 * MS + MS // 2)])
+    writer.put([(log, [(b"".join(encode_record(packet(2), 6)), 1)])])
+    writer.close(log, closed.set)
+    assert closed.wait(20)
+    assert writer.finish() == 0
+    assert [one.data for one in read_packets(path)] == [packet(2)]
+    assert SECRET not in path.read_bytes()
 
 
 def until_taken(sock: socket.socket) -> None:
