@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, or_, select, text
+from sqlalchemy import ColumnElement, Text, cast, func, literal, or_, select, text, union
 from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,6 +33,12 @@ class FittingCard:
 def fits_card(typed: str) -> ColumnElement[bool] | None:
     """The condition on `client_card`: beginnings of words of its name, a part of a number in any notation, or the
     beginning of an address. None where too little was typed."""
+    ways = _ways(typed)
+    return or_(*ways) if ways else None
+
+
+def _ways(typed: str) -> list[ColumnElement[bool]]:
+    """Each by itself, which an index answers; an index answers none of them together."""
     ways: list[ColumnElement[bool]] = []
     words = re.findall(r"\w+", fold(typed))
     if words and len("".join(words)) >= _FEWEST_LETTERS:
@@ -43,7 +49,7 @@ def fits_card(typed: str) -> ColumnElement[bool] | None:
     points = _fits_point(typed)
     if points is not None:
         ways.append(client_card.c.id.in_(select(contact_point.c.client_card_id).where(points)))
-    return or_(*ways) if ways else None
+    return ways
 
 
 def _fits_point(typed: str) -> ColumnElement[bool] | None:
@@ -61,11 +67,15 @@ def _fits_point(typed: str) -> ColumnElement[bool] | None:
 
 async def find_cards(connection: AsyncConnection, viewer: Viewer, typed: str, *, limit: int = 6) -> list[FittingCard]:
     """Those that the viewer may see, with the newest contact first."""
-    fits = fits_card(typed)
-    if fits is None:
+    fitting = [
+        select(client_card.c.id).where(one, client_card.c.merged_into_id.is_(None)).limit(_MOST_FITTING).subquery()
+        for one in _ways(typed)
+    ]
+    if not fitting:
         return []
-    fitting = select(client_card.c.id).where(fits, client_card.c.merged_into_id.is_(None)).limit(_MOST_FITTING)
-    chosen = fitting.cte("fitting").prefix_with("MATERIALIZED", dialect="postgresql")
+    chosen = (
+        union(*(select(one.c.id) for one in fitting)).cte("fitting").prefix_with("MATERIALIZED", dialect="postgresql")
+    )
     last = select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
     point = select(contact_point.c.value).where(contact_point.c.client_card_id == client_card.c.id)
     points = _fits_point(typed)

@@ -50,7 +50,8 @@ class Hit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A query as PostgreSQL has it. ``lexemes`` are the word forms that are to be marked, ``prefixes`` beginnings of
-    words; ``is_empty``: nothing of it can be looked for (stop words only). ``oldest`` and ``newest`` are the moments
+    words; ``is_empty``: nothing of it can be looked for (stop words only). ``is_guess``: nobody
+    knows how common a part of a number is. ``oldest`` and ``newest`` are the moments
     between which there is anything at all."""
 
     tsquery: str
@@ -60,6 +61,7 @@ class Question:
     share: float
     is_empty: bool
     has_words: bool
+    is_guess: bool = False
     oldest: datetime | None = None
     newest: datetime | None = None
 
@@ -112,6 +114,7 @@ async def ask(connection: AsyncConnection, terms: Sequence[Term]) -> Question:
         share=min(shares, default=1.0),
         is_empty=row.nodes == 0,
         has_words=bool(wanted) and row.nodes > 0,
+        is_guess=any(one.kind is TermKind.NUMBER for one in wanted),
         oldest=row.oldest,
         newest=row.newest,
     )
@@ -220,9 +223,15 @@ async def _looks(
     if question.oldest is None or question.newest is None:
         return
     share = question.share if question.has_words else 1.0
-    if filters.card_id is not None or share * known.rows <= _RARE:
+    if filters.card_id is not None:
         yield None, await _candidates(connection, question, filters, start, None)
         return
+    if question.is_guess or share * known.rows <= _RARE:
+        few = await _candidates(connection, question, filters, start, None, most=_RARE + 1)
+        if len(few) <= _RARE:
+            yield None, few
+            return
+        share = max(share, _RARE / max(known.rows, 1.0))  # it is more common than was thought
     newest = min(one for one in (question.newest, filters.until, start.moment if start else None) if one is not None)
     oldest = max(one for one in (question.oldest, filters.since) if one is not None)
     week, last = _week(newest), _week(oldest)
@@ -257,7 +266,10 @@ async def _candidates(
     filters: Filters,
     start: Position | None,
     weeks: tuple[int, int] | None,
+    *,
+    most: int | None = None,
 ) -> list[Any]:
+    """Rows of hits, newest first; any ``most`` of them where that is given, without looking at the others."""
     conditions = ["words @@ CAST(:q AS tsquery)"]
     values: dict[str, Any] = {"q": question.tsquery}
     if weeks is not None and weeks[1] - weeks[0] < _MOST_WEEKS:
@@ -280,7 +292,10 @@ async def _candidates(
     if filters.card_id is not None:
         conditions.append("interaction_id IN (SELECT interaction_id FROM link WHERE client_card_id = :card)")
         values["card"] = filters.card_id
-    sql = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC"
+    sql = f"{_SELECT} WHERE {' AND '.join(conditions)}"
+    if most is not None:
+        sql, values["most"] = f"SELECT * FROM ({sql} LIMIT :most) AS few", most  # noqa: S608 - our own words
+    sql += " ORDER BY started_at DESC, id DESC"
     (found,) = await asking.ask(connection, Query(statement=_statement(sql), values=values, read=list))
     return found
 

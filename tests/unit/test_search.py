@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -221,6 +222,34 @@ async def test_common_words_are_looked_for_week_by_week(world: SearchWorld, monk
             found += [one.interaction_id for one in more.hits]
             start = more.next_start
     assert found == [rare]
+
+
+@pytest.mark.parametrize("typed", ["770777", "+7 495 077 07 77", "всюду"])
+async def test_what_was_thought_rare_and_is_not_is_looked_for_week_by_week(
+    world: SearchWorld, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    """Nobody knows beforehand how common a number is: our own stands in every call."""
+    started = [NOON - timedelta(days=9 * n) for n in range(30)]
+    made = [await world.call("всюду", phone="+74950770777", started=one) for one in started]
+    await world.index()
+    asked = []
+    candidates = searching._candidates
+
+    async def note(*given: Any, most: int | None = None) -> list[Any]:
+        found = await candidates(*given, most=most)
+        asked.append((most, len(found)))
+        return found
+
+    monkeypatch.setattr(searching, "_candidates", note)
+    monkeypatch.setattr(searching, "_RARE", 10)
+    found = [one.interaction_id for one in (await world.find(typed)).hits]
+    assert found == made
+    assert asked[0] == (11, 11), "no more than it takes to know"
+    assert len(asked) > 1
+    monkeypatch.setattr(searching, "_RARE", 30)
+    asked.clear()
+    assert [one.interaction_id for one in (await world.find(typed)).hits] == made
+    assert asked == [(31, 30)], "rare enough: one look"
 
 
 async def test_the_job_takes_what_is_due_and_may_be_killed_anywhere(
