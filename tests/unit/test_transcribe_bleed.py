@@ -50,6 +50,11 @@ def said(channel: int, start: float, end: float, text: str) -> Utterance:
         (said(1, 6.5, 9.7, SENTENCE), 12, False),  # said before him
         (said(1, 10.2, 13.2, "это слишком дорого для нас сейчас"), 12, False),  # other words at the same time
         (said(1, 10.2, 11.0, "пятьсот рублей"), 12, False),  # too few words to tell
+        (said(1, 10.1, 10.2, "доставка"), 12, True),  # his first word, behind the end of one's own speech
+        (said(1, 10.1, 10.2, "доставка"), 3, False),
+        (said(1, 10.1, 10.9, "доставка"), 12, False),  # long enough to be said
+        (said(1, 10.1, 10.2, "рублей"), 12, False),  # not how he begins
+        (said(1, 11.1, 11.2, "доставка"), 12, False),  # he has begun long ago
         (said(0, 10.2, 13.2, SENTENCE), 12, False),  # the same channel is no other
     ],
 )

@@ -121,6 +121,8 @@ def likely(*runs: tuple[float, float]) -> npt.NDArray[np.float32]:
         ([(0, 1), (0.2, 3), (0, 1)], []),  # never sure
         ([(0, 1), (0.35, 0.2), (0.2, 1), (0.35, 0.2), (0, 1)], [(0.992, 2.368)]),  # soft in between
         ([(0.9, 1)], [(0, 0.992)]),
+        ([(0, 1), (0.9, 1), (0.2, 0.3), (0.35, 0.1), (0.2, 0.2), (0, 1)], [(0.992, 2.112)]),  # flickers on in noise
+        ([(0, 1), (0.28, 1), (0.2, 0.2), (0, 1)], [(0.992, 2.176)]),  # soft all along
     ],
 )
 def test_frames_become_stretches(runs: list[tuple[float, float]], found: list[tuple[float, float]]) -> None:

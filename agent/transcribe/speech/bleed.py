@@ -33,6 +33,7 @@ _LEAST_SHARE = 0.35  # of all there is; unrelated voices reach 0.25 where a stre
 _SAME_WORDS = 0.8
 _FEWEST_WORDS = 4
 _OVERLAP = 0.5
+_MOMENT = 0.25  # seconds
 _UNSHARP = 0.2  # seconds by which times of words may be wrong
 
 _RATE = 8000
@@ -230,10 +231,17 @@ def repeats_other(one: Utterance, quieter_db: float, other: Utterance) -> str:
     start, end = max(one.start, other.start - _UNSHARP), min(one.end, other.end + LATEST_SECONDS)
     if end - start < _OVERLAP * (one.end - one.start):
         return ""
-    share = same_words(one.text, other.text)
+    share = 1.0 if _is_beginning(one, other) else same_words(one.text, other.text)
     if share < _SAME_WORDS:
         return ""
     return f"bleed of the other channel: {share:.0%} the same words at the same time, {quieter_db:.0f} dB quieter"
+
+
+def _is_beginning(one: Utterance, other: Utterance) -> bool:
+    """Whether it is over in a moment and is how the other begins just then: his first word at the edge of a stretch."""
+    said = fold(one.text)
+    beside = abs(one.start - other.start)
+    return one.end - one.start < _MOMENT and beside < LATEST_SECONDS and said == fold(other.text)[: len(said)]
 
 
 # --- how loud --------------------------------------------------------------------------------------------------------

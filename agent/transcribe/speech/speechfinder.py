@@ -34,7 +34,8 @@ Probabilities = npt.NDArray[np.float32]
 class Tuning:
     """When frames are speech: from the probability ``begin`` on it begins, below ``end`` it ends once that has lasted
     for ``pause`` seconds. What is shorter than ``shortest``, or sure for less than ``sure_seconds`` altogether, is
-    none; nothing is longer than ``longest``.
+    none; nothing is longer than ``longest``. Where frames were at ``tail`` for ``sure_seconds`` in a row for the last time,
+    it ends `tail_seconds` later at the latest: under noise Silero flickers on for a second when nobody speaks any more.
 
     Found on the synthetic calls and the hard sounds of the tests (tests/speech_hard/README.md has the figures).
     """
@@ -45,6 +46,8 @@ class Tuning:
     pause: float = 0.5
     longest: float = 25.0
     sure_seconds: float = 0.15
+    tail: float = 0.3
+    tail_seconds: float = 0.13
 
 
 TELEPHONY = Tuning()
@@ -148,4 +151,13 @@ def _closed(likely: Probabilities, first: int, last: int, seconds: float, tuning
             Stretch(start=first * _FRAME_SECONDS, end=cut * _FRAME_SECONDS),
             *_closed(likely, cut + 1, last, seconds, tuning),
         ]
+    last = min(last, first + _tail(span, tuning))
     return [Stretch(start=first * _FRAME_SECONDS, end=min(seconds, (last + 1) * _FRAME_SECONDS))]
+
+
+def _tail(span: Probabilities, tuning: Tuning) -> int:
+    """The frame of a stretch behind which nothing of it is heard."""
+    frames = max(1, round(tuning.sure_seconds / _FRAME_SECONDS))
+    sums = np.cumsum(np.concatenate([[0], span >= tuning.tail]))
+    runs = np.flatnonzero(sums[frames:] - sums[:-frames] == frames)
+    return int(runs[-1]) + frames - 1 + round(tuning.tail_seconds / _FRAME_SECONDS) if len(runs) else len(span) - 1
