@@ -34,8 +34,8 @@ Probabilities = npt.NDArray[np.float32]
 class Tuning:
     """When frames are speech: from the probability ``begin`` on it begins, below ``end`` it ends once that has lasted
     for ``pause`` seconds. What is shorter than ``shortest``, or sure for less than ``sure_seconds`` altogether, is
-    none; nothing is longer than ``longest``. Where frames were at ``tail`` for ``sure_seconds`` in a row for the last time,
-    it ends `tail_seconds` later at the latest: under noise Silero flickers on for a second when nobody speaks any more.
+    none; nothing is longer than ``longest``. It ends ``tail_seconds`` behind the last frames that were at ``tail`` for
+    ``sure_seconds`` in a row: under noise Silero flickers on for a second when nobody speaks any more.
 
     Found on the synthetic calls and the hard sounds of the tests (tests/speech_hard/README.md has the figures).
     """
