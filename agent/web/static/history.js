@@ -14,7 +14,21 @@ function watch() {
   const link = document.querySelector("[data-older]");
   const seeks = isSeeking();
   if (link && seeks) goOn(link);
-  else if (link) watcher.observe(link);
+  else if (link && !hasMoreBelow()) watcher.observe(link);
+  link?.addEventListener("click", goOnHere);
+}
+
+// On a narrow screen notes and forms stand below the history: there older entries come when one asks for them.
+function hasMoreBelow() {
+  const side = document.querySelector(".card-side");
+  const main = document.querySelector(".card-main");
+  return Boolean(side && main) && side.getBoundingClientRect().left <= main.getBoundingClientRect().left;
+}
+
+function goOnHere(event) {
+  if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  goOn(event.currentTarget).then((came) => came || location.assign(event.target.href));
 }
 
 let sought = location.hash.startsWith("#entry-") ? location.hash.slice(1) : "";
@@ -33,7 +47,8 @@ async function goOn(link) {
   watcher.unobserve(link);
   try {
     const answer = await fetch(link.href, { headers: { Accept: "text/html", "X-Part": "history" }, cache: "no-store" });
-    if (!answer.ok || answer.redirected || !link.isConnected) return;
+    if (!link.isConnected) return true;
+    if (!answer.ok || answer.redirected) return false;
     const older = new DOMParser().parseFromString(await answer.text(), "text/html").body;
     const part = older.querySelector(".history");
     const isFocused = document.activeElement === link;
@@ -41,8 +56,9 @@ async function goOn(link) {
     part.querySelectorAll("[data-sound]").forEach(attach);
     if (isFocused) part.focus({ preventScroll: true });
     watch();
+    return true;
   } catch {
-    // the network is away; the link leads to them
+    return false; // the network is away; the link leads to them
   }
 }
 watch();
