@@ -1,12 +1,10 @@
-"""What of a text is a word, before PostgreSQL parses it: the same in an index and in a question, in SQL and here.
+"""What of a text is a word, before PostgreSQL parses it: the same in an index and in a question.
 
 PostgreSQL's parser knows the punctuation of ASCII only where the database has the locale C, as the embedded one has:
 «Ромашка» is another word to it than Ромашка, and a dash is a word. So all other marks become blanks.
 """
 
 from __future__ import annotations
-
-import re
 
 _INSTEAD = {"ё": "е", "Ё": "е", "/": " ", "<": " ", ">": " "}
 # Soft hyphens, stress marks, joiners, marks of direction and of variants are nothing …
@@ -18,8 +16,6 @@ _BLANK = (
     r"\u3000-\u3004\u3008-\u3020\u3030\u303d\u30fb\ufe10-\ufe1f\ufe30-\ufe6f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40"
     r"\uff5b-\uff65\uffe0-\uffff\U0001f000-\U0001faff"
 )
-_NOTHING_OF_IT = re.compile(f"[{_NOTHING}]")
-_BLANKS = re.compile(f"[{_BLANK}]")
 
 
 def folded(expression: str) -> str:
@@ -27,10 +23,3 @@ def folded(expression: str) -> str:
     for letter, other in _INSTEAD.items():  # `translate` looks at each letter of a text for all of these
         expression = f"replace({expression}, '{letter}', '{other}')"
     return f"regexp_replace(regexp_replace({expression}, '[{_NOTHING}]', '', 'g'), '[{_BLANK}]', ' ', 'g')"
-
-
-def fold(words: str) -> str:
-    """The same here."""
-    for letter, other in _INSTEAD.items():
-        words = words.replace(letter, other)
-    return words if words.isascii() else _BLANKS.sub(" ", _NOTHING_OF_IT.sub("", words))

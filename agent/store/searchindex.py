@@ -10,28 +10,40 @@ that nobody can type: ``#`` and each end of a number, so that any part of it is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import BigInteger, LargeBinary, TextClause, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import BigInteger, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.engine import Store, first_line
 from agent.store.folding import folded
-from agent.store.wordforms import CONFIG, FORMS, WordForms, vector
-
-__all__ = ["CONFIG", "WEEK", "Indexer", "folded", "index_interactions", "index_notes"]
 
 log = structlog.get_logger()
 
+CONFIG = "russian"  # Latin words go to the English stemmer in it
 WEEK = 7 * 24 * 3600  # seconds
 _BATCH = 200
-_BYTES = 2 * 1024 * 1024  # of texts in memory at once
 _MANY = 5_000  # after so many at once PostgreSQL looks at the words anew, to know common ones from rare ones
 _IDS = bindparam("ids", type_=ARRAY(BigInteger))
+
+
+def _vector(expression: str, weight: str) -> str:
+    return f"setweight(to_tsvector('{CONFIG}', {folded(f'coalesce({expression}, {chr(39) * 2})')}), '{weight}')"
+
+
+# The stemmer takes an ending off words that have none: диван and диванов become дива and диван. So the form of each
+# form is there too.
+_FORMS = (
+    f"array_to_tsvector(tsvector_to_array(to_tsvector('{CONFIG}', array_to_string(tsvector_to_array(words), ' '))))"
+)
+_INTO = f"""
+    INSERT INTO search_entry (interaction_id, part, card_note_id, started_at, words)
+    SELECT interaction_id, part, card_note_id, started_at, words || {_FORMS} || array_to_tsvector(marks) FROM made
+    ORDER BY interaction_id, part, card_note_id
+"""  # noqa: S608 - our own expressions
 _TAKE = text(
     """
     WITH newest AS (SELECT id FROM search_due ORDER BY id DESC LIMIT :most FOR UPDATE SKIP LOCKED)
@@ -78,19 +90,15 @@ _QUOTED = """
         AS quoted
     FROM jsonb_array_elements(m.spans) AS s
 """
-_SIZES = text(
-    """
-    SELECT i.id, CASE i.kind WHEN 'call' THEN 100000 ELSE coalesce(octet_length(m.text), 0) END
-        + coalesce((SELECT sum(octet_length(a.text)) FROM attachment a WHERE a.interaction_id = i.id), 0) AS size
-    FROM interaction i LEFT JOIN message m ON m.interaction_id = i.id
-    WHERE i.id = ANY(:ids) AND i.erasure_id IS NULL ORDER BY i.id
-    """
-).bindparams(_IDS)
 _ENTRIES = text(
     f"""
-    SELECT i.id, 0 AS part, coalesce(called.numbers, '{{}}') || ({_WEEK_LEXEME}) AS marks,
-        left(people.names, 20000), left(m.subject, 2000), left(g.summary || ' . ' || g.location, 5000),
-        left(said.said, 300000), own.own, quoted.quoted, noted.noted
+    WITH made AS MATERIALIZED (
+    SELECT i.id AS interaction_id, 0 AS part, NULL::bigint AS card_note_id, i.started_at,
+        {_vector("left(people.names, 20000)", "A")}
+        || {_vector("left(m.subject, 2000)", "A")} || {_vector("left(g.summary || ' . ' || g.location, 5000)", "A")}
+        || {_vector("left(said.said, 300000)", "B")} || {_vector("own.own", "B")} || {_vector("quoted.quoted", "D")}
+        || {_vector("noted.noted", "C")}
+        AS words, coalesce(called.numbers, '{{}}') || ({_WEEK_LEXEME}) AS marks
     FROM interaction i
         LEFT JOIN message m ON m.interaction_id = i.id
         LEFT JOIN meeting g ON g.interaction_id = i.id
@@ -99,33 +107,28 @@ _ENTRIES = text(
         LEFT JOIN LATERAL ({_SAID}) AS said ON i.kind = 'call'
         LEFT JOIN LATERAL ({_NOTED}) AS noted ON true
         LEFT JOIN LATERAL ({_OWN}) AS own ON m.interaction_id IS NOT NULL
-        LEFT JOIN LATERAL ({_QUOTED}) AS quoted ON m.spans <> '[]'
-    WHERE i.id = ANY(:ids)
-    """  # noqa: S608 - our own expressions
-).bindparams(_IDS)
-_WEIGHTS = ("A", "A", "A", "B", "B", "D", "C")
-_FILES = text(
-    f"""
-    SELECT i.id, a.part + 1 AS part, ARRAY[{_WEEK_LEXEME}] AS marks,
-        left(normalize(a.name, NFC), 1000), left(a.text, 300000)
-    FROM attachment a JOIN interaction i ON i.id = a.interaction_id
-    WHERE a.interaction_id = ANY(:ids) AND a.part BETWEEN 0 AND 32766
-    """  # noqa: S608 - our own expressions
-).bindparams(_IDS)
-_WEIGHTS_OF_FILES = ("B", "C")
-# Vectors are one piece of bytes for all rows, as texts are in `agent.store.accepted`.
-_SAVE = text(
-    """
-    INSERT INTO search_entry (interaction_id, part, started_at, words)
-    SELECT i.id, r.part, i.started_at,
-        CAST(convert_from(substr(CAST(:words AS bytea), r.begin, r.size), 'UTF8') AS tsvector)
-    FROM jsonb_to_recordset(:rows) AS r(id bigint, part smallint, begin integer, size integer)
-        JOIN interaction i ON i.id = r.id
-    WHERE i.erasure_id IS NULL ORDER BY i.id, r.part
+        LEFT JOIN LATERAL ({_QUOTED}) AS quoted ON m.interaction_id IS NOT NULL
+    WHERE i.id = ANY(:ids) AND i.erasure_id IS NULL
+    )
+    {_INTO}
     ON CONFLICT (interaction_id, part) DO UPDATE SET started_at = excluded.started_at, words = excluded.words
     WHERE (search_entry.started_at, search_entry.words) IS DISTINCT FROM (excluded.started_at, excluded.words)
-    """
-).bindparams(bindparam("rows", type_=JSONB), bindparam("words", type_=LargeBinary))
+    """  # noqa: S608 - our own expressions
+).bindparams(_IDS)
+_FILES = text(
+    f"""
+    WITH made AS MATERIALIZED (
+    SELECT i.id AS interaction_id, a.part + 1 AS part, NULL::bigint AS card_note_id, i.started_at,
+        {_vector("left(normalize(a.name, NFC), 1000)", "B")} || {_vector("left(a.text, 300000)", "C")}
+        AS words, ARRAY[{_WEEK_LEXEME}] AS marks
+    FROM attachment a JOIN interaction i ON i.id = a.interaction_id
+    WHERE a.interaction_id = ANY(:ids) AND a.part BETWEEN 0 AND 32766 AND i.erasure_id IS NULL
+    )
+    {_INTO}
+    ON CONFLICT (interaction_id, part) DO UPDATE SET started_at = excluded.started_at, words = excluded.words
+    WHERE (search_entry.started_at, search_entry.words) IS DISTINCT FROM (excluded.started_at, excluded.words)
+    """  # noqa: S608 - our own expressions
+).bindparams(_IDS)
 _GONE = text(
     """
     DELETE FROM search_entry USING interaction i WHERE search_entry.interaction_id = ANY(:ids)
@@ -136,80 +139,29 @@ _GONE = text(
 _NOTES = text(
     f"""
     WITH made AS MATERIALIZED (
-    SELECT i.id, i.at, setweight(to_tsvector('{CONFIG}', {folded("left(i.text, 100000)")}), 'B') AS words,
-        {_WEEK_LEXEME.replace("started_at", "at")} AS mark
+    SELECT NULL::bigint AS interaction_id, 0 AS part, i.id AS card_note_id, i.at AS started_at,
+        {_vector("left(i.text, 100000)", "B")}
+        AS words, ARRAY[{_WEEK_LEXEME.replace("started_at", "at")}] AS marks
     FROM card_note i WHERE i.id = ANY(:ids)
     )
-    INSERT INTO search_entry (part, card_note_id, started_at, words)
-    SELECT 0, id, at, words || array_to_tsvector(tsvector_to_array({FORMS})) || array_to_tsvector(ARRAY[mark]) FROM made
+    {_INTO}
     ON CONFLICT (card_note_id) WHERE card_note_id IS NOT NULL
     DO UPDATE SET started_at = excluded.started_at, words = excluded.words
     """  # noqa: S608 - our own expressions
 ).bindparams(_IDS)
 
 
-async def index_interactions(connection: AsyncConnection, ids: Sequence[int], known: WordForms | None = None) -> None:
-    """Bring the rows of these in line with what is stored; doing it twice changes nothing. ``known``: to be kept from
-    one call to the next."""
-    forms = known or WordForms()
+async def index_interactions(connection: AsyncConnection, ids: Sequence[int]) -> None:
+    """Bring the rows of these in line with what is stored; doing it twice changes nothing."""
     values = {"ids": sorted(set(ids))}
     await connection.execute(_GONE, values)
-    sizes = [(row.id, row.size) for row in await connection.execute(_SIZES, values)]
-    for some in _portions(sizes):
-        entries = await _read(connection, _ENTRIES, some, _WEIGHTS)
-        await _save(connection, forms, entries + await _read(connection, _FILES, some, _WEIGHTS_OF_FILES))
+    await connection.execute(_ENTRIES, values)
+    await connection.execute(_FILES, values)
 
 
 async def index_notes(connection: AsyncConnection, ids: Sequence[int]) -> None:
     """The same for notes on cards, which are short: whoever writes one does it within the same transaction."""
     await connection.execute(_NOTES, {"ids": list(ids)})
-
-
-def _portions(sizes: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
-    """Ids whose texts are some megabytes together; what is longer goes by itself."""
-    some: list[int] = []
-    total = 0
-    for one, size in sizes:
-        if some and total + size > _BYTES:
-            yield some
-            some, total = [], 0
-        some.append(one)
-        total += size
-    if some:
-        yield some
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A row to be. ``texts`` are pairs of weight and what stands between blanks."""
-
-    of: int
-    part: int
-    marks: Sequence[str]
-    texts: Sequence[tuple[str, Sequence[str]]]
-
-
-async def _read(
-    connection: AsyncConnection, statement: TextClause, ids: Sequence[int], weights: Sequence[str]
-) -> list[_Entry]:
-    rows = await connection.execute(statement, {"ids": ids})
-    return [_Entry(of, part, marks, _texts(weights, texts)) for of, part, marks, *texts in rows]
-
-
-def _texts(weights: Sequence[str], texts: Sequence[str | None]) -> list[tuple[str, Sequence[str]]]:
-    return [(weight, one.split()) for weight, one in zip(weights, texts, strict=True) if one]
-
-
-async def _save(connection: AsyncConnection, forms: WordForms, entries: Sequence[_Entry]) -> None:
-    known = await forms.learn(connection, (pieces for one in entries for _, pieces in one.texts))
-    rows: list[dict[str, int]] = []
-    words = bytearray()
-    for one in entries:
-        made = vector(one.texts, one.marks, known).encode()
-        rows.append({"id": one.of, "part": one.part, "begin": len(words) + 1, "size": len(made)})
-        words += made
-    if rows:
-        await connection.execute(_SAVE, {"rows": rows, "words": bytes(words)})
 
 
 class Indexer:
@@ -218,7 +170,6 @@ class Indexer:
     def __init__(self, store: Store, *, batch: int = _BATCH) -> None:
         self._store = store
         self._batch = batch
-        self._forms = WordForms()
 
     async def index(self) -> None:
         """Everything that is due, until nothing is."""
@@ -237,7 +188,7 @@ class Indexer:
             async with self._store.begin(redoable=True) as connection:
                 ids = await self._take(connection)
                 if ids:
-                    await index_interactions(connection, ids, self._forms)
+                    await index_interactions(connection, ids)
                 return len(ids)
         except DBAPIError as error:
             log.warning("index_batch_failed", reason=first_line(error))
@@ -250,7 +201,7 @@ class Indexer:
             for one in set(ids):
                 try:
                     async with connection.begin_nested():
-                        await index_interactions(connection, [one], self._forms)
+                        await index_interactions(connection, [one])
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise

@@ -21,9 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.store import asking, wordstats
 from agent.store.asking import Query
 from agent.store.clients import Position
+from agent.store.folding import folded
 from agent.store.rights import Viewer
 from agent.store.searchfilters import FILE, NOTE, Filters, permitted
-from agent.store.searchindex import CONFIG, WEEK, folded
+from agent.store.searchindex import CONFIG, WEEK
 from agent.store.searchquery import Term, TermKind
 
 WINDOW = 200  # hits that are ranked among each other

@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.asking import Query, ask
 from agent.store.engine import is_any
+from agent.store.folding import folded
 from agent.store.rights import Viewer, is_visible_card
 from agent.store.schema import attachment, card_note, client_card, link
-from agent.store.searchindex import CONFIG, folded
+from agent.store.searchindex import CONFIG
 from agent.store.searching import Hit, fold
 
 _MOST_LINES = 1_500  # of a call

@@ -24,7 +24,6 @@ from sqlalchemy import text
 
 from agent.store.engine import Store
 from agent.store.searchindex import index_interactions
-from agent.store.wordforms import WordForms
 
 LAST = datetime(2026, 10, 30, 18, tzinfo=UTC)
 YEARS = 3
@@ -117,7 +116,6 @@ class PagesWorld:
 
         async def work() -> None:
             nonlocal at
-            forms = WordForms()
             while True:
                 async with turn:
                     first, at = at, at + _INDEX_BATCH
@@ -125,7 +123,7 @@ class PagesWorld:
                     return
                 async with store.begin(redoable=True) as connection:
                     last = min(first + _INDEX_BATCH, self.size.interactions + 1)
-                    await index_interactions(connection, range(first, last), forms)
+                    await index_interactions(connection, range(first, last))
 
         await asyncio.gather(work(), work())
         for statement in (
