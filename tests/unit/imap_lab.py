@@ -43,6 +43,9 @@ class ScriptedServer:
         self.falls_left: int | None = None  # … so often (None: each time)
         self.opened = b""  # where there are several, each has messages of its own
         self.commands = 0
+        self.coming: dict[
+            str, dict[int, bytes]
+        ] = {}  # messages that come with the answer to a command, told of only then
         self.times: dict[int, str] = {}  # INTERNALDATE of a message, as it stands there
         self.folders = [b"INBOX"]  # as they stand in an answer to LIST
         self.closed: set[bytes] = set()  # folders that are listed and not opened
@@ -63,7 +66,7 @@ class ScriptedServer:
                 if tag == "DONE":
                     continue
                 if command == "IDLE":
-                    writer.write(b"+ idling\r\n")
+                    writer.write(b"+ idling\r\n" + b"".join(self._come("IDLE")))
                     await reader.readline()
                 try:
                     untagged, final = self._answer(command)
@@ -125,7 +128,14 @@ class ScriptedServer:
                 self.falls_left = self.falls_left and self.falls_left - 1
                 cut = lines[at][: -len(self.messages[uid]) // 2]
                 raise Fall(b"".join(lines[:at]) + cut + b"\r\n* BYE internal error\r\n")
-        return lines, "OK done"
+        return lines + self._come("FETCH"), "OK done"
+
+    def _come(self, word: str) -> list[bytes]:
+        if word not in self.coming:
+            return []
+        self.messages |= self.coming.pop(word)
+        self.uidnext = max(self.messages) + 1
+        return [b"* %d EXISTS\r\n" % len(self.messages)]
 
     def _whole(self, uid: int) -> bytes:
         raw = self.messages[uid] + self.opened
@@ -154,16 +164,17 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Reading:
-    def __init__(self, server: ScriptedServer, intake: Intake, store: Store) -> None:
+    def __init__(self, server: ScriptedServer, intake: Intake, store: Store, *, poll_seconds: int = 1) -> None:
         self.name = f"scripted-{next(_numbers)}"
         self.states: list[SourceState] = []
         self.details: list[str] = []
         self._store = store
         settings = MailboxSettings.model_validate(
             {"name": self.name, "host": "127.0.0.1", "port": server.port, "tls": False, "user": "u", "password": "p"}
-            | {"poll_seconds": 1}
+            | {"poll_seconds": poll_seconds}
         )
-        self.mailbox = Mailbox(settings, intake, store, on_state=self._note)
+        self.open: Callable[[], Mailbox] = lambda: Mailbox(settings, intake, store, on_state=self._note)
+        self.mailbox = self.open()
 
     def _note(self, _name: str, state: SourceState, detail: str) -> None:
         self.details.append(detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from agent.intake import Intake
 from agent.model import SourceState
 from agent.store.engine import Store
 from agent.store.schema import evidence
@@ -32,6 +33,24 @@ async def test_a_connection_lost_once_or_twice_makes_no_note(server: ScriptedSer
     reading.mailbox.start()
     await reading.until(lambda found: len(found) == 5)
     assert all(not problem for _, problem in await reading.archived())
+
+
+@pytest.mark.parametrize("word", ["FETCH", "IDLE"])
+async def test_what_is_told_once_beside_an_answer_is_not_waited_for(
+    server: ScriptedServer, intake: Intake, store: Store, word: str
+) -> None:
+    """A mail that comes between EXAMINE and IDLE, or in one piece with the word that the server idles."""
+    server.messages, server.uidnext = {uid: mail(uid) for uid in (1, 2)}, 3
+    reading = Reading(server, intake, store, poll_seconds=600)
+    reading.mailbox.start()
+    await reading.until_state(SourceState.RUNNING)
+    await reading.mailbox.stop()
+    server.messages[3], server.uidnext = mail(3), 4
+    server.coming = {word: {4: mail(4)}}
+    reading.mailbox = reading.open()
+    reading.mailbox.start()
+    await reading.until(lambda found: len(found) == 4)
+    await reading.mailbox.stop()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a server answers to FETCH, read at the price of a regular expression a message. Pure but for `fetch`.
+"""What a server answers to FETCH, read at the price of a regular expression a message; pure. And two ways to ask it.
 
 IMAPClient looks at an answer letter by letter, which for a mailbox of ten thousands of mails costs as much as sealing
 them. What servers say to what we ask for is of one form; whatever is not goes to IMAPClient's own reading, all of it.
@@ -7,12 +7,13 @@ them. What servers say to what we ask for is of one form; whatever is not goes t
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
-from imapclient.imapclient import IMAPClient
+from imapclient.imapclient import IMAPClient, _parse_untagged_response
 from imapclient.response_parser import parse_fetch_response
 
 Answer = Mapping[int, Mapping[bytes, Any]]
@@ -34,6 +35,23 @@ def fetch(client: IMAPClient, uids: Sequence[int], items: Sequence[str]) -> Answ
     client._checkok("fetch", kind, said)
     answer = read_answer(said)
     return {uid: answer[uid] for uid in uids if uid in answer}
+
+
+def read_on(client: IMAPClient) -> list[Any]:
+    """What came in one piece with the server's word that it idles: it lies in imaplib's buffer, and `idle_check` looks
+    at the socket."""
+    told: list[Any] = []
+    sock = client.socket()
+    sock.setblocking(False)
+    try:
+        while b"\n" in client._imap.file.peek():
+            told.append(_parse_untagged_response(client._imap._get_line()))
+    except (BlockingIOError, ssl.SSLWantReadError):
+        pass
+    finally:
+        sock.setblocking(True)
+        client._set_read_timeout()
+    return told
 
 
 def read_answer(said: Sequence[Any]) -> Answer:

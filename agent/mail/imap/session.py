@@ -88,6 +88,7 @@ class ImapSession:
         self._settings = settings
         self._where = f"{settings.host} port {settings.port}"
         self.folder = ""
+        self._exists = 0  # messages in the folder, when it was examined
         self._raw_names: Mapping[str, bytes] = {}  # of folders, as far as they were listed
         access = token() if token is not None else ""
         with self._translated("connecting"):
@@ -188,7 +189,7 @@ class ImapSession:
                 if refusals.is_throttling(_words(error)):
                     raise
                 answer = self._select_again(folder, error)
-            exists = int(answer.get(b"EXISTS") or 0)
+            exists = self._exists = int(answer.get(b"EXISTS") or 0)
             uidnext = answer.get(b"UIDNEXT") or self._uidnext(exists)
         self.folder = folder
         return FolderStatus(
@@ -302,14 +303,26 @@ class ImapSession:
 
     def wait_for_mail(self, seconds: float) -> None:
         """Wait, in the folder examined last, until the server tells of a change; at most ``seconds``."""
+        if self._was_told():
+            return
         deadline = time.monotonic() + seconds
         with self._translated("idle"):
             self._client.idle()
-            while (left := deadline - time.monotonic()) > 0:
+            said = answers.read_on(self._client)
+            while not self._is_news(said) and (left := deadline - time.monotonic()) > 0:
                 said = self._client.idle_check(timeout=left)
-                if not said or any(len(one) > 1 and one[1] in _NEWS for one in said):
-                    break  # nothing said before the time is over means that the connection ended
+                if not said:
+                    break  # before the time is over: the connection ended
             self._client.idle_done()
+
+    def _was_told(self) -> bool:
+        """Whether the server told of a change beside an answer since EXAMINE, for it does not tell it again in IDLE."""
+        said = self._client._imap.untagged_responses
+        return "EXPUNGE" in said or any(int(one) != self._exists for one in said.get("EXISTS", ()))
+
+    def _is_news(self, said: Sequence[Any]) -> bool:
+        """Some servers say again how many messages there are whenever one waits."""
+        return any(len(one) > 1 and one[1] in _NEWS and one[:2] != (self._exists, b"EXISTS") for one in said)
 
     def interrupt(self) -> None:
         """End whatever the thread is waiting for; may be called from any thread."""
