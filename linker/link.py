@@ -345,7 +345,6 @@ async def _save(
         [link for each in made.values() for link in each],
         parties=parties,
         outlines=outlines,
-        has_crm=False,
         commit=commit and not has_crm,
     )
     if has_crm:

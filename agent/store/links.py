@@ -121,13 +121,12 @@ async def replace_links(
     *,
     parties: Sequence[Party] = (),
     outlines: Sequence[Resolved] = (),
-    has_crm: bool = True,
     commit: bool = False,
 ) -> set[int]:
     """Lay down what the rules decide now; an interaction about which a person has decided keeps that decision, and what
     is as it was is not touched. With it what has changed of parties and interactions. The caller holds them
-    (`agent.store.linking.lock`). Returns the interactions whose links have changed. ``has_crm`` False: nobody is to be
-    told. ``commit``: nothing comes after it in this transaction.
+    (`agent.store.linking.lock`). Returns the interactions whose links have changed; whom to tell of it is
+    the caller's (`agent.store.outbox.want`). ``commit``: nothing comes after it in this transaction.
     """
     once = {(one.interaction_id, one.card_id): one for one in reversed(links)}
     values = {
@@ -137,9 +136,7 @@ async def replace_links(
         "outlines": [{"id": one.interaction_id, "direction": one.direction, "flags": one.flags} for one in outlines],
     }
     save = Query(statement=_SAVE, values=values, read=lambda rows: set(rows[0].changed))
-    (changed,) = await ask(connection, save, commit=commit and not has_crm)
-    if has_crm:
-        await outbox.want(connection, interaction_ids)
+    (changed,) = await ask(connection, save, commit=commit)
     return changed
 
 
