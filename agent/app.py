@@ -255,6 +255,7 @@ class Service:
                 parts.store,
                 on_state=self._note_mailbox(parts.store),
                 token=logins.source(settings),
+                folder=self._settings.data_dir,
             )
             mailbox.start()
             self._stack.push_async_callback(mailbox.stop)

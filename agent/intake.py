@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +24,7 @@ from agent.model import (
     CapturedMail,
     MailboxPosition,
     ParsedMessage,
+    SealedBlob,
 )
 from agent.store import conversations, evidence, incoming, mailboxes, notices, recordings
 from agent.store.accepted import ReadMail, accept_mails
@@ -163,7 +164,7 @@ class Intake:
         return ids
 
     def _fingerprints(self, mails: Sequence[CapturedMail]) -> list[bytes]:
-        return [self._archive.fingerprint(mail.raw) for mail in mails]
+        return [self._archive.fingerprint(mail.raw if mail.file is None else mail.file) for mail in mails]
 
     async def _only_news(
         self, mails: Sequence[CapturedMail], prints: Sequence[bytes], *, by_content: bool
@@ -191,12 +192,19 @@ class Intake:
         return news
 
     async def _seal_all(self, fresh: Sequence[tuple[CapturedMail, bytes]]) -> list[SealedMail]:
-        raws = [mail.raw for mail, _ in fresh]
-        sealed = await asyncio.to_thread(self._archive.seal_all, raws, media_type=_MAIL_TYPE)
+        sealed = await asyncio.to_thread(self._seal_each, [mail for mail, _ in fresh])
         return [
             SealedMail(mail=mail, blob=blob, fingerprint=fingerprint)
             for (mail, fingerprint), blob in zip(fresh, sealed, strict=True)
         ]
+
+    def _seal_each(self, mails: Sequence[CapturedMail]) -> list[SealedBlob]:
+        small = iter(self._archive.seal_all([one.raw for one in mails if one.file is None], media_type=_MAIL_TYPE))
+        return [next(small) if one.file is None else self._seal_file(one.file) for one in mails]
+
+    def _seal_file(self, file: BinaryIO) -> SealedBlob:
+        file.seek(0)
+        return self._archive.seal(file, media_type=_MAIL_TYPE)
 
     async def accept_message(self, evidence_id: int, parsed: ParsedMessage) -> int:
         """What was read of a mail becomes a message, or one more piece of evidence of a message that is there already.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, BinaryIO
 
 
 class InteractionKind(StrEnum):
@@ -188,13 +188,15 @@ class CapturedMail:
     """The bytes of one mail as they came, and how they came.
 
     ``source`` and ``key`` together name this piece of evidence for good. ``envelope`` keeps what the bytes do not say:
-    the SMTP sender and recipients, the folder, the flags, the peer.
+    the SMTP sender and recipients, the folder, the flags, the peer. Bytes that are too many for memory lie in ``file``,
+    open at its beginning, and ``raw`` is empty.
     """
 
     source: str
     key: str
     raw: bytes
     received: datetime
+    file: BinaryIO | None = None
     envelope: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -178,6 +178,9 @@ class MailboxSettings(Section):
     horizon_months: int = Field(0, ge=0, le=1200, description="The same in months back from the first start; 0: all.")
     connections: int = Field(3, ge=1, le=15, description="Connections at most for the first pass of a large mailbox.")
     poll_seconds: int = Field(60, ge=1, description="How often folders without IDLE are looked at.")
+    largest_mb: int = Field(
+        512, ge=1, le=900, description="Mails larger than so many MB are not taken; each is told of on «To be sorted»."
+    )
 
     @field_validator("password")
     @classmethod

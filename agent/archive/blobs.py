@@ -221,9 +221,17 @@ class Archive:
         """Remove what a crash left half-written; only while nobody else of this installation writes."""
         self._storage.sweep()
 
-    def fingerprint(self, plain: bytes) -> bytes:
-        """A keyed digest that recognises equal content without telling anything to whoever reads the database."""
-        return hmac.digest(self._fingerprint_key, plain, "sha256")
+    def fingerprint(self, plain: bytes | BinaryIO) -> bytes:
+        """A keyed digest that recognises equal content without telling anything to whoever reads the database. A file
+        is read from its beginning.
+        """
+        if isinstance(plain, bytes):
+            return hmac.digest(self._fingerprint_key, plain, "sha256")
+        digest = hmac.new(self._fingerprint_key, digestmod="sha256")
+        plain.seek(0)
+        while piece := plain.read(_COPY_BYTES):
+            digest.update(piece)
+        return digest.digest()
 
     def _secret(self, blob: SealedBlob) -> bytes:
         if blob.wrapped_key is None:

@@ -108,9 +108,11 @@ class SealedReader(io.RawIOBase):
         if self._size == 0:
             self._frame(0)
         first, inside = divmod(self._position, FRAME)
-        pieces = [self._frame(number) for number in range(first, -(-self._size // FRAME))]
+        pieces = io.BytesIO()  # gives what it holds without a copy
+        for number in range(first, -(-self._size // FRAME)):
+            pieces.write(self._frame(number))
         self._position = max(self._position, self._size)
-        return b"".join(pieces)[inside:]
+        return pieces.getvalue()[inside:]
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self._position >= self._size:

@@ -19,6 +19,7 @@ from agent.mail.protocol import LENGTH_BYTES
 
 _START_SECONDS = 60.0
 _LONGEST_ANSWER = 256 * 1024 * 1024  # bytes
+_LARGE, _PIECE = 8 * 1024 * 1024, 256 * 1024  # bytes
 _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "SYSTEMROOT")  # no settings, no secrets
 
 
@@ -90,7 +91,7 @@ class Child:
         now = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(seconds) as limit:
-                _send(child, questions)
+                await _send(child, questions)
                 for _ in questions:
                     answers.append(await _receive(child))
                     limit.reschedule(now() + seconds)
@@ -140,12 +141,19 @@ class Child:
         await child.wait()
 
 
-def _send(child: asyncio.subprocess.Process, questions: Sequence[tuple[Mapping[str, Any], bytes]]) -> None:
-    """Without waiting until they have gone: the child takes the next when it has told the one before."""
+async def _send(child: asyncio.subprocess.Process, questions: Sequence[tuple[Mapping[str, Any], bytes]]) -> None:
+    """Without waiting until they have gone: the child takes the next when it has told the one before. Only what is
+    large, and so alone, goes piece by piece: else it would lie in memory thrice."""
     assert child.stdin is not None
     for request, raw in questions:
         head = json.dumps(request).encode()
-        child.stdin.writelines((_length(head), head, _length(raw), raw))
+        if len(raw) < _LARGE or len(questions) > 1:
+            child.stdin.writelines((_length(head), head, _length(raw), raw))
+            continue
+        child.stdin.writelines((_length(head), head, _length(raw)))
+        for begin in range(0, len(raw), _PIECE):
+            child.stdin.write(raw[begin : begin + _PIECE])
+            await child.stdin.drain()
 
 
 def _length(frame: bytes) -> bytes:

@@ -93,9 +93,10 @@ def _proofs(rows: Sequence[Any]) -> tuple[list[Evidence], dict[str, int]]:
 
 
 async def list_unreadable(connection: AsyncConnection, limit: int) -> list[Evidence]:
-    """Evidence that could not be read, newest first, for a person to look at."""
-    query = _SELECT.where(evidence.c.state == EvidenceState.UNREADABLE).order_by(evidence.c.id.desc()).limit(limit)
-    return [evidence_of(row) for row in await connection.execute(query)]
+    """Evidence that could not be read, newest first, for a person to look at; no notes of what came at last."""
+    query = _SELECT.where(evidence.c.state == EvidenceState.UNREADABLE, ~evidence.c.details.has_key("found"))
+    newest = query.order_by(evidence.c.id.desc()).limit(limit)
+    return [evidence_of(row) for row in await connection.execute(newest)]
 
 
 async def insert_evidence(connection: AsyncConnection, **values: Any) -> int | None:

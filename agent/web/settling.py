@@ -7,7 +7,7 @@ from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.jobs import PARSE, Job, defer
-from agent.store import audit, undelivered, waiting
+from agent.store import audit, lostmail, undelivered, waiting
 from agent.web.corrections import unite
 from agent.web.employees import account_of
 from agent.web.ownentries import check_seen
@@ -33,7 +33,8 @@ async def settle_near(
 
 
 async def settle_evidence(request: web.Request, connection: AsyncConnection, number: int, *, again: bool) -> None:
-    """What could not be read is tried again, or was looked at and bothers nobody any more.
+    """What could not be read is tried again, what a mailbox did not give is asked for at its next look; or somebody
+    has looked at it and it bothers nobody any more.
 
     Raises:
         HTTPNotFound: it does not wait; only mails are read again.
@@ -42,9 +43,10 @@ async def settle_evidence(request: web.Request, connection: AsyncConnection, num
         if not await waiting.set_evidence_aside(connection, number, by=login_of(request).login):
             raise web.HTTPNotFound
         return
-    if not await waiting.read_again(connection, number):
-        raise web.HTTPNotFound
-    await defer(connection, [Job(task=PARSE, args={"evidence_ids": [number]})])
+    if not await lostmail.ask_now(connection, number):
+        if not await waiting.read_again(connection, number):
+            raise web.HTTPNotFound
+        await defer(connection, [Job(task=PARSE, args={"evidence_ids": [number]})])
     await audit.add_entry(connection, account_of(request), audit.EVIDENCE_READ_AGAIN, {"evidence_id": number})
 
 

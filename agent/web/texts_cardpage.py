@@ -204,6 +204,11 @@ CARD_PAGE_TEXTS: dict[str, tuple[str, str]] = {
     ),
     "two_calls": ("Это два звонка", "These are two calls"),
     "read_again": ("Прочитать ещё раз", "Read it again"),
+    "ask_again": ("Запросить ещё раз", "Ask for it again"),
+    "asks_by_itself": (
+        "Cardline запрашивает его снова сам: через час, потом реже, до раза в сутки; запросов: {count}.",
+        "Cardline asks for it again by itself, after an hour, then less often, down to once a day; asked: {count}.",
+    ),
     "looked_at": ("Больше не показывать", "Do not show again"),
     "map_in_crm": ("Сопоставить", "Say who it is"),
     "see_sources": ("К источникам", "To the sources"),

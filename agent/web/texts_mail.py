@@ -133,6 +133,14 @@ RULE_NAMES = {
 """The rules that come with the program, in Russian."""
 
 MAIL_REASONS = (
+    (
+        r"The mail server does not give message (\d+) of folder (.+), which it lists\.",
+        r"Почтовый сервер показывает письмо \1 в папке \2, но не отдаёт его.",
+    ),
+    (
+        r"Message (\d+) of folder (.+) has (\d+) MB, (\d+) are taken\.",
+        r"Письмо \1 в папке \2 занимает \3 МБ, а берётся не больше \4 (largest_mb этого ящика в cardline.toml).",
+    ),
     (r"members write to a list at our own domain (.+)", r"группа на нашем домене \1"),
     (r"members write to a list at the client's domain (.+)", r"группа на домене клиента \1"),
     (r"it is from (.+)", r"от \1"),

@@ -10,6 +10,7 @@ import pytest
 
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
+from agent.mail.imap import wire
 from agent.model import CapturedMail, MailboxPosition, SourceState
 from tests.peer.dovecot import Dovecot
 from tests.peer.mailbox_lab import Watched, dovecot, messages, short_pauses, until_state, watch
@@ -29,6 +30,20 @@ async def test_inbox_and_sent_are_archived_byte_by_byte(dovecot: Dovecot, watch:
         inbox = await watched.position("INBOX")
         assert (inbox.low_uid, inbox.high_uid) == (1, 120)
     assert watched.state() is SourceState.STOPPED
+
+
+async def test_large_mails_go_through_the_disk_byte_by_byte(
+    dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled = itertools.count()
+    real = wire._unnamed
+    monkeypatch.setattr(wire, "_unnamed", lambda folder: (next(spooled), real(folder))[1])
+    received = [*messages(3), *messages(2, start=10, size=3_000_000), *messages(2, start=20)]
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    async with watch() as watched:
+        await watched.until_archived(received)
+        await until_state(watched, SourceState.RUNNING)
+    assert next(spooled) == 2
 
 
 async def test_nothing_is_marked_as_seen(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:

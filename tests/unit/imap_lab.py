@@ -15,7 +15,9 @@ from agent.mail.imap import Mailbox, mailbox
 from agent.mail.ports import PROBLEM
 from agent.model import SourceState
 from agent.settings import MailboxSettings
+from agent.store import waiting
 from agent.store.engine import Store
+from agent.store.evidence import mark_unreadable
 from agent.store.schema import evidence
 
 _numbers = itertools.count(1)
@@ -50,6 +52,12 @@ class ScriptedServer:
         self.folders = [b"INBOX"]  # as they stand in an answer to LIST
         self.closed: set[bytes] = set()  # folders that are listed and not opened
         self.falls_at: set[bytes] = set()  # … and those at which the connection ends
+        self.sizes: dict[int, int] = {}  # RFC822.SIZE as it is told; else 10
+        self.announced: dict[int, int] = {}  # how long a literal is said to be
+        self.limited: set[int] = set()  # «come back later», whenever it is asked for
+        self.other_uids = False  # FETCH is answered with what was not asked for
+        self.after_done: str = ""  # "silence" or "talk": instead of the end of IDLE
+        self.asked: list[int] = []  # messages asked for, one after the other
         self.logins: list[float] = []
         self.port = 0
 
@@ -68,6 +76,10 @@ class ScriptedServer:
                 if command == "IDLE":
                     writer.write(b"+ idling\r\n" + b"".join(self._come("IDLE")))
                     await reader.readline()
+                    while self.after_done:
+                        writer.write(b"* OK still here\r\n" if self.after_done == "talk" else b"")
+                        await writer.drain()
+                        await asyncio.sleep(0.01)
                 try:
                     untagged, final = self._answer(command)
                 except Fall as fall:
@@ -117,10 +129,15 @@ class ScriptedServer:
     def _fetch(self, command: str) -> tuple[list[bytes], str]:
         uids = [uid for one in command.split(" ")[2].split(",") for uid in _uids(one)]
         if "BODY" not in command:
-            sizes = [f"* {uid} FETCH (UID {uid} RFC822.SIZE 10)\r\n" for uid in uids if uid in self.messages]
-            return [size.encode() for size in sizes], "OK done"
+            there = [(uid, self.sizes.get(uid, 10)) for uid in uids if uid in self.messages]
+            return [b"* %d FETCH (UID %d RFC822.SIZE %d)\r\n" % (uid, uid, size) for uid, size in there], "OK done"
+        self.asked += uids
+        if self.limited & set(uids):
+            return [], "NO [LIMIT] Suggested Backoff Time: 20 milliseconds"
         if self.refused & set(uids):
             return [], "NO [SERVERBUG] that message cannot be retrieved"
+        if self.other_uids:
+            uids = [uid for uid in self.messages if uid not in uids]
         given = [uid for uid in uids if uid in self.messages and uid not in self.silent]
         lines = [self._whole(uid) for uid in given]
         for at, uid in enumerate(given):
@@ -140,7 +157,8 @@ class ScriptedServer:
     def _whole(self, uid: int) -> bytes:
         raw = self.messages[uid] + self.opened
         time = f'INTERNALDATE "{self.times[uid]}" '.encode() if uid in self.times else b""
-        return b"* %d FETCH (UID %d %sBODY[] {%d}\r\n%s)\r\n" % (uid, uid, time, len(raw), raw)
+        size = self.announced.get(uid, len(raw))
+        return b"* %d FETCH (UID %d %sBODY[] {%d}\r\n%s)\r\n" % (uid, uid, time, size, raw)
 
 
 def _uids(part: str) -> range:
@@ -164,7 +182,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Reading:
-    def __init__(self, server: ScriptedServer, intake: Intake, store: Store, *, poll_seconds: int = 1) -> None:
+    def __init__(
+        self, server: ScriptedServer, intake: Intake, store: Store, *, poll_seconds: int = 1, **changes: object
+    ) -> None:
         self.name = f"scripted-{next(_numbers)}"
         self.states: list[SourceState] = []
         self.details: list[str] = []
@@ -172,6 +192,7 @@ class Reading:
         settings = MailboxSettings.model_validate(
             {"name": self.name, "host": "127.0.0.1", "port": server.port, "tls": False, "user": "u", "password": "p"}
             | {"poll_seconds": poll_seconds}
+            | changes
         )
         self.open: Callable[[], Mailbox] = lambda: Mailbox(settings, intake, store, on_state=self._note)
         self.mailbox = self.open()
@@ -192,6 +213,20 @@ class Reading:
             query = select(evidence.c.details).where(evidence.c.source == f"imap:{self.name}")
             details = (await connection.execute(query)).scalars().all()
         return sorted((one["uid"], one.get(PROBLEM, "")) for one in details)
+
+    async def waiting(self) -> list[tuple[int, str]]:
+        """(evidence, problem) of what stands on the page «To be sorted»."""
+        async with self._store.begin() as connection:
+            listed = await waiting.list_unreadable(connection, limit=1000)
+        return [(one.id, one.problem) for one in listed if one.source == f"imap:{self.name}"]
+
+    async def read_notes(self) -> None:
+        """What the job `parse` does with a note."""
+        async with self._store.begin() as connection:
+            query = select(evidence.c.id, evidence.c.details).where(evidence.c.source == f"imap:{self.name}")
+            for row in (await connection.execute(query)).all():
+                if PROBLEM in row.details:
+                    await mark_unreadable(connection, row.id, row.details[PROBLEM])
 
     async def until(self, condition: Callable[[list[tuple[int, str]]], bool]) -> None:
         async with asyncio.timeout(20):

@@ -18,7 +18,7 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[str]]:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     nothing: Any = None
-    made = mailbox._Visit(nothing, nothing, nothing, nothing)
+    made = mailbox._Visit(nothing, nothing, nothing, nothing, nothing)
     made.choice = Choice(read=("INBOX", "A", "B", "C"))
 
     def go(seconds: float) -> list[str]:

@@ -6,6 +6,7 @@ them. What servers say to what we ask for is of one form; whatever is not goes t
 
 from __future__ import annotations
 
+import imaplib
 import re
 import ssl
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,10 @@ _MESSAGE = re.compile(
     rb"|MODSEQ \(\d+\)) ?)*(?:(?<= )(BODY\[\]) \{\d+\}|\))"
 )
 _TIME = re.compile(rb'"([ \d]\d)-([A-Z][a-z]{2})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"')
+_ITEM = re.compile(
+    rb"SEQ|UID|FLAGS|MODSEQ|INTERNALDATE|RFC822\.SIZE|BODY\[\]|ENVELOPE|BODYSTRUCTURE|EMAILID|THREADID|SAVEDATE|X-[-A-Z0-9.]+"
+)
+"""What servers tell of a message beside its bytes. Anything else behind the bytes is more of them."""
 _NAMES = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
 _MONTHS = {name: number for number, name in enumerate(_NAMES.split(), 1)}
 
@@ -57,7 +62,12 @@ def read_on(client: IMAPClient) -> list[Any]:
 def read_answer(said: Sequence[Any]) -> Answer:
     """What `imaplib` gives of an answer: a line, or the line before a literal with the literal."""
     quick = _read_quickly(said)
-    answer: Answer = quick if quick is not None else parse_fetch_response(said, False, True)
+    if quick is not None:
+        return quick
+    answer: Answer = parse_fetch_response(said, False, True)
+    for items in answer.values():
+        if b"BODY[]" in items and not all(_ITEM.fullmatch(one) for one in items):
+            raise imaplib.IMAP4.abort("a message is longer than the server announced")
     return answer
 
 

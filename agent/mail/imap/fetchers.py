@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 
 REFUSALS = 3  # how often a server may not give a message before that is noted and the message passed
+_OFTEN_PUT_OFF = 12  # the same for «come back later», of which each costs minutes; so that a quota stops nothing …
+_WHILE_OTHERS_COME = 4  # … it counts more where the server gives other messages meanwhile
 _LOST = 2  # batches over which the connection was lost before each of their messages is asked for by itself
 
 Refusals = Counter[tuple[str, int, int]]
@@ -44,6 +46,7 @@ class Losses:
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
         self._suspects: Refusals = Counter()
+        self._put_off: Refusals = Counter()
 
     def fetch(self, session: ImapSession, folder: str, status: FolderStatus, batch: Batch, *, last: bool) -> Fetched:
         """The messages of a batch, in its order; one that was expunged meanwhile is in neither list. ``last``: there is
@@ -71,8 +74,6 @@ class Losses:
             found = session.fetch(list(keys)) if keys else {}
         except MessageRefused:
             found = {}  # one bad message spoils the answer to all: ask for each by itself
-        except MailboxThrottled:
-            raise
         except MailboxUnreachable:
             self._suspects.update(keys.values() if last else ())
             raise
@@ -83,12 +84,13 @@ class Losses:
         self, session: ImapSession, keys: Mapping[int, tuple[str, int, int]], *, last: bool
     ) -> dict[int, FetchedMail]:
         found: dict[int, FetchedMail] = {}
-        for uid, key in keys.items():
-            if self._refusals[key] >= REFUSALS:
+        for uid, key in sorted(keys.items(), key=lambda one: self._put_off[one[1]]):
+            if self._refusals[key] >= REFUSALS or self._put_off[key] >= _OFTEN_PUT_OFF:
                 continue
             try:
                 mail = _fetch_one(session, uid)
             except MailboxThrottled:
+                self._put_off[key] += _WHILE_OTHERS_COME if found else 1
                 raise
             except MailboxUnreachable as error:
                 log.warning("mailbox_connection_lost_over_message", folder=key[0], uid=uid, reason=str(error))

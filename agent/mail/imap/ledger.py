@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import MailboxPosition
-from agent.store import mailboxes
+from agent.store import lostmail, mailboxes
 from agent.store.engine import Store
+from agent.store.lostmail import LostMail
 from agent.store.mailboxes import FolderCopy, FolderState
 
 T = TypeVar("T")
@@ -87,3 +88,15 @@ class Ledger:
     def count_copies(self, mailbox: str) -> dict[str, int]:
         """See `agent.store.mailboxes`."""
         return self._do(lambda connection: mailboxes.count_copies(connection, mailbox))
+
+    def list_lost(self, mailbox: str) -> list[LostMail]:
+        """See `agent.store.lostmail`."""
+        return self._do(lambda connection: lostmail.list_lost(connection, mailbox))
+
+    def note_asking(self, lost: LostMail, pause: timedelta) -> None:
+        """See `agent.store.lostmail`."""
+        self._do(lambda connection: lostmail.note_asking(connection, lost, pause))
+
+    def mark_found(self, lost: LostMail) -> None:
+        """See `agent.store.lostmail`."""
+        self._do(lambda connection: lostmail.mark_found(connection, lost))

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import structlog
 
@@ -28,6 +29,7 @@ from agent.errors import (
 from agent.mail.imap import folders as choosing
 from agent.mail.imap.fetchers import Fetchers, Losses, Refusals
 from agent.mail.imap.ledger import Ledger
+from agent.mail.imap.lost import Lost, Run
 from agent.mail.imap.presence import Presence
 from agent.mail.imap.progress import Progress
 from agent.mail.imap.reader import FolderReader
@@ -51,7 +53,8 @@ _LIST_SECONDS = 900.0  # how often it is looked whether there are other folders
 class Mailbox:
     """Archives one mailbox. ``on_state`` hears, from the mailbox's thread, what a person should see of it.
 
-    ``token`` gives access tokens, for mailboxes that are not logged into with a password.
+    ``token`` gives access tokens, for mailboxes that are not logged into with a password. In ``folder`` large mails
+    lie, without names, until they are sealed; else where temporary files do.
     """
 
     def __init__(
@@ -62,17 +65,20 @@ class Mailbox:
         *,
         on_state: OnState,
         token: Token | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._settings = settings
         self._intake = intake
         self._store = store
         self._on_state = on_state
         self._token = token
+        self._folder = folder
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._fetchers: Fetchers | None = None
         self._refusals: Refusals = Counter()
         self._losses = Losses(self._refusals)
+        self._asked = Run()
         self._faults: Counter[str] = Counter()  # how often the connection did not outlive a look into this folder
         self._failures = 0  # attempts in a row that failed before all folders had been looked at
         self._state: tuple[SourceState, str] | None = None
@@ -131,7 +137,7 @@ class Mailbox:
             self._report(state, str(error))
 
     def _connect(self) -> ImapSession:
-        return ImapSession(self._settings, self._token)
+        return ImapSession(self._settings, self._token, folder=self._folder)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         session = self._connect()
@@ -143,7 +149,13 @@ class Mailbox:
             reader = FolderReader(
                 self._settings, session, fetchers, self._intake, ledger, refusals=self._refusals, progress=progress
             )
-            visit = _Visit(session, fetchers, reader, Presence(session, reader, ledger))
+            visit = _Visit(
+                session,
+                fetchers,
+                reader,
+                Presence(session, reader, ledger),
+                Lost(self._settings, session, reader, ledger, self._asked),
+            )
             while not self._stopping.is_set():
                 self._round(visit)
         finally:
@@ -218,11 +230,14 @@ class Mailbox:
 class _Visit:
     """One connection's view of the mailbox: what it reads with, and which folders there are."""
 
-    def __init__(self, session: ImapSession, fetchers: Fetchers, reader: FolderReader, presence: Presence) -> None:
+    def __init__(
+        self, session: ImapSession, fetchers: Fetchers, reader: FolderReader, presence: Presence, lost: Lost
+    ) -> None:
         self.session = session
         self.fetchers = fetchers
         self.reader = reader
         self.presence = presence
+        self.lost = lost
         self.choice = choosing.Choice(read=())
         self.listed = 0.0
         self._refused: dict[str, str] = {}  # folder → what the server said
@@ -273,6 +288,7 @@ class _Visit:
         if not is_more:
             self.reader.settle()
             self.presence.look(folder, status, archived)
+            self.lost.look(folder, status)
         return is_more
 
     def missing(self, mailbox: str) -> list[str]:

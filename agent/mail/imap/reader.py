@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 DRAFT = "\\draft"
 _SKIPPED_DRAFT = "a draft; it is read once it is sent"
+_MB = 1024 * 1024
 _MUCH = 2000  # messages in a folder from which on its first pass is worth further connections
 
 
@@ -181,7 +182,9 @@ class FolderReader:
     def _take(self, folder: str, stretch: plan.UidRange, listed: dict[int, Listed], status: plan.FolderStatus) -> None:
         drafts = {uid: one for uid, one in listed.items() if is_draft(one.flags)}
         self._skip_drafts(folder, drafts)
-        sizes = {uid: one.size for uid, one in listed.items() if uid not in drafts}
+        large = {uid: one.size for uid, one in listed.items() if uid not in drafts and self.is_too_large(one.size)}
+        self._note_large(folder, large)
+        sizes = {uid: one.size for uid, one in listed.items() if uid not in drafts and uid not in large}
         batches = list(plan.plan_batches(self._positions[folder], stretch, sizes, status))
         much = not stretch.upwards and status.exists >= _MUCH
         with contextlib.closing(self._fetchers.fetch(folder, status, batches, much=much)) as coming:
@@ -214,11 +217,38 @@ class FolderReader:
             self._progress.took(folder, len(drafts), None)
             log.info("mailbox_drafts_skipped", mailbox=self._settings.name, folder=folder, count=len(drafts))
 
+    def is_too_large(self, size: int) -> bool:
+        """Whether a message of so many bytes is more than the settings take."""
+        return size > self._settings.largest_mb * _MB
+
+    def _note_large(self, folder: str, large: dict[int, int]) -> None:
+        """Notes for a person, before a mark passes the messages; UID → bytes."""
+        position, most = self._positions[folder], self._settings.largest_mb
+        notes = [
+            self._note(
+                folder, position, uid, f"Message {uid} of folder {folder} has {-(-size // _MB)} MB, {most} are taken."
+            )
+            for uid, size in large.items()
+        ]
+        if notes:
+            log.error("mailbox_messages_too_large", mailbox=self._settings.name, folder=folder, uids=list(large))
+            self.settle()
+            self._ledger.submit(self._intake.store_evidence(notes, position=position)).result()
+            self._progress.took(folder, len(notes), None)
+
+    def keep(self, folder: str, mail: FetchedMail) -> None:
+        """One message of those the marks have passed; it is committed when this returns."""
+        position = self._positions[folder]
+        self.settle()
+        work = self._intake.store_evidence([self._captured(folder, position, mail)], position=position)
+        self._ledger.submit(work).result()
+
     def _captured(self, folder: str, position: MailboxPosition, mail: FetchedMail) -> CapturedMail:
         return CapturedMail(
             source=f"imap:{self._settings.name}",
             key=f"{folder}/{position.uidvalidity}/{mail.uid}",
             raw=mail.raw,
+            file=mail.file,
             received=mail.received,
             envelope=self._envelope(folder, position, mail.uid) | {"flags": list(mail.flags)},
         )
@@ -244,6 +274,9 @@ class FolderReader:
         if self._refusals[key] < REFUSALS:
             raise MailboxUnreachable(problem)
         log.error("mailbox_message_missing", mailbox=self._settings.name, folder=folder, uid=uid)
+        return self._note(folder, position, uid, problem)
+
+    def _note(self, folder: str, position: MailboxPosition, uid: int, problem: str) -> CapturedMail:
         return CapturedMail(
             source=f"imap:{self._settings.name}",
             key=f"{folder}/{position.uidvalidity}/{uid}/missing",

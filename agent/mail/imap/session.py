@@ -1,8 +1,8 @@
 """One connection to an IMAP server, read-only: EXAMINE and BODY.PEEK[], so no mail is marked as seen.
 
-The one file that knows IMAPClient, but for answers.py and names.py, which read what it gets. IMAPClient is not made
-for threads: one thread at a time uses a session, except for `interrupt`. Failures come out as the three sorts a person
-sees: login, folder, server.
+The one file that knows IMAPClient, but for wire.py below it, and answers.py and names.py, which read what it gets.
+IMAPClient is not made for threads: one thread at a time uses a session, except for `interrupt`. Failures come out as
+the three sorts a person sees: login, folder, server.
 """
 
 from __future__ import annotations
@@ -16,22 +16,28 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import structlog
 from imapclient.exceptions import LoginError
-from imapclient.imapclient import IMAPClient, SocketTimeout
+from imapclient.imapclient import SocketTimeout
 
-from agent.errors import MailboxFolderMissing, MailboxUnreachable
+from agent.errors import ArchiveUnavailable, CardlineError, MailboxFolderMissing, MailboxUnreachable
 from agent.mail.imap import answers, names, refusals
 from agent.mail.imap.folders import Folder
 from agent.mail.imap.plan import FolderStatus
+from agent.mail.imap.wire import SPOOLED_FROM, BoundedClient, MailTooLarge, Spooled
 from agent.settings import MailboxSettings
 
 log = structlog.get_logger()
 
 _CONNECT_SECONDS = 15
 _READ_SECONDS = 60
+_ANSWER_SECONDS = 300.0  # from a command to its answer, unless much comes of it
+_DONE_SECONDS = 60.0  # from DONE to the end of IDLE
+_BYE_SECONDS = 5.0
+_MB = 1024 * 1024
 IDLE_SECONDS = 600.0  # servers and routers drop a connection that is silent for longer (RFC 2177 allows 29 minutes)
 _UIDS_A_LINE = 500  # keeps a command line below what servers take (8 KiB)
 UIDS_AN_ANSWER = 50_000  # keeps a line of SEARCH below what imaplib takes (1,000,000 bytes)
@@ -59,10 +65,11 @@ class MessageRefused(MailboxUnreachable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedMail:
-    """One message as the server keeps it."""
+    """One message as the server keeps it; of a large one the bytes lie in ``file``, and ``raw`` is empty."""
 
     uid: int
     raw: bytes
+    file: BinaryIO | None = None
     received: datetime
     flags: tuple[str, ...]
 
@@ -78,8 +85,9 @@ class Listed:
 class ImapSession:
     """A logged-in connection. ``folder`` is the one examined last."""
 
-    def __init__(self, settings: MailboxSettings, token: Token | None = None) -> None:
+    def __init__(self, settings: MailboxSettings, token: Token | None = None, *, folder: Path | None = None) -> None:
         """Connect and log in: with an access token (SASL XOAUTH2) if ``token`` is given, else with the password.
+        Large messages come to lie, without a name, in ``folder``.
 
         Raises:
             MailboxAuthFailed: user, password or token are refused.
@@ -90,15 +98,17 @@ class ImapSession:
         self.folder = ""
         self._exists = 0  # messages in the folder, when it was examined
         self._raw_names: Mapping[str, bytes] = {}  # of folders, as far as they were listed
+        self._is_broken = False  # whether nothing that comes over it is sure to be the answer any more
         access = token() if token is not None else ""
         with self._translated("connecting"):
-            self._client = IMAPClient(
+            self._client = BoundedClient(
                 settings.host,
                 port=settings.port,
                 ssl=settings.tls,
                 use_uid=True,
                 timeout=SocketTimeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
             )
+        self._client.wire.folder = folder
         self._client.normalise_times = False
         self._client._imap.debug = 0  # else imaplib writes out every answer for a log that nobody reads
         try:
@@ -140,13 +150,24 @@ class ImapSession:
         return True
 
     @contextlib.contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
+    def _translated(self, doing: str, *, most: int = SPOOLED_FROM, seconds: float = _ANSWER_SECONDS) -> Iterator[None]:
+        """``most``: bytes of a literal that may come; ``seconds``: how long it may take if little comes."""
+        if doing != "connecting":
+            self._client.wire.expect(most=most, seconds=seconds)
         try:
             yield
+        except (MailTooLarge, ArchiveUnavailable):
+            self._is_broken = True
+            raise
         except imaplib.IMAP4.error as error:
+            self._is_broken |= isinstance(error, imaplib.IMAP4.abort)
             raise refusals.failed(self._where, doing, _words(error)) from error
         except (OSError, EOFError) as error:
+            self._is_broken = True
             raise MailboxUnreachable(f"{self._where} cannot be reached ({doing}): {_words(error)}.") from error
+        except (ValueError, TypeError, LookupError) as error:  # where IMAPClient reads what is no IMAP
+            self._is_broken = True
+            raise MailboxUnreachable(f"{self._where} answers in a way not understood ({doing}).") from error
 
     @property
     def can_idle(self) -> bool:
@@ -280,7 +301,7 @@ class ImapSession:
         Raises:
             MessageRefused: the server answers NO.
         """
-        with self._translated("fetching"):
+        with self._translated("fetching", most=self._settings.largest_mb * _MB):
             try:
                 answer = answers.fetch(self._client, uids, ["BODY.PEEK[]", "INTERNALDATE", "FLAGS"])
             except imaplib.IMAP4.abort:
@@ -291,12 +312,7 @@ class ImapSession:
                 raise MessageRefused(f"{self._settings.host} does not give messages: {_words(error)}.") from error
         wanted = set(uids)
         return {
-            uid: FetchedMail(
-                uid=uid,
-                raw=items[b"BODY[]"],
-                received=_aware(items.get(b"INTERNALDATE")),
-                flags=_flags(items.get(b"FLAGS")),
-            )
+            uid: _fetched(uid, items)
             for uid, items in answer.items()
             if uid in wanted and isinstance(items.get(b"BODY[]"), bytes)
         }
@@ -306,13 +322,14 @@ class ImapSession:
         if self._was_told():
             return
         deadline = time.monotonic() + seconds
-        with self._translated("idle"):
+        with self._translated("idle", seconds=seconds + _ANSWER_SECONDS):
             self._client.idle()
             said = answers.read_on(self._client)
             while not self._is_news(said) and (left := deadline - time.monotonic()) > 0:
                 said = self._client.idle_check(timeout=left)
                 if not said:
                     break  # before the time is over: the connection ended
+            self._client.wire.expect(seconds=_DONE_SECONDS)
             self._client.idle_done()
 
     def _was_told(self) -> bool:
@@ -330,11 +347,25 @@ class ImapSession:
             self._client.socket().shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Hang up; never raises."""
-        with contextlib.suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError, AttributeError):
-            self._client.logout()
+        """Hang up, politely where the server still listens; never raises."""
+        with contextlib.suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError, AttributeError, CardlineError):
+            if not self._is_broken:
+                self._client.socket().settimeout(_BYE_SECONDS)
+                self._client.wire.expect(seconds=_BYE_SECONDS)
+                self._client.logout()
         with contextlib.suppress(imaplib.IMAP4.error, OSError, EOFError, ValueError, AttributeError):
             self._client.shutdown()
+
+
+def _fetched(uid: int, items: Mapping[bytes, Any]) -> FetchedMail:
+    body = items[b"BODY[]"]
+    return FetchedMail(
+        uid=uid,
+        raw=b"" if isinstance(body, Spooled) else body,
+        file=body.file if isinstance(body, Spooled) else None,
+        received=_aware(items.get(b"INTERNALDATE")),
+        flags=_flags(items.get(b"FLAGS")),
+    )
 
 
 def _flags(given: Any) -> tuple[str, ...]:
