@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, text, update
 from agent.archive.blobs import Archive
 from agent.intake import Intake
 from agent.model import CapturedMail, Disposition, EvidenceState
-from agent.store import contactproposals, waiting
+from agent.store import contactproposals, lostmail, waiting
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.schema import contact_proposal, evidence, interaction
@@ -84,6 +84,26 @@ async def test_what_cannot_be_read_is_tried_again_or_set_aside(
     assert jobs >= 1
     _, page = await boss.get("/unsorted?sort=unreadable")
     assert f'value="{second}"' not in page
+
+
+async def test_a_mail_that_never_came_is_asked_for_again(
+    people: dict[str, Browser], builder: Builder, store: Store
+) -> None:
+    """There is nothing to read again, and its note says nothing that one would open."""
+    problem = "The mail server does not give message 7 of folder INBOX, which it lists."
+    where = {"folder": "INBOX", "uidvalidity": 1, "uid": 7, "problem": problem}
+    note = CapturedMail(source="imap:anna", key="INBOX/1/7/missing", raw=b"note", received=NOW, envelope=where)
+    (number,) = await builder.intake.store_evidence([note])
+    await builder.intake.reject_evidence(number, problem)
+    boss = people["boss"]
+    _, page = await boss.get("/unsorted?sort=unreadable")
+    assert "Почтовый сервер показывает письмо 7" in page
+    assert f"/evidence/{number}/source" not in page
+    assert await boss.post("/unsorted/unreadable", evidence=str(number), answer="again") == 303
+    async with store.begin() as connection:
+        (lost,) = await lostmail.list_lost(connection, "anna")
+        assert (lost.uid, lost.is_due) == (7, True)
+        assert (await waiting.list_unreadable(connection, limit=1))[0].id == number, "until it came"
 
 
 async def test_two_calls_that_may_be_one_are_said_to_be_two(
