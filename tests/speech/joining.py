@@ -30,9 +30,10 @@ _NOTHING_SAID = 0.05  # share of windows in which nobody speaks
 _WITH_TIMES = 0.75  # share of windows that are written with timestamps
 _WITH_PROMPT = 0.08
 _FROM_DEMO = 0.2  # so many sentences more are of the demo, whose calls must be understood to the last word
-_NOISY, _QUIET = 0.66, 0.2  # shares of windows with noise that is heard, and with noise that nobody notices
+_NOISY, _QUIET = 0.75, 0.15  # shares of windows with noise that is heard, and with noise that nobody notices
 _NEAR, _FAR = (2.0, 20.0), (20.0, 50.0)  # decibels between the loud parts of the speech and noise
-_MOSTLY = (4.0, 14.0)  # of those near
+_MOSTLY = (5.0, 13.0)  # of those near
+_COLOURED = 0.5  # share of windows whose voice has lost or won at some frequencies
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +99,7 @@ class Joiner:
         sound = np.zeros(round(length * RATE))
         for one in placed:
             self._add(sound, one, 0.0)
+        sound = self._disturber.coloured_voice(sound) if chance.random() < _COLOURED else sound
         self._disturb(sound, placed, language, near=near)
         return self._example(language, placed, self._heard(sound * 10 ** (chance.uniform(-8, 8) / 20), padded), first)
 
@@ -123,7 +125,7 @@ class Joiner:
         """Noise of the line, a tone in a pause, another voice far away: none of it is to be written down."""
         chance = self._chance
         if near or chance.random() < _QUIET / (1 - _NOISY):
-            nearness = _MOSTLY if chance.random() < 0.7 else _NEAR
+            nearness = _MOSTLY if chance.random() < 0.8 else _NEAR
             sound += self._disturber.noise(len(sound), LOUD - chance.uniform(*(nearness if near else _FAR)))
         if chance.random() < 0.06 and placed[0].at > 0.3:
             tone = self._noise(placed[0].at - 0.1)

@@ -126,6 +126,11 @@ def _split(value: Tensor, heads: int) -> Tensor:
     return value.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
+def _scaled(query: Tensor, shape: Shape) -> Tensor:
+    """A query has one number where its scores have twelve."""
+    return query * (shape.width / shape.heads) ** -0.5
+
+
 def _self_attention(weights: Weights, name: str, shape: Shape, value: Tensor, *, block: int = 0) -> Tensor:
     """Among all positions of each block, or for ``block`` 0 to what came before."""
     rows = value.shape[0]
@@ -133,7 +138,7 @@ def _self_attention(weights: Weights, name: str, shape: Shape, value: Tensor, *,
         value = value.unflatten(1, (-1, block)).flatten(0, 1)
     fused = _linear(weights, f"{name}/linear_0", _norm(weights, f"{name}/layer_norm", value))
     query, key, content = (_split(part, shape.heads) for part in fused.chunk(3, dim=-1))
-    scores = query @ key.transpose(2, 3) * (shape.width / shape.heads) ** -0.5  # quicker in bfloat16 than fused ones
+    scores = _scaled(query, shape) @ key.transpose(2, 3)  # quicker in bfloat16 than fused ones
     if not block:
         scores = scores + torch.full(scores.shape[2:], -1e4, dtype=scores.dtype).triu(1)
     found = scores.softmax(dim=-1) @ content
@@ -144,7 +149,7 @@ def _self_attention(weights: Weights, name: str, shape: Shape, value: Tensor, *,
 def _attention_to(weights: Weights, name: str, shape: Shape, value: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
     query = _split(_linear(weights, f"{name}/linear_0", _norm(weights, f"{name}/layer_norm", value)), shape.heads)
     key, content = (_split(one, shape.heads) for one in _linear(weights, f"{name}/linear_1", sound).chunk(2, dim=-1))
-    scores = query @ key.transpose(2, 3) * (shape.width / shape.heads) ** -0.5
+    scores = _scaled(query, shape) @ key.transpose(2, 3)
     where = scores.softmax(dim=-1)
     found = where @ content
     return _linear(weights, f"{name}/linear_2", found.transpose(1, 2).flatten(2)), where

@@ -15,7 +15,7 @@ from tests import peers
 from tests.speech import material
 from tests.speech.calls import SyntheticCall, make_call, write_flac
 from tests.speech.corpus import LANGUAGES, load_corpus
-from tests.speech.disturbances import Disturber
+from tests.speech.disturbances import Disturber, Sound
 from tests.speech.evaluate import MODEL
 from tests.speech.export import export
 from tests.speech.joining import Joiner
@@ -230,3 +230,21 @@ def test_noise_is_as_loud_as_asked_for_and_of_many_colours(decibels: float) -> N
         shares.append(float(power[: len(power) // 4].sum() / power.sum()))
     assert min(shares) < 0.3
     assert max(shares) > 0.8
+
+
+def test_a_voice_is_coloured_and_as_loud_as_before() -> None:
+    disturber, voice = Disturber(3), noise(1.03, -25.0, np.random.default_rng(1)).astype(float)
+    highs = []
+    for _ in range(20):
+        made = disturber.coloured_voice(voice)
+        assert len(made) == len(voice)
+        assert loudness(made) == pytest.approx(loudness(voice), rel=0.1)
+        power = np.abs(np.fft.rfft(made)) ** 2
+        highs.append(float(power[len(power) // 2 :].sum() / power.sum()))
+    assert max(highs) > 0.3
+    assert min(highs) < 0.1
+    assert not disturber.coloured_voice(np.zeros(100)).any()
+
+
+def loudness(sound: Sound) -> float:
+    return float(np.sqrt(np.mean(sound**2)))

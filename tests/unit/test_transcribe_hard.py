@@ -21,13 +21,15 @@ from agent.transcribe.engines.whisper import WhisperEngine
 from agent.transcribe.models.fetching import TINY_DEMO, find_model
 from agent.transcribe.speech.channels import Channel
 from agent.transcribe.speech.planning import plan
-from agent.transcribe.speech.speechfinder import TELEPHONY, find_speech
-from agent.transcribe.wer import fold, word_errors
+from agent.transcribe.speech.speechfinder import find_speech
+from agent.transcribe.wer import fold
 from tests import peers
 from tests.speech.calls import SyntheticCall, make_call
 from tests.speech.synth import RATE, Samples, add
+from tests.speech_hard.account import CAUSES, HEARD, account, matched
 from tests.speech_hard.copies import ECHOES, echo, under_noise
 from tests.speech_hard.sounds import LEVELS, SOUNDS, make_sound
+from tests.speech_hard.words import joined, loud, recall, some_calls, spans_of
 from tests.unit.test_transcribe_speech import track
 
 FOLDER = Path(agent.demo.sound.__file__).parent
@@ -135,13 +137,6 @@ def _shared(span: tuple[float, float], stretch: Stretch) -> float:
     return max(0.0, min(span[1], stretch.end) - max(span[0], stretch.start))
 
 
-def loud(samples: Samples, spans: Sequence[tuple[float, float]]) -> float:
-    """RMS of the loud parts of what is spoken."""
-    spoken = np.concatenate([samples[round(start * RATE) : round(end * RATE)] for start, end in spans]).astype(float)
-    kept = spoken[np.abs(spoken) > 0.1 * np.abs(spoken).max()]
-    return float(np.sqrt(np.mean(kept**2)))
-
-
 def demo_speech() -> list[tuple[Samples, list[tuple[float, float]]]]:
     return [
         (samples, [(one["start"], one["end"]) for one in call["phrases"] if one["party"] == party])
@@ -162,23 +157,6 @@ def test_speech_is_found_under_noise_of_10_db(kind: str) -> None:
     assert found_share(noisy(speech, 10, kind)) >= found_share(speech) - WORST_LOSS
 
 
-def recall(said: str, heard: str) -> float:
-    """Share of the words said that were heard in their order."""
-    errors = word_errors(said, heard)
-    extra = max(0, len(fold(heard)) - errors.words)
-    return 1 - max(0, errors.errors - extra) / errors.words
-
-
-def joined(spans: Sequence[tuple[float, float]]) -> list[Stretch]:
-    """What is said without a pause worth the name is one stretch, as voice activity detection finds it."""
-    found: list[Stretch] = []
-    for start, end in spans:
-        if found and start - found[-1].end < TELEPHONY.pause:
-            start = found.pop().start
-        found.append(Stretch(start=start, end=end))
-    return found
-
-
 Change = Callable[[Samples, float], Samples]
 Find = Callable[[Sound], list[Stretch]]
 
@@ -188,7 +166,7 @@ def recalled(engine: WhisperEngine, calls: Sequence[SyntheticCall], change: Chan
     shares = []
     for call in calls:
         for channel, samples in enumerate(call.channels):
-            spans = [(line.start, line.end) for line in call.lines if line.channel == channel]
+            spans = spans_of(call, channel)
             known = joined(spans)
             heard = Channel(samples=change(samples, loud(samples, spans)), rate=RATE)
             find: Find = (lambda sound, known=known: known) if told else find_speech  # type: ignore[misc]
@@ -197,22 +175,17 @@ def recalled(engine: WhisperEngine, calls: Sequence[SyntheticCall], change: Chan
     return float(np.mean(shares))
 
 
-def some_calls() -> list[SyntheticCall]:
+def unheard_calls() -> list[SyntheticCall]:
     """Twelve in each language by voices that the model never heard, half of them of the demo's phrases only."""
     peers.require("espeak-ng")
-    return [
-        make_call(seed, language=language, seconds=25, demo_only=demo_only)
-        for seed in range(4, 10)
-        for language in ("ru", "en")
-        for demo_only in (True, False)
-    ]
+    return some_calls()
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_under_noise_most_words_are_heard(engine: WhisperEngine, kind: str) -> None:
     """The plain figure, through the real path; what it is and what it should be: tests/speech_hard/README.md."""
-    calls = some_calls()
+    calls = unheard_calls()
     clean = recalled(engine, calls, lambda samples, _: samples)
     noisy = recalled(engine, calls, lambda samples, level: under_noise(samples, level, 10, kind))
     print(f"\nwords heard: {clean:.1%} in silence, {noisy:.1%} over {kind} noise of 10 dB")
@@ -224,9 +197,27 @@ def test_under_noise_most_words_are_heard(engine: WhisperEngine, kind: str) -> N
 @pytest.mark.parametrize("kind", KINDS)
 def test_under_noise_no_words_are_lost_that_the_model_can_hear(engine: WhisperEngine, kind: str) -> None:
     """Against the same model told where somebody speaks. How much it hears itself is a matter of its training."""
-    calls = some_calls()
+    calls = unheard_calls()
 
     def change(samples: Samples, level: float) -> Samples:
         return under_noise(samples, level, 10, kind)
 
     assert recalled(engine, calls, change) >= recalled(engine, calls, change, told=True) - WORST_LOSS
+
+
+def test_the_account_of_words_under_noise_names_each_loss(engine: WhisperEngine) -> None:
+    peers.require("espeak-ng")
+    calls = some_calls((4,))[:1]
+    said = sum(len(fold(calls[0].said(channel))) for channel in (0, 1))
+    clean = list(account(engine, calls, "silence", 10))
+    drowned = list(account(engine, calls, "white", -30))
+    assert len(clean) == len(drowned) == said
+    assert sum(one.fate == HEARD for one in clean) > 0.8 * said
+    assert {one.fate for one in drowned} <= {HEARD, *CAUSES}
+    assert sum(one.fate == "not found" for one in drowned) > 0.8 * said
+
+
+def test_what_is_right_of_what_was_heard_is_found_by_the_shortest_way() -> None:
+    assert matched(["a", "b", "c", "d"], ["a", "x", "c"]) == {0, 2}
+    assert matched(["a", "b"], ["z", "a", "b", "b"]) == {0, 1}
+    assert matched([], ["a"]) == matched(["a"], []) == set()
