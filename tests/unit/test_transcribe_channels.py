@@ -92,6 +92,29 @@ def test_telephony_is_held_at_8_khz_and_what_is_better_at_16(rate: int, held: in
     assert np.abs(channel.piece(0.5, 1.5)).max() == pytest.approx(8000 / 32768, rel=0.03)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_samples_that_need_no_conversion_are_those_of_the_file(count: int, rate: int) -> None:
+    samples = noisy(2.3)[:count]
+    for channel, own in zip(read_channels(flac(samples, rate)), samples, strict=True):
+        assert channel.rate == rate
+        assert np.array_equal(channel.samples[:], own)
+
+
+def test_samples_of_another_width_are_converted() -> None:
+    samples = noisy(1.0)
+    target = io.BytesIO()
+    with av.open(target, "w", format="wav") as container:
+        stream = container.add_stream("pcm_s32le", rate=RATE, layout="stereo")
+        wide = np.ascontiguousarray(samples.T.astype(np.int32) << 16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(wide, format="s32", layout="stereo")
+        frame.sample_rate, frame.pts = RATE, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    target.seek(0)
+    assert all(np.array_equal(one.samples[:], own) for one, own in zip(read_channels(target), samples, strict=True))
+
+
 def test_what_is_broken_in_the_middle_is_skipped_also_of_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = bytearray(flac(noisy(60)).getvalue())
     broken[len(broken) // 2 : len(broken) // 2 + 400] = bytes(400)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import av
 import numpy as np
@@ -167,7 +167,7 @@ def _blocks(
     container: av.container.InputContainer, stream: AudioStream, rate: int, *, quietly: bool
 ) -> Iterator[Samples]:
     resampler = av.AudioResampler(format="s16p", layout=stream.layout, rate=rate)
-    broken = 0
+    broken, converted = 0, False
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
@@ -175,7 +175,8 @@ def _blocks(
             broken += 1
             continue
         for frame in frames:
-            yield from map(_samples, resampler.resample(frame))
+            converted = converted or not _is_ready(frame, stream, rate)
+            yield from map(_samples, resampler.resample(frame)) if converted else (_ready(frame),)
     yield from map(_samples, resampler.resample(None))
     if broken and not quietly:
         log.warning("recording_partly_undecodable", packets=broken)
@@ -193,6 +194,18 @@ def _gathered(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
             waiting, length = [], 0
     if waiting:
         yield np.concatenate(waiting, axis=1)
+
+
+def _is_ready(frame: av.AudioFrame, stream: AudioStream, rate: int) -> bool:
+    """Whether its samples are as wanted. To ask the resampler for each frame of our own FLAC, 72 ms of telephony, took
+    almost half of the time of reading."""
+    return frame.format.name == "s16" and frame.sample_rate == rate and frame.layout.name == stream.layout.name
+
+
+def _ready(frame: av.AudioFrame) -> Samples:
+    plane: Any = frame.planes[0]  # has a buffer, of which its types say nothing
+    packed = np.frombuffer(plane, np.int16, frame.samples * frame.layout.nb_channels)
+    return packed.reshape(frame.samples, -1).T
 
 
 def _samples(frame: av.AudioFrame) -> Samples:
