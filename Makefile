@@ -27,6 +27,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/.developing: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing what requirements-dev.lock names …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
 $(VENV)/.assets: package.json package-lock.json hatch_build.py $(VENV)/.installed
 	@echo "Fetching the pages' modules that package-lock.json names …"
 	@$(BIN)/python hatch_build.py && touch $@ || echo "Going on without them: a form then loads its page anew."
@@ -40,46 +45,49 @@ demo: $(VENV)/.installed $(VENV)/.assets ## Real calls and mails onto client car
 run: $(VENV)/.installed $(VENV)/.assets ## The service with cardline.toml
 	@$(BIN)/cardline run
 
-test: $(VENV)/.installed $(VENV)/.assets peers ## All tests but the soak; those that look at times by themselves first
+test: $(VENV)/.developing $(VENV)/.assets peers ## All tests but the soak; those that look at times by themselves first
 	@$(BIN)/pytest -m "not soak" $(TIMED) $(ARGS)
 	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile tests/unit tests/peer $(TIMED:%=--ignore=%) $(ARGS)
 
-check: $(VENV)/.installed lint types imports test ## Lint, types, import rules, tests
+check: $(VENV)/.developing lint types imports test ## Lint, types, import rules, tests
 
-check-crm: $(VENV)/.installed ## The contract of CRMs against a real account: CRM=name of a [[crm]] in cardline.toml
+check-crm: $(VENV)/.developing ## The contract of CRMs against a real account: CRM=name of a [[crm]] in cardline.toml
 	@CARDLINE_CHECK_CRM="$(CRM)" $(BIN)/pytest tests/peer/test_crm_account.py $(ARGS)
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.developing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(VENV)/.installed
+types: $(VENV)/.developing
 	@$(BIN)/mypy
 
-imports: $(VENV)/.installed
+imports: $(VENV)/.developing
 	@$(BIN)/lint-imports --no-cache
 
-format: $(VENV)/.installed ## Put the code into shape
+format: $(VENV)/.developing ## Put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 # On two cores about three quarters of an hour: kills 20 minutes by the clock, one after the other, since they look at
 # times; the others side by side, in minutes of processor time: sip 4, sound 1, mail 2, api 17, speech 2.
-soak: $(VENV)/.installed $(VENV)/.assets peers ## Floods, fuzzing, kill matrices: under an hour; PART=kills sip sound mail api speech
+soak: $(VENV)/.developing $(VENV)/.assets peers ## Floods, fuzzing, kill matrices: under an hour; PART=kills sip sound mail api speech
 	@$(if $(filter kills,$(PART)),HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 $(SOAK_kills) $(ARGS))
 	@$(if $(SOAK_OTHERS),HYPOTHESIS_PROFILE=searching $(BIN)/pytest -m soak --timeout 3600 --numprocesses $(JOBS) \
 		--dist worksteal $(SOAK_OTHERS) $(ARGS))
 
-bench: $(VENV)/.installed ## Every benchmark, or one with BENCH=name
+bench: $(VENV)/.developing ## Every benchmark, or one with BENCH=name
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 peers: ## Install the real servers the tests talk to, where apt may
 	@./tests/install-peers
 
-lock: ## Pin the newest allowed versions anew
+UV_COMPILE := .cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header --extra ru pyproject.toml
+
+lock: ## Pin the newest allowed versions anew: all for developing, and of these what the service needs
 	@$(PYTHON) -m venv .cache/lock && .cache/lock/bin/pip install --quiet uv
-	@.cache/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
+	@$(UV_COMPILE) --upgrade --group dev --output-file requirements-dev.lock
+	@$(UV_COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
 
 clean: ## Remove what was built
 	@rm -rf $(VENV) .cache build dist node_modules agent/web/static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis
