@@ -61,6 +61,11 @@ async def ask(connection: AsyncConnection, *queries: Query[Any], commit: bool = 
     Raises:
         sqlalchemy.exc.DBAPIError: as `AsyncConnection.execute` has it.
     """
+    return tuple(await ask_all(connection, queries, commit=commit))
+
+
+async def ask_all(connection: AsyncConnection, queries: Sequence[Query[Any]], *, commit: bool = False) -> list[Any]:
+    """The same of as many as there are."""
     driver = _driver_of(connection)
     try:
         cursors = await _send(driver, connection.dialect, queries, commit=commit)
@@ -74,7 +79,7 @@ async def ask(connection: AsyncConnection, *queries: Query[Any], commit: bool = 
     except BaseException as error:  # given up half-way: what the server still has to say is for nobody
         await connection.invalidate(error)
         raise
-    return tuple([one.read(await each.fetchall()) for one, each in zip(queries, cursors, strict=True)])
+    return [one.read(await each.fetchall()) for one, each in zip(queries, cursors, strict=True)]
 
 
 async def _send(

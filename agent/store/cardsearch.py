@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, or_, select, text, union
-from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store.rights import Viewer, is_visible_card
-from agent.store.schema import client_card, contact_point, link
+from agent.store.asking import Query, ask
+from agent.store.rights import Viewer
 from agent.store.searching import fold
+from agent.store.searchlooks import statement
 from agent.store.searchquery import number_digits
+from agent.store.sight import Sight, sight_of
 
 _MOST_FITTING = 400
 _FEWEST_LETTERS = 2
@@ -30,65 +32,68 @@ class FittingCard:
     last_contact: datetime | None
 
 
-def fits_card(typed: str) -> ColumnElement[bool] | None:
-    """The condition on `client_card`: beginnings of words of its name, a part of a number in any notation, or the
-    beginning of an address. None where too little was typed."""
-    ways = _ways(typed)
-    return or_(*ways) if ways else None
-
-
-def _ways(typed: str) -> list[ColumnElement[bool]]:
-    """Each by itself, which an index answers; an index answers none of them together."""
-    ways: list[ColumnElement[bool]] = []
-    words = re.findall(r"\w+", fold(typed))
-    if words and len("".join(words)) >= _FEWEST_LETTERS:
-        named = func.to_tsvector(
-            text("'simple'"), func.translate(func.lower(client_card.c.name), text("'ё'"), text("'е'"))
-        )
-        ways.append(named.op("@@")(cast(" & ".join(f"'{one}':*" for one in words[:8]), TSQUERY)))
-    points = _fits_point(typed)
-    if points is not None:
-        ways.append(client_card.c.id.in_(select(contact_point.c.client_card_id).where(points)))
-    return ways
-
-
-def _fits_point(typed: str) -> ColumnElement[bool] | None:
-    value = contact_point.c.value
-    ways = []
-    for digits in number_digits(typed.strip()):
-        parts = sorted({digits[at : at + 4] for at in range(len(digits) - 3)})
-        fits = func.number_parts(value).op("@>")(literal(parts, ARRAY(Text))) & value.contains(digits)
-        ways.append((contact_point.c.kind == "phone") & fits)
-    if re.fullmatch(r"\S*[@.]\S*", typed.strip()) and len(typed.strip()) > _FEWEST_LETTERS:
-        starts = value.startswith(typed.strip().lower().lstrip("@"), autoescape=True)
-        ways.append(contact_point.c.kind.in_(["address", "domain"]) & starts)
-    return or_(*ways) if ways else None
-
-
 async def find_cards(connection: AsyncConnection, viewer: Viewer, typed: str, *, limit: int = 6) -> list[FittingCard]:
     """Those that the viewer may see, with the newest contact first."""
-    fitting = [
-        select(client_card.c.id).where(one, client_card.c.merged_into_id.is_(None)).limit(_MOST_FITTING).subquery()
-        for one in _ways(typed)
-    ]
-    if not fitting:
-        return []
-    chosen = (
-        union(*(select(one.c.id) for one in fitting)).cte("fitting").prefix_with("MATERIALIZED", dialect="postgresql")
+    (found,) = await ask(connection, fitting(await sight_of(connection, viewer), typed, limit=limit))
+    return found
+
+
+def fitting(sight: Sight, typed: str, *, limit: int = 6) -> Query[list[FittingCard]]:
+    """The same for a statement that goes along with others: cards of which beginnings of words of the name fit, a part
+    of a number in any notation, or the beginning of an address; none where too little was typed."""
+    ways, points, values = _ways(typed)
+    if not ways:
+        return Query(statement=statement("SELECT WHERE false"), values={}, read=lambda _: [])
+    # Each by itself, which an index answers; an index answers none of them together.
+    chosen = " UNION ".join(
+        f"(SELECT c.id FROM client_card c WHERE {one} AND c.merged_into_id IS NULL LIMIT {_MOST_FITTING})"  # noqa: S608
+        for one in ways
     )
-    last = select(func.max(link.c.started_at)).where(link.c.client_card_id == client_card.c.id).scalar_subquery()
-    point = select(contact_point.c.value).where(contact_point.c.client_card_id == client_card.c.id)
-    points = _fits_point(typed)
-    order = [points.desc()] if points is not None else []
-    contact = point.order_by(*order, contact_point.c.id).limit(1).scalar_subquery()
-    query = (
-        select(client_card.c.id, client_card.c.name, client_card.c.kind, contact.label("contact"), last.label("last"))
-        .join(chosen, chosen.c.id == client_card.c.id)
-        .where(is_visible_card(viewer, client_card.c.id))
-        .order_by(last.desc().nulls_last(), client_card.c.id.desc())
-        .limit(limit)
-    )
+    first = f"({points}) DESC, " if points else ""
+    sql = f"""
+        {sight.beginning} fitting AS MATERIALIZED ({chosen}),
+        newest AS MATERIALIZED (
+            SELECT f.id, (SELECT max(l.started_at) FROM link l WHERE l.client_card_id = f.id) AS last FROM fitting f)
+        SELECT c.id, c.name, c.kind, n.last, (
+            SELECT p.value FROM contact_point p WHERE p.client_card_id = c.id ORDER BY {first}p.id LIMIT 1) AS contact
+        FROM (SELECT * FROM newest ORDER BY last DESC NULLS LAST, id DESC OFFSET 0) AS n
+            JOIN client_card c ON c.id = n.id
+        WHERE {sight.of_card("n.id")} ORDER BY n.last DESC NULLS LAST, n.id DESC LIMIT :limit
+    """  # noqa: S608 - our own words
+    return Query(statement=statement(sql), values={**values, **sight.values, "limit": limit}, read=_read)
+
+
+def _read(rows: Sequence[Any]) -> list[FittingCard]:
     return [
         FittingCard(id=row.id, name=row.name, kind=row.kind, contact=row.contact or "", last_contact=row.last)
-        for row in await connection.execute(query)
+        for row in rows
     ]
+
+
+def _ways(typed: str) -> tuple[list[str], str, dict[str, object]]:
+    """Conditions on a card ``c``, the one on a contact point ``p``, and what they name."""
+    ways: list[str] = []
+    points, values = _fits_point(typed)
+    words = re.findall(r"\w+", fold(typed))
+    if words and len("".join(words)) >= _FEWEST_LETTERS:
+        ways.append("to_tsvector('simple', translate(lower(c.name), 'ё', 'е')) @@ CAST(:name_words AS tsquery)")
+        values["name_words"] = " & ".join(f"'{one}':*" for one in words[:8])
+    if points:
+        ways.append(f"c.id IN (SELECT p.client_card_id FROM contact_point p WHERE {points})")  # noqa: S608
+    return ways, points, values
+
+
+def _fits_point(typed: str) -> tuple[str, dict[str, object]]:
+    ways: list[str] = []
+    values: dict[str, object] = {}
+    for number, digits in enumerate(number_digits(typed.strip())):
+        has = f"number_parts(p.value) @> CAST(:parts{number} AS text[])"  # by the index, in any order
+        ways.append(f"p.kind = 'phone' AND {has} AND strpos(p.value, CAST(:digits{number} AS text)) > 0")
+        values |= {
+            f"parts{number}": sorted({digits[at : at + 4] for at in range(len(digits) - 3)}),
+            f"digits{number}": digits,
+        }
+    if re.fullmatch(r"\S*[@.]\S*", typed.strip()) and len(typed.strip()) > _FEWEST_LETTERS:
+        ways.append("p.kind IN ('address', 'domain') AND starts_with(p.value, CAST(:address AS text))")
+        values["address"] = typed.strip().lower().lstrip("@")
+    return (f"({') OR ('.join(ways)})" if ways else ""), values

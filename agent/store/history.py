@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import literal, select, tuple_
+from sqlalchemy import BigInteger, bindparam, literal, select, text, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import Disposition, InteractionKind, Mark
 from agent.store import entryrows, interactions, meetings, transcripts
-from agent.store.asking import ask
+from agent.store.asking import Query, ask
 from agent.store.clients import Position
 from agent.store.engine import is_any
 from agent.store.interactions import Interaction, Party
@@ -21,7 +22,7 @@ from agent.store.meetings import Meeting
 from agent.store.messages import Attachment, Message, Returned
 from agent.store.recordings import Recording
 from agent.store.rights import is_not_private
-from agent.store.schema import blob, chain_link, employee, link
+from agent.store.schema import blob, chain_link, link
 from agent.store.transcripts import Transcript
 
 
@@ -120,12 +121,22 @@ def _facts(head: Any) -> CallFacts:
     )
 
 
-async def list_employee_names(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
+_EMPLOYEES = text("SELECT id, name FROM employee WHERE id = ANY(:ids)").bindparams(
+    bindparam("ids", type_=ARRAY(BigInteger))
+)
+
+
+def employee_names(ids: Sequence[int]) -> Query[dict[int, str]]:
     """Names by id."""
+    return Query(statement=_EMPLOYEES, values={"ids": list(ids)}, read=lambda rows: {row.id: row.name for row in rows})
+
+
+async def list_employee_names(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, str]:
+    """The same by itself."""
     if not ids:
         return {}
-    rows = await connection.execute(select(employee.c.id, employee.c.name).where(is_any(employee.c.id, ids)))
-    return {row.id: row.name for row in rows}
+    (found,) = await ask(connection, employee_names(ids))
+    return found
 
 
 async def list_chain_sequences(connection: AsyncConnection, blob_names: Sequence[str]) -> dict[str, int]:

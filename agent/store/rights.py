@@ -271,14 +271,9 @@ async def list_seen_cards(connection: AsyncConnection, viewer: Viewer, ids: Sequ
     return set((await connection.execute(query)).scalars())
 
 
-async def list_cards_near(connection: AsyncConnection, viewer: Viewer) -> frozenset[int]:
+def cards_near(viewer: Viewer) -> CompoundSelect[int]:
     """Every card that exists for the viewer, and maybe more: for a first, quick no where there is much to look through.
     What it lets through has to be asked for by the conditions above."""
-    return frozenset((await connection.execute(cards_near(viewer))).scalars())
-
-
-def cards_near(viewer: Viewer) -> CompoundSelect[int]:
-    """The same as a query."""
     employees = sorted({one.employee_id for one in viewer.tenures})
     linked = (
         select(link.c.client_card_id)

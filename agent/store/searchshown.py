@@ -18,10 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent.store.asking import Query, ask
 from agent.store.engine import is_any
 from agent.store.folding import folded
-from agent.store.rights import Viewer, is_visible_card
-from agent.store.schema import attachment, card_note, client_card, link
+from agent.store.rights import Viewer
+from agent.store.schema import attachment, card_note, client_card
 from agent.store.searchindex import CONFIG
 from agent.store.searching import Hit, fold
+from agent.store.searchlooks import statement
+from agent.store.sight import sight_of
 
 _MOST_LINES = 1_500  # of a call
 _MOST_COMMENTS = 500  # of a call, the newest
@@ -86,39 +88,37 @@ class FoundNote:
 
 
 _IDS = bindparam("ids", type_=ARRAY(BigInteger))
-_ENTRIES = text(
-    """
+_LINES = f"""
+    SELECT json_agg(json_build_array(u.id, u.start_ms, u.channel, coalesce(k.text, u.text)) ORDER BY u.start_ms, u.id)
+    FROM (SELECT DISTINCT ON (recording_id) id FROM transcript WHERE interaction_id = i.id
+          ORDER BY recording_id, shown_at DESC, id DESC) AS t
+        CROSS JOIN LATERAL (
+            SELECT * FROM utterance WHERE transcript_id = t.id ORDER BY start_ms, id LIMIT {_MOST_LINES}) AS u
+        LEFT JOIN utterance_correction k ON k.utterance_id = u.id AND k.ended_at IS NULL
+"""  # noqa: S608 - our own numbers
+_COMMENTS = f"""
+    SELECT json_agg(json_build_array(c.recording_id, c.at_ms, c.text)
+                    ORDER BY c.recording_id NULLS FIRST, c.at_ms, c.id)
+    FROM (SELECT * FROM comment WHERE interaction_id = i.id AND removed_at IS NULL
+          ORDER BY id DESC LIMIT {_MOST_COMMENTS}) AS c
+"""  # noqa: S608 - our own numbers
+_ENTRIES = """
+    {beginning} wanted AS MATERIALIZED (SELECT unnest(CAST(:ids AS bigint[])) AS id)
     SELECT i.id, i.kind, coalesce(i.direction, 'unknown') AS direction, i.started_at,
         CASE WHEN c.answered_at IS NOT NULL THEN extract(epoch FROM c.ended_at - c.answered_at)::float END AS talk,
         coalesce(c.disposition = 'no_answer' AND i.direction IS DISTINCT FROM 'outbound', false) AS is_missed,
         coalesce(m.subject, g.summary, '') AS subject, coalesce(left(m.text, :longest), g.location, '') AS words,
-        (SELECT jsonb_agg(jsonb_build_array(coalesce(e.name, nullif(p.name, ''), ''),
-                                            coalesce(p.identity_value, p.value), p.role = 'employee')
-                          ORDER BY p.ordinal) FROM party p LEFT JOIN employee e ON e.id = p.employee_id
-         WHERE p.interaction_id = i.id) AS people
-    FROM interaction i LEFT JOIN call c ON c.interaction_id = i.id LEFT JOIN message m ON m.interaction_id = i.id
-        LEFT JOIN meeting g ON g.interaction_id = i.id
-    WHERE i.id = ANY(:ids)
-    """
-).bindparams(_IDS)
-_LINES = text(
-    """
-    SELECT t.interaction_id, u.id, u.start_ms, u.channel, coalesce(k.text, u.text) AS words
-    FROM (SELECT DISTINCT ON (recording_id) id, interaction_id FROM transcript WHERE interaction_id = ANY(:ids)
-          ORDER BY recording_id, shown_at DESC, id DESC) AS t
-        CROSS JOIN LATERAL (SELECT * FROM utterance WHERE transcript_id = t.id ORDER BY start_ms, id LIMIT :most) AS u
-        LEFT JOIN utterance_correction k ON k.utterance_id = u.id AND k.ended_at IS NULL
-    ORDER BY t.interaction_id, u.start_ms, u.id
-    """
-).bindparams(_IDS)
-_COMMENTS = text(
-    """
-    SELECT each.id, c.recording_id, c.at_ms, c.text AS words
-    FROM unnest(:ids) AS each(id) CROSS JOIN LATERAL (
-        SELECT * FROM comment WHERE interaction_id = each.id AND removed_at IS NULL ORDER BY id DESC LIMIT :most) AS c
-    ORDER BY each.id, c.recording_id NULLS FIRST, c.at_ms, c.id
-    """
-).bindparams(_IDS)
+        (SELECT json_agg(json_build_array(coalesce(e.name, nullif(p.name, ''), ''),
+                                          coalesce(p.identity_value, p.value), coalesce(p.role = 'employee', false))
+                         ORDER BY p.ordinal) FROM party p LEFT JOIN employee e ON e.id = p.employee_id
+         WHERE p.interaction_id = i.id) AS people,
+        (SELECT json_agg(json_build_array(a.id, a.name) ORDER BY l.id) FROM link l
+             JOIN client_card a ON a.id = l.client_card_id
+         WHERE l.interaction_id = i.id AND {may_see}) AS cards,
+        ({lines}) AS lines, ({comments}) AS comments
+    FROM wanted w JOIN interaction i ON i.id = w.id LEFT JOIN call c ON c.interaction_id = i.id
+        LEFT JOIN message m ON m.interaction_id = i.id LEFT JOIN meeting g ON g.interaction_id = i.id
+"""
 _WORDS = text("SELECT id, words FROM utterance WHERE id = ANY(:ids)").bindparams(_IDS)
 _CARDS = text(
     """
@@ -139,46 +139,44 @@ async def load_entries(connection: AsyncConnection, viewer: Viewer, ids: Sequenc
     """These interactions, which the viewer may see, by id."""
     if not ids:
         return {}
-    values = {"ids": list(ids)}
-    rows, lines, comments = await ask(
-        connection,
-        Query(statement=_ENTRIES, values=values | {"longest": _LONGEST_TEXT}, read=list),
-        Query(statement=_LINES, values=values | {"most": _MOST_LINES}, read=_lines),
-        Query(statement=_COMMENTS, values=values | {"most": _MOST_COMMENTS}, read=_comments),
+    sight = await sight_of(connection, viewer)
+    sql = _ENTRIES.format(
+        beginning=sight.beginning, may_see=sight.of_card("l.client_card_id"), lines=_LINES, comments=_COMMENTS
     )
-    cards = await _cards(connection, viewer, ids)
-    return {
-        row.id: FoundEntry(
-            id=row.id,
-            kind=row.kind,
-            direction=row.direction,
-            started=row.started_at,
-            talk_seconds=row.talk,
-            is_missed=row.is_missed,
-            subject=row.subject,
-            text=row.words,
-            people=tuple((name, contact, bool(is_ours)) for name, contact, is_ours in row.people or ()),
-            cards=tuple(cards.get(row.id, ())),
-            lines=tuple(lines.get(row.id, ())),
-            comments=tuple(comments.get(row.id, ())),
-        )
-        for row in rows
-    }
-
-
-def _lines(rows: Sequence[Any]) -> dict[int, list[FoundLine]]:
-    found: dict[int, list[FoundLine]] = {}
-    for owner, number, start, channel, words in rows:
-        found.setdefault(owner, []).append(FoundLine(id=number, second=start / 1000, channel=channel, text=words))
+    values = {"ids": list(ids), "longest": _LONGEST_TEXT, **sight.values}
+    (found,) = await ask(connection, Query(statement=statement(sql), values=values, read=_entries))
     return found
 
 
-def _comments(rows: Sequence[Any]) -> dict[int, list[FoundComment]]:
-    found: dict[int, list[FoundComment]] = {}
-    for owner, recording, at_ms, words in rows:
-        second = None if at_ms is None else at_ms / 1000
-        found.setdefault(owner, []).append(FoundComment(recording_id=recording, second=second, text=words))
-    return found
+def _entries(rows: Sequence[Any]) -> dict[int, FoundEntry]:
+    return {row.id: _entry(row) for row in rows}
+
+
+def _entry(row: Any) -> FoundEntry:
+    return FoundEntry(
+        id=row.id,
+        kind=row.kind,
+        direction=row.direction,
+        started=row.started_at,
+        talk_seconds=row.talk,
+        is_missed=row.is_missed,
+        subject=row.subject,
+        text=row.words,
+        people=tuple([(name, contact, is_ours) for name, contact, is_ours in row.people or ()]),
+        cards=tuple([(number, name) for number, name in row.cards or ()]),
+        lines=tuple(
+            [
+                FoundLine(id=number, second=start / 1000, channel=channel, text=words)
+                for number, start, channel, words in row.lines or ()
+            ]
+        ),
+        comments=tuple(
+            [
+                FoundComment(recording_id=recording, second=None if at_ms is None else at_ms / 1000, text=words)
+                for recording, at_ms, words in row.comments or ()
+            ]
+        ),
+    )
 
 
 async def load_words(connection: AsyncConnection, utterance_ids: Sequence[int]) -> dict[int, list[tuple[float, str]]]:
@@ -187,26 +185,6 @@ async def load_words(connection: AsyncConnection, utterance_ids: Sequence[int]) 
         return {}
     (rows,) = await ask(connection, Query(statement=_WORDS, values={"ids": list(utterance_ids)}, read=list))
     return {row.id: [(float(one["start"]), str(one["text"])) for one in row.words] for row in rows}
-
-
-async def _cards(connection: AsyncConnection, viewer: Viewer, ids: Sequence[int]) -> dict[int, list[tuple[int, str]]]:
-    if viewer.sees_all:
-        (rows,) = await ask(connection, Query(statement=_CARDS, values={"ids": list(ids)}, read=list))
-        return _by_owner(rows)
-    query = (
-        select(link.c.interaction_id, client_card.c.id, client_card.c.name)
-        .join(client_card, client_card.c.id == link.c.client_card_id)
-        .where(is_any(link.c.interaction_id, ids), is_visible_card(viewer, client_card.c.id))
-        .order_by(link.c.id)
-    )
-    return _by_owner((await connection.execute(query)).all())
-
-
-def _by_owner(rows: Sequence[Any]) -> dict[int, list[tuple[int, str]]]:
-    found: dict[int, list[tuple[int, str]]] = {}
-    for owner, card, name in rows:
-        found.setdefault(owner, []).append((card, name))
-    return found
 
 
 async def load_files(connection: AsyncConnection, hits: Iterable[Hit]) -> dict[tuple[int, int], FoundFile]:

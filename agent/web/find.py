@@ -10,14 +10,25 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.store import cards, cardsearch, employees, history, rights, savedsearches, search, searching, searchshown
-from agent.store.asking import ask
-from agent.store.cardsearch import FittingCard
+from agent.store import (
+    cards,
+    cardsearch,
+    employees,
+    history,
+    rights,
+    savedsearches,
+    search,
+    searching,
+    searchshown,
+    wordstats,
+)
+from agent.store.asking import Query, ask_all
 from agent.store.clients import Position
 from agent.store.rights import Viewer
 from agent.store.searching import Found, Hit, Question
 from agent.store.searchquery import parse_query
 from agent.store.searchshown import FoundComment, FoundEntry, FoundFile, FoundLine, FoundNote
+from agent.store.sight import sight_of
 from agent.web.findquery import BEST, NEWEST, FindQuery, query_of, read_cursor, read_query, write_cursor
 from agent.web.formats import phone, zone_of
 from agent.web.pages import page
@@ -82,20 +93,25 @@ async def show_find(request: web.Request) -> web.StreamResponse:
     """Hits grouped by entry, the best among the newest first; without a question the searches that are kept."""
     query, cursor = read_query(request), read_cursor(request.query.get("after", ""))
     viewer = login_of(request).viewer
-    fitting: Sequence[FittingCard] = ()
-    shown = Shown()
+    shown, terms = Shown(), parse_query(query.q)
     async with services(request).store.begin() as connection:
-        saved, tags, waiting = await ask(
+        sight = await sight_of(connection, viewer)
+        is_plain = bool(query.q) and cursor is None and not query.has_filters
+        saved, tags, waiting, names, forms, fitting = await ask_all(
             connection,
-            savedsearches.searches_of(viewer.account_id),
-            searchshown.tags(),
-            search.backlog_of(_MOST_WAITING),
+            (
+                savedsearches.searches_of(viewer.account_id),
+                searchshown.tags(),
+                search.backlog_of(_MOST_WAITING),
+                _names(viewer),
+                searching.forms_of(terms),
+                cardsearch.fitting(sight, query.q if is_plain else ""),
+            ),
         )
-        choices = await _choices(connection, viewer, query, tags)
+        choices = await _choices(connection, viewer, query, tags, names)
         if not query.is_empty:
-            shown = await _search(request, connection, viewer, query, cursor)
-        if query.q and cursor is None and not query.has_filters:
-            fitting = await cardsearch.find_cards(connection, viewer, query.q)
+            question = searching.understood(terms, forms, await wordstats.load(connection))
+            shown = await _search(request, connection, viewer, query, question, cursor)
     return page(
         request,
         "find.html",
@@ -116,10 +132,10 @@ async def _search(
     connection: AsyncConnection,
     viewer: Viewer,
     query: FindQuery,
+    question: Question,
     cursor: tuple[Position, int] | None,
 ) -> Shown:
     start, offset = cursor or (None, 0)
-    question = await searching.ask(connection, parse_query(query.q))
     if question.is_empty and query.q and not query.has_filters:
         return Shown(only_stop_words=True)
     is_best = query.order == BEST and question.has_words
@@ -153,12 +169,13 @@ def grouped(hits: Iterable[Hit]) -> list[list[Hit]]:
     return list(groups.values())
 
 
-async def _choices(connection: AsyncConnection, viewer: Viewer, query: FindQuery, tags: Sequence[str]) -> Choices:
-    names = {}
-    if viewer.sees_all:
-        names = await employees.list_names(connection)
-    elif viewer.tenures:
-        names = await history.list_employee_names(connection, [one.employee_id for one in viewer.tenures])
+def _names(viewer: Viewer) -> Query[dict[int, str]]:
+    return employees.names() if viewer.sees_all else history.employee_names([one.employee_id for one in viewer.tenures])
+
+
+async def _choices(
+    connection: AsyncConnection, viewer: Viewer, query: FindQuery, tags: Sequence[str], names: Mapping[int, str]
+) -> Choices:
     card = ""
     if query.card is not None and await rights.may_see_card(connection, viewer, query.card):
         found = await cards.find_card(connection, query.card)

@@ -15,6 +15,7 @@ from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.searchindex import Indexer
 from agent.store.searching import Filters
+from agent.store.searchlooks import Seen
 from agent.store.searchquery import parse_query
 from agent.store.searchshown import match_words
 from tests.unit.search_world import ADMINISTRATOR, NOON, SearchWorld
@@ -233,23 +234,23 @@ async def test_what_was_thought_rare_and_is_not_is_looked_for_week_by_week(
     made = [await world.call("всюду", phone="+74950770777", started=one) for one in started]
     await world.index()
     asked = []
-    candidates = searching._candidates
+    look = searching.look
 
-    async def note(*given: Any, most: int | None = None) -> list[Any]:
-        found = await candidates(*given, most=most)
-        asked.append((most, len(found)))
-        return found
+    async def note(*given: Any) -> Seen:
+        seen = await look(*given)
+        asked.append((given[-1].rare, seen.rows))
+        return seen
 
-    monkeypatch.setattr(searching, "_candidates", note)
+    monkeypatch.setattr(searching, "look", note)
     monkeypatch.setattr(searching, "_RARE", 10)
     found = [one.interaction_id for one in (await world.find(typed)).hits]
     assert found == made
-    assert asked[0] == (11, 11), "no more than it takes to know"
+    assert asked[0] == (10, 11), "no more than it takes to know"
     assert len(asked) > 1
     monkeypatch.setattr(searching, "_RARE", 30)
     asked.clear()
     assert [one.interaction_id for one in (await world.find(typed)).hits] == made
-    assert asked == [(31, 30)], "rare enough: one look"
+    assert asked == [(30, 30)], "rare enough: one look"
 
 
 async def test_the_job_takes_what_is_due_and_may_be_killed_anywhere(

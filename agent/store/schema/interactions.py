@@ -43,7 +43,7 @@ party = Table(
     Column("credited_by", Text),  # who gave it to this employee by hand
     UniqueConstraint("interaction_id", "ordinal"),
     Index(None, "identity_kind", "identity_value"),
-    Index("ix_party_employee_id", "employee_id", postgresql_where=text("employee_id IS NOT NULL")),
+    Index("ix_party_of_employee", "employee_id", "interaction_id", postgresql_where=text("employee_id IS NOT NULL")),
     Index(
         "ix_party_nobodys",
         "identity_value",
