@@ -16,6 +16,7 @@ from agent.store.auditlog import AuditEntry, AuditFilter
 from agent.web.employees import account_of, day_in
 from agent.web.pages import formats_of, page
 from agent.web.services import services
+from agent.web.texts import Texts
 
 PAGE_SIZE = 100
 _PIECE = 200
@@ -40,7 +41,7 @@ async def show_audit(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "audit.html",
-        entries=[(one, texts.act(one.action), in_words(one.subject), place_of(one.subject)) for one in shown],
+        entries=[(one, texts.act(one.action), in_words(one.subject, texts), place_of(one.subject)) for one in shown],
         accounts=people,
         actions=sorted((texts.act(one), one) for one in actions),
         query=query,
@@ -78,17 +79,19 @@ def place_of(subject: Mapping[str, Any]) -> str:
     return ""
 
 
-def in_words(subject: Mapping[str, Any]) -> str:
-    """What an act was about, as short as it can be said."""
-    return ", ".join(f"{name}: {_value(value)}" for name, value in subject.items() if value not in (None, "", [], {}))
+def in_words(subject: Mapping[str, Any], texts: Texts | None = None) -> str:
+    """What an act was about, as short as it can be said: for a reader, or without ``texts`` as the log keeps it."""
+    told = [(name, value) for name, value in subject.items() if value not in (None, "", [], {})]
+    return ", ".join(f"{texts.about(name) if texts else name}: {_value(value, texts)}" for name, value in told)
 
 
-def _value(value: object) -> str:
+def _value(value: object, texts: Texts | None) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{name} {_value(one)}" for name, one in value.items())
+        each = value.items()
+        return "; ".join(f"{texts.about(name) if texts else name} {_value(one, texts)}" for name, one in each)
     if isinstance(value, list):
-        return " ".join(_value(one) for one in value)
-    return str(value)[:_LONGEST_VALUE]
+        return " ".join(_value(one, texts) for one in value)
+    return texts.about_value(str(value)[:_LONGEST_VALUE]) if texts else str(value)[:_LONGEST_VALUE]
 
 
 async def export_audit(request: web.Request) -> web.StreamResponse:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.model import UserRole
-from agent.store import callparts, cards, comments, evidence, live, rights, transcripts
+from agent.store import callparts, callproofs, cards, comments, evidence, live, rights, transcripts
 from agent.store.asking import ask
 from agent.store.callparts import CallPart
 from agent.store.cards import ClientCard
@@ -22,6 +22,7 @@ from agent.store.links import Link
 from agent.web.calls import LiveView, live_views
 from agent.web.corrections import list_correctable
 from agent.web.decisions import load_relinking
+from agent.web.guard import managers_see_team
 from agent.web.moments import Moment, Presence, list_moments, marked_interruptions, masked, transfers
 from agent.web.pages import PAGES, formats_of, page
 from agent.web.recordings import may_download
@@ -68,7 +69,9 @@ async def show_call(
 ) -> web.Response:
     """A call that the viewer may see, as it is stored, with the cards he sees it on; whoever calls has checked that."""
     viewer, number, parties = login_of(request).viewer, entry.id, stored.parties
-    (proofs, chain), has = await ask(connection, evidence.proofs_of(number), callparts.parts_of(number))
+    (proofs, chain), has, sealed = await ask(
+        connection, evidence.proofs_of(number), callparts.parts_of(number), callproofs.proofs_of(number)
+    )
     readings = await load_readings(request, connection, entry.sounds, has)
     return page(
         request,
@@ -85,6 +88,10 @@ async def show_call(
         lives=await _lives(request, connection, entry),
         proofs=proofs,
         chain=chain,
+        seals=sealed.seals,
+        sounds=sealed.sounds,
+        sees_team=managers_see_team(request),
+        managers_save=services(request).settings.web.managers_download,
         cards=seen,
         relink=await load_relinking(request, connection, parties, stored.links),
         is_own=rights.is_among(viewer, [one.employee_id for one in parties]),

@@ -59,12 +59,13 @@ class Asked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
     """Entries by day, newest first. ``end`` is the last of them where older ones follow; ``goes_on``: its first day is
-    that of the entry before it."""
+    that of the entry before it; ``is_upper``: a page that is open has older ones below it already."""
 
     entries: Sequence[View]
     days: Sequence[Day]
     end: Position | None
     goes_on: bool = False
+    is_upper: bool = False
 
     def following(self, card_id: int, chosen: CardFilter) -> str:
         """Where the older ones are; empty where there are none."""
@@ -165,7 +166,8 @@ async def load_stretch(
     )
     before = formats.local(asked.after.moment).date() if asked.after is not None else None
     goes_on = bool(days) and formats.local(days[0].moment).date() == before
-    return Stretch(entries=entries, days=days, end=end, goes_on=goes_on)
+    is_upper = asked.through is not None
+    return Stretch(entries=entries, days=days, end=end, goes_on=goes_on, is_upper=is_upper)
 
 
 def _notes(written: Sequence[CardNote], card_id: int, chosen: CardFilter, request: web.Request) -> list[NoteView]:

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from agent.web.reasons import in_russian
 from agent.web.reasons_crm import Refusal, explain
-from agent.web.texts_acts import ACTS
+from agent.web.reasons_sources import source_in_russian
+from agent.web.texts_acts import ABOUT, ACTS, VALUES
 from agent.web.texts_admin import ADMIN_TEXTS
 from agent.web.texts_api import API_TEXTS
 from agent.web.texts_calls import CALL_TEXTS
@@ -190,22 +191,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Что и когда было получено. Хранится неизменным.",
         "What was received and when. It is kept unaltered.",
     ),
-    "evidence_source": ("Источник", "Source"),
-    "evidence_team": ("Адрес команды", "Address of the team"),
-    "evidence_within": ("Пришло внутри", "Came within"),
-    "within_journal": ("отчёта журнала от", "a journal report of"),
-    "within_attached": ("пересланного письма от", "a forward by"),
-    "within_quoted": ("текста письма, которое переслал(а)", "the words of a forward by"),
-    "within_bytes": ("байты", "bytes"),
-    "evidence_received": ("Получено", "Received"),
-    "evidence_blob": ("Запечатанный файл", "Sealed file"),
-    "evidence_chain": ("Место в цепочке", "Place in the chain"),
-    "evidence_unchained": ("будет через несколько секунд", "in a few seconds"),
-    "evidence_erased": ("стёрто по требованию", "erased on demand"),
-    "evidence_no_bytes": (
-        "сообщение источника без файла; запись звонка запечатывается отдельно",
-        "the source's report, without a file; a recording is sealed by itself",
-    ),
     "original": ("Скачать оригинал", "Download the original"),
     # Calls in progress
     "live_title": ("Звонки сейчас", "Calls now"),
@@ -360,6 +345,10 @@ class Texts:
         """A reason of the linker, which speaks English, in the language of the page where we know it."""
         return in_russian(text) if self.language == "ru" else text
 
+    def source(self, detail: str) -> str:
+        """What a source says of itself, in the language of the page."""
+        return source_in_russian(detail) if self.language == "ru" else detail
+
     def refusal(self, problem: str, remedy: str = "", failure: str = "") -> Refusal:
         """Why a CRM was not told, and what to do; its own words are quoted as it said them."""
         return explain(problem, remedy, failure, self.language)
@@ -368,6 +357,16 @@ class Texts:
         """What was done, in the words of the audit log."""
         found = ACTS.get(name)
         return found[LANGUAGES.index(self.language)] if found else name.replace("_", " ")
+
+    def about(self, name: str) -> str:
+        """What an act of the audit log was about, by the name under which the log keeps it."""
+        found = ABOUT.get(name)
+        return found[LANGUAGES.index(self.language)] if found else name.removesuffix("_id").replace("_", " ")
+
+    def about_value(self, value: str) -> str:
+        """The same for what it was, where that is one of our words."""
+        found = VALUES.get(value)
+        return found[LANGUAGES.index(self.language)] if found else value
 
     def rule(self, name: str) -> str:
         """The name of a rule; those that come with the program have it in both languages."""

@@ -10,18 +10,28 @@ from typing import Any
 
 import pytest
 from psycopg import AsyncCursor
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from agent.archive.blobs import Archive
 from agent.intake import Intake
 from agent.model import Disposition, Mark, MarkKind, Utterance
 from agent.store import comments, erasures, history, outlines, transcripts
 from agent.store.engine import Store
-from agent.store.schema import audit_entry, comment, recording_outline, utterance_correction
+from agent.store.schema import (
+    audit_entry,
+    blob,
+    chain_link,
+    comment,
+    recording,
+    recording_outline,
+    seal,
+    utterance_correction,
+)
 from agent.web.app import WebServer
 from agent.web.comments import parse_clock
 from agent.web.moments import Presence, interruptions, list_moments, transfers
 from agent.web.pages import load_static
+from agent.web.texts import Texts
 from tests.unit.call_world import LINES, STARTED, Heard, a_call_worth_hearing, an_hour
 from tests.unit.web_pages import HOSTILE, Tags, cut_out, people, server, world
 from tests.web_world import MARIA, Browser, Builder, World, serve, settings_for
@@ -56,6 +66,33 @@ async def json_of(browser: Browser, path: str) -> Any:
     async with browser.http.get(path) as answer:
         assert answer.status == 200, path
         return await answer.json()
+
+
+async def test_the_page_says_what_vouches_for_the_recording_and_who_may_hear_it(
+    people: dict[str, Browser], heard: Heard, store: Store
+) -> None:
+    """Its digest, its place in the chain, the first seal that covers it; in both languages."""
+    async with store.begin() as connection:
+        query = select(blob.c.name, blob.c.id).join(recording, recording.c.blob_id == blob.c.id)
+        name, number = (await connection.execute(query.where(recording.c.id == heard.recording))).one()
+    boss = people["boss"]
+    _, page = await boss.get(f"/interactions/{heard.call}")
+    assert f"SHA-256 <code>{name}</code>" in page
+    assert Texts("ru")("evidence_unchained") in page
+    assert Texts("ru")("allowed_own") in page
+    async with store.begin() as connection:
+        link = {"blob_id": number, "previous": b"0" * 32, "digest": b"1" * 32, "chained_at": STARTED}
+        await connection.execute(insert(chain_link).values(sequence=71, **link))
+    _, page = await boss.get(f"/interactions/{heard.call}")
+    assert "№ 71" in page
+    assert Texts("ru")("seal_waits") in page
+    async with store.begin() as connection:
+        made = {"number": 3, "length": 80, "sealed_at": STARTED}
+        await connection.execute(insert(seal).values(statement=b"s", signature=b"s", **made))
+    _, page = await boss.get(f"/interactions/{heard.call}")
+    assert "№ 3 от" in page
+    _, page = await boss.get(f"/interactions/{heard.call}", **{"Accept-Language": "en"})
+    assert "Who may hear it" in page
 
 
 # --- What a player draws ----------------------------------------------------------------------------------------------

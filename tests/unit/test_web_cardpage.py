@@ -14,11 +14,12 @@ from agent.intake import Intake
 from agent.model import Disposition, LinkState
 from agent.store import cardhistory, erasures, links, search, tasks
 from agent.store.cardhistory import HistoryFilter
+from agent.store.clients import Position
 from agent.store.engine import Store
 from agent.store.rights import Viewer
 from agent.store.schema import interaction
 from agent.store.searchindex import Indexer
-from agent.web.cards import HISTORY_SIZE
+from agent.web.cards import HISTORY_SIZE, write_position
 from tests.unit.web_pages import HOSTILE, M, Tags, people, server, world
 from tests.web_world import NOW, Browser, Builder, World, phone, settings_for
 
@@ -188,6 +189,10 @@ async def test_the_history_goes_on_from_page_to_page_and_nothing_is_lost_between
     _, fresh = await boss.get(f"/cards/{card}?through={through}")
     assert _entries(fresh) == newer + calls[:HISTORY_SIZE], "down to where the older ones that are shown begin"
     assert _older(fresh) == _older(first)
+    later = write_position(Position(moment=NOW + timedelta(days=1), id=10**6))
+    _, fresh = await boss.get(f"/cards/{card}?through={later}")
+    assert _entries(fresh) == []
+    assert 'class="empty"' not in fresh, "all that was on top went; older ones are on the page that asks"
 
 
 def _entries(page: str) -> list[int]:
