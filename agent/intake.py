@@ -240,7 +240,7 @@ _WORDS_JOB = jobs.Job(task=jobs.EXTRACT_WORDS, priority=-10, lock=jobs.EXTRACT_W
 
 
 def _link_job(interaction_ids: list[int]) -> jobs.Job:
-    return jobs.Job(task=jobs.LINK, args={"interaction_ids": interaction_ids})
+    return jobs.Job(task=jobs.LINK, args={"interaction_ids": interaction_ids}, priority=jobs.FINISHING)
 
 
 async def _save_copies(

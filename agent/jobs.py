@@ -71,6 +71,9 @@ _FIRST_RETRY_SECONDS = 2
 _LONGEST_RETRY_SECONDS = 600
 _ATTEMPTS_OF_A_BUG = 8
 _INNOCENT_RETURNS = 3
+FINISHING = 1
+"""Priority of what finishes something begun (a mail that was read, a call that was told) before more is begun: else all
+mails of a large mailbox are read before the first of them is found, and at the end one processor indexes by itself."""
 _BEHIND = 1_000_000_000  # minutes; priorities are 32-bit integers
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from email import feedparser
 from email.feedparser import BytesFeedParser
 from email.message import Message
 from email.policy import Policy
-from typing import TYPE_CHECKING
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     _Base = BytesFeedParser[Message]
@@ -21,8 +23,20 @@ else:
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)?")
 _HYPHENS = "--"
+_END = re.compile(r"(\r\n|\r|\n)\Z")
 
 _Predicate = Callable[[str], object]
+
+
+class _LineEnd:
+    """In the place of `email.feedparser.NLCRE_eol`, which tries each line break of a text for the last one."""
+
+    def search(self, text: str) -> re.Match[str] | None:
+        return _END.search(text, max(0, len(text) - 2))
+
+
+_library: Any = feedparser.FeedParser
+_reading = FunctionType(_library._parsegen.__code__, {**vars(feedparser), "NLCRE_eol": _LineEnd()})
 
 
 class StretchParser(_Base):
@@ -33,6 +47,9 @@ class StretchParser(_Base):
     def __init__(self, raw: bytes, *, factory: Callable[[Policy | None], Message], policy: Policy) -> None:
         super().__init__(_factory=factory, policy=policy)  # type: ignore[arg-type]
         self._input = _Source(raw.decode("ascii", "surrogateescape"))
+
+    _parsegen = _reading
+    """The library's own, with another way to find the break at the end of a text."""
 
     def _new_message(self) -> None:
         """The library calls it where a header begins …"""

@@ -18,6 +18,7 @@ from agent.store.schema import interaction
 
 TASK = "index"  # as in `agent.jobs`, which stands above
 QUEUE = "index"
+PRIORITY = 1  # `agent.jobs.FINISHING`
 
 BEHIND = f"""
     waiting AS (
@@ -27,7 +28,7 @@ BEHIND = f"""
         LIMIT 1 FOR SHARE SKIP LOCKED
     ), deferred AS (
         SELECT procrastinate_defer_jobs_v1(ARRAY[
-            ROW('{QUEUE}', '{TASK}', -5, '{TASK}', NULL, '{{}}'::jsonb, NULL)::procrastinate_job_to_defer_v1])
+            ROW('{QUEUE}', '{TASK}', {PRIORITY}, '{TASK}', NULL, '{{}}'::jsonb, NULL)::procrastinate_job_to_defer_v1])
         WHERE NOT EXISTS (SELECT FROM waiting) AND EXISTS (SELECT FROM due)
     )"""  # noqa: S608 - our own constants
 """Goes on with a statement that has put ``due`` rows into search_due: a job behind them, unless one waits already,

@@ -20,13 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.store.engine import Store, first_line
 from agent.store.folding import folded
+from agent.store.search import QUEUE, TASK
 
 log = structlog.get_logger()
 
 CONFIG = "russian"  # Latin words go to the English stemmer in it
 WEEK = 7 * 24 * 3600  # seconds
 _BATCH = 200
-_MANY = 5_000  # after so many at once PostgreSQL looks at the words anew, to know common ones from rare ones
+_MANY = 5_000  # after so many, and as many again, PostgreSQL looks at the words, to know common ones from rare ones
 _IDS = bindparam("ids", type_=ARRAY(BigInteger))
 
 
@@ -49,6 +50,13 @@ _TAKE = text(
     WITH newest AS (SELECT id FROM search_due ORDER BY id DESC LIMIT :most FOR UPDATE SKIP LOCKED)
     DELETE FROM search_due USING newest WHERE search_due.id = newest.id RETURNING search_due.interaction_id
     """
+)
+_TAKE_OVER = text(
+    f"""
+    DELETE FROM procrastinate_jobs WHERE id IN (
+        SELECT id FROM procrastinate_jobs
+        WHERE task_name = '{TASK}' AND queue_name = '{QUEUE}' AND status = 'todo' FOR UPDATE SKIP LOCKED)
+    """  # noqa: S608 - our own constants
 )
 _WEEK_LEXEME = f"'@w' || floor(extract(epoch FROM i.started_at) / {WEEK})::bigint"
 _NAMES = """
@@ -170,17 +178,27 @@ class Indexer:
     def __init__(self, store: Store, *, batch: int = _BATCH) -> None:
         self._store = store
         self._batch = batch
+        self._count = 0  # done by this process
+        self._looked_at = 0  # how many it had done when PostgreSQL last looked at the words
 
     async def index(self) -> None:
-        """Everything that is due, until nothing is."""
-        count = 0
-        while done := await self.step():
-            count += done
-            if count // _MANY != (count - done) // _MANY and count < 4 * _MANY:
-                await self._look_at_words()
-            await asyncio.sleep(0)
-        if count >= _MANY:
-            await self._look_at_words()
+        """Everything that is due, until nothing is and no further job waits for this one to end."""
+        while True:
+            while done := await self.step():
+                self._count += done
+                if self._count - self._looked_at >= max(_MANY, self._looked_at):
+                    await self._look_at_words()
+                    self._looked_at = self._count
+                await asyncio.sleep(0)
+            if not await self._take_over():
+                return
+
+    async def _take_over(self) -> bool:
+        """Do the work of jobs that wait for this one: nobody is told when a lock is free, so they would wait for the
+        worker's next look. Whether there were any; what they were made for has been committed with them.
+        """
+        async with self._store.begin(redoable=True) as connection:
+            return bool((await connection.execute(_TAKE_OVER)).rowcount)
 
     async def step(self) -> int:
         """One batch; returns how many were taken, 0 when nothing was due."""

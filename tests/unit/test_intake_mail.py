@@ -28,7 +28,7 @@ from agent.model import (
     ParsedAttachment,
     ParsedMessage,
 )
-from agent.store import evidence, mailboxes, messages
+from agent.store import evidence, mailboxes, messages, search
 from agent.store.engine import Store
 
 _NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -239,6 +239,24 @@ async def test_accepting_at_once_and_again(source: str, store: Store, intake: In
     assert len(await _rows(store, "SELECT 1 FROM party WHERE interaction_id = :id", id=results[0])) == 2
     query = "SELECT 1 FROM procrastinate_jobs WHERE task_name = 'link' AND args ->> 'interaction_ids' = :ids"
     assert len(await _rows(store, query, ids=f"[{results[0]}]")) == 1
+
+
+async def test_what_was_read_is_put_on_cards_and_indexed_before_more_is_read(
+    source: str, store: Store, intake: Intake
+) -> None:
+    (one,) = await intake.store_evidence([_mail(source, 1)])
+    (other,) = await intake.store_evidence([_mail(source, 2)])
+    number = await intake.accept_message(one, _message())
+    async with store.begin() as connection:
+        await search.changed(connection, [number])
+    query = """
+        SELECT task_name FROM procrastinate_jobs
+        WHERE task_name = 'index' AND status = 'todo' OR args -> 'interaction_ids' @> to_jsonb(CAST(:number AS bigint))
+              OR args -> 'evidence_ids' @> to_jsonb(CAST(:other AS bigint))
+        ORDER BY priority DESC, id
+    """
+    found = [row.task_name for row in await _rows(store, query, number=number, other=other)]
+    assert (set(found[:-1]), found[-1]) == ({"link", "index"}, "parse")
 
 
 async def test_a_conversation_accepted_at_once_in_any_order_is_one_thread(

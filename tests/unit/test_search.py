@@ -263,7 +263,8 @@ async def test_the_job_takes_what_is_due_and_may_be_killed_anywhere(
         assert [tuple(row) for row in await connection.execute(text(sql))] == [(jobs.INDEX, search.QUEUE)]
         await search.changed(connection, made[:1])
         assert len((await connection.execute(text(sql))).all()) == 1
-    assert (jobs.INDEX, jobs.Job(task=jobs.INDEX).queue_name) == (search.TASK, search.QUEUE)
+    queue = jobs.Job(task=jobs.INDEX).queue_name
+    assert (jobs.INDEX, queue, jobs.FINISHING) == (search.TASK, search.QUEUE, search.PRIORITY)
     indexer = Indexer(world.store, batch=3)
     assert await indexer.step() == 3
     assert await world.ids("слово0") == made[:1]  # the newest come first
@@ -284,6 +285,25 @@ async def test_the_job_takes_what_is_due_and_may_be_killed_anywhere(
     assert await world.ids("слово6") == made[6:]
     async with world.store.begin() as connection:
         assert (await search.backlog(connection)).waiting == 0
+
+
+async def test_the_job_does_the_work_of_those_that_wait_for_it_unless_they_are_held(world: SearchWorld) -> None:
+    """Nobody is told when its lock is free."""
+    sql = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'index' AND status = 'todo'")
+    one, two = await world.call("стол"), await world.call("стул")
+    async with world.store.begin() as connection:
+        await search.changed(connection, [one])
+    await Indexer(world.store).index()
+    async with world.store.begin() as connection:
+        assert (await connection.execute(sql)).scalar_one() == 0
+        await search.changed(connection, [one])
+    async with world.store.begin() as connection:
+        await search.changed(connection, [two])  # holds the job that waits, for words that nobody else sees yet
+        await Indexer(world.store).index()
+    async with world.store.begin() as connection:
+        assert (await connection.execute(sql)).scalar_one() == 1
+    await Indexer(world.store).index()
+    assert (await world.ids("стол"), await world.ids("стул")) == ([one], [two])
 
 
 async def test_what_changes_is_found_anew_and_what_is_erased_no_more(world: SearchWorld) -> None:
