@@ -15,7 +15,7 @@ from agent.store.links import BY_RULE
 from agent.store.meetings import Meeting
 from agent.store.recordings import ASSEMBLED, LOST, OPEN, Recording
 from agent.store.transcripts import Transcript
-from agent.web.formats import phone
+from agent.web.phones import phone
 from agent.web.quotes import pieces_of
 from agent.web.shown import (
     CallsView,

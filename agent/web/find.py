@@ -30,8 +30,9 @@ from agent.store.searchquery import parse_query
 from agent.store.searchshown import FoundComment, FoundEntry, FoundFile, FoundLine, FoundNote
 from agent.store.sight import sight_of
 from agent.web.findquery import BEST, NEWEST, FindQuery, query_of, read_cursor, read_query, write_cursor
-from agent.web.formats import phone, zone_of
+from agent.web.formats import zone_of
 from agent.web.pages import page
+from agent.web.phones import phone
 from agent.web.services import login_of, number_in, services
 from agent.web.snippets import Pieces, mark, snippet, words_of
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, tzinfo
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-import phonenumbers
-
 from agent.model import Identity, IdentityKind
+from agent.web.phones import phone
 from agent.web.texts import MONTHS, Texts
 
 ZONE_COOKIE = "cardline_zone"
@@ -108,13 +106,3 @@ class Formats:
     def identity(self, identity: Identity) -> str:
         """A phone in groups; everything else as it is."""
         return phone(identity.value) if identity.kind is IdentityKind.PHONE else identity.value
-
-
-@lru_cache(maxsize=16384)  # to read a number costs more than anything else about it
-def phone(value: str) -> str:
-    """+7 495 000-00-01; what is no number of any plan stays as it is."""
-    try:
-        number = phonenumbers.parse(value, None)
-    except phonenumbers.NumberParseException:
-        return value
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)

@@ -17,8 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup, escape
 
-from agent.web.formats import Formats, phone, zone_of
+from agent.web.formats import Formats, zone_of
 from agent.web.frame import THEMES, frame_for, theme_of
+from agent.web.phones import phone
 from agent.web.qrcode import qr_code
 from agent.web.quotes import shortened
 from agent.web.recordings import may_download

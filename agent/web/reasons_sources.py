@@ -171,10 +171,15 @@ _MORE = re.compile(r" ?And (\d+) more\.")
 @lru_cache(maxsize=1024)
 def source_in_russian(detail: str) -> str:
     """The same in Russian as far as we know it: what happened, and what to do about it."""
+    what = without_remedy(detail)
+    remedy = detail.removeprefix(what).strip()
+    return " ".join(one for one in (_what(what), _REMEDIES.get(remedy, "")) if one)
+
+
+def without_remedy(detail: str) -> str:
+    """What happened alone, for a page that says by itself what to do."""
     remedy = max((one for one in _REMEDIES if detail.endswith(one)), key=len, default="")
-    what = detail.removesuffix(remedy).strip()
-    said = _what(what)
-    return " ".join(one for one in (said, _REMEDIES.get(remedy, "")) if one)
+    return detail.removesuffix(remedy).strip()
 
 
 def _what(text: str) -> str:
@@ -185,8 +190,14 @@ def _what(text: str) -> str:
     for pattern, russian in _PATTERNS:
         if found := pattern.fullmatch(text):
             said = found.expand(russian)
-            return re.sub(r"«([a-z]+)»", lambda one: f"«{_DOING.get(one[1], one[1])}»", said)
+            return re.sub(r"\(«(.+?)»\)", lambda one: f"({_doing(one[1])})", said)
     return text
+
+
+def _doing(words: str) -> str:
+    if words.startswith("folder "):
+        return f"папка {words.removeprefix('folder ')}"
+    return _DOING.get(words, words)
 
 
 def _progress(found: re.Match[str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from agent.web.phones import phones_within
 from agent.web.reasons import in_russian
 from agent.web.reasons_crm import Refusal, explain
-from agent.web.reasons_sources import source_in_russian
+from agent.web.reasons_sources import source_in_russian, without_remedy
 from agent.web.texts_acts import ABOUT, ACTS, VALUES
 from agent.web.texts_admin import ADMIN_TEXTS
 from agent.web.texts_api import API_TEXTS
@@ -342,12 +343,13 @@ class Texts:
         return f"{number:,}".replace(",", "\u00a0") + f" {russian[_russian_form(number)]}"
 
     def reason(self, text: str) -> str:
-        """A reason of the linker, which speaks English, in the language of the page where we know it."""
-        return in_russian(text) if self.language == "ru" else text
+        """A reason of the linker in the language of the page where we know it, numbers as people write them."""
+        return phones_within(in_russian(text) if self.language == "ru" else text)
 
-    def source(self, detail: str) -> str:
+    def source(self, detail: str, *, with_remedy: bool = True) -> str:
         """What a source says of itself, in the language of the page."""
-        return source_in_russian(detail) if self.language == "ru" else detail
+        said = detail if with_remedy else without_remedy(detail)
+        return source_in_russian(said) if self.language == "ru" else said
 
     def refusal(self, problem: str, remedy: str = "", failure: str = "") -> Refusal:
         """Why a CRM was not told, and what to do; its own words are quoted as it said them."""
@@ -365,8 +367,7 @@ class Texts:
 
     def about_value(self, value: str) -> str:
         """The same for what it was, where that is one of our words."""
-        found = VALUES.get(value)
-        return found[LANGUAGES.index(self.language)] if found else value
+        return VALUES.get(value, (value, value))[LANGUAGES.index(self.language)]
 
     def rule(self, name: str) -> str:
         """The name of a rule; those that come with the program have it in both languages."""

@@ -100,6 +100,7 @@ CARD_TEXTS: dict[str, tuple[str, str]] = {
     "identity_not_understood": ("Это не номер, не адрес и не домен.", "This is no number, address or domain."),
     # An entry
     "relink_title": ("Не на той карточке?", "On the wrong card?"),
+    "relink_title_none": ("На какую карточку?", "Onto which card?"),
     "relink_card": ("Карточка", "Card"),
     "relink": ("Перенести", "Move it"),
     "relink_rules": ("Пусть решают правила", "Let the rules decide"),

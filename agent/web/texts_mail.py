@@ -133,6 +133,13 @@ RULE_NAMES = {
 """The rules that come with the program, in Russian."""
 
 MAIL_REASONS = (
+    (r"The mail is empty\.", "Письмо пустое."),
+    (r"There are no bytes of this mail\.", "Самого письма нет: пришло только известие о нём."),
+    (
+        r"The mail could not be read: it took more than (\d+) seconds\.",
+        r"Прочитать письмо не удалось: это заняло больше \1 с.",
+    ),
+    (r"The mail could not be read: (.+)\.", "Прочитать письмо не удалось: разбор на нём обрывается."),
     (
         r"The mail server does not give message (\d+) of folder (.+), which it lists\.",
         r"Почтовый сервер показывает письмо \1 в папке \2, но не отдаёт его.",

@@ -24,8 +24,9 @@ from agent.web.administration import PLACES, STEPS
 from agent.web.cards import parse_position, write_position
 from agent.web.entering import local_target
 from agent.web.entries import SHOWN_MARKS, by_day
-from agent.web.formats import Formats, phone, zone_of
+from agent.web.formats import Formats, zone_of
 from agent.web.mail_rules import CHOICES, TAGS
+from agent.web.phones import phone
 from agent.web.quotes import pieces_of
 from agent.web.ranges import ByteRange, Unsatisfiable, parse_range
 from agent.web.shown import MailView, ThreadView

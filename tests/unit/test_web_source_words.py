@@ -40,11 +40,11 @@ def _progress() -> str:
         ),
         (
             str(refusals.failed(_WHERE, "fetching", "BYE")),
-            "imap.example.com, порт 993: сбой («чтение писем»): «BYE». Ничего не потеряно, повторим сами.",
+            "imap.example.com, порт 993: сбой (чтение писем): «BYE». Ничего не потеряно, повторим сами.",
         ),
         (
             str(MailboxUnreachable(f"{_WHERE} cannot be reached (connecting): timed out.")),
-            "imap.example.com, порт 993, недоступен («соединение»): «timed out». Ничего не потеряно, повторим сами.",
+            "imap.example.com, порт 993, недоступен (соединение): «timed out». Ничего не потеряно, повторим сами.",
         ),
         (
             str(MailboxFolderMissing("The mailbox anna has no folder A. And 2 more.")),
@@ -63,6 +63,20 @@ def test_a_source_is_told_of_in_the_language_of_the_page(said: str, russian: str
     most = re.search(r"of (\d+) calls", said)
     assert source_in_russian(said) == (russian.format(most=most[1]) if most else russian)
     assert Texts("en").source(said) == said
+
+
+def test_where_the_page_says_what_to_do_a_source_does_not_say_it_again() -> None:
+    said = str(refusals.failed(_WHERE, "folder Заказы", "BYE"))
+    assert Texts("ru").source(said, with_remedy=False) == "imap.example.com, порт 993: сбой (папка Заказы): «BYE»."
+    assert Texts("en").source(said, with_remedy=False) == f"{_WHERE} failed at folder Заказы: BYE."
+
+
+def test_numbers_in_reasons_are_written_as_everywhere() -> None:
+    assert Texts("ru").reason("+74950000033 is on no card") == "+7 495 000-00-33 нет ни на одной карточке"
+    assert Texts("en").reason("+74950000033 is on no card") == "+7 495 000-00-33 is on no card"
+    assert Texts("en").reason("address a+74950000033@example.com is the card's") == (
+        "address a+74950000033@example.com is the card's"
+    )
 
 
 def _all(kind: type[CardlineError]) -> list[type[CardlineError]]:

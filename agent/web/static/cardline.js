@@ -9,6 +9,12 @@ if (zone) {
 // Reduced motion is a wish to be respected.
 const motion = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
 
+// Where a bar is longer than the screen, what one is at comes into view.
+for (const here of document.querySelectorAll(".bar [aria-current], .chips [aria-current]")) {
+  const bar = here.parentElement;
+  if (bar.scrollWidth > bar.clientWidth) bar.scrollLeft = here.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;
+}
+
 // Only one voice at a time.
 document.addEventListener(
   "play",
