@@ -67,13 +67,19 @@ async def find_backlog(connection: AsyncConnection) -> Backlog:
 
 
 async def begin(connection: AsyncConnection, recording_id: int, *, model: str, host: str) -> int:
-    """Note that this host begins; how often that was noted since it last got any further, this time included."""
-    values = {"model": model, "host": host, "speech_ms": 0, "done_ms": 0, "tries": 1}
-    again = {**values, "tries": transcription.c.tries + 1, "updated_at": func.now()}
-    statement = insert(transcription).values(recording_id=recording_id, **values)
+    """Note that this host begins; how often it was tried since it last got any further (`count_try`)."""
+    values = {"model": model, "host": host, "speech_ms": 0, "done_ms": 0}
+    statement = insert(transcription).values(recording_id=recording_id, **values, tries=0)
+    again = {**values, "updated_at": func.now()}
     statement = statement.on_conflict_do_update(index_elements=["recording_id"], set_=again)
     tries: int = (await connection.execute(statement.returning(transcription.c.tries))).scalar_one()
     return tries
+
+
+async def count_try(connection: AsyncConnection, recording_id: int) -> None:
+    """Its sound is going to be worked at: if the process dies now, this call may be why."""
+    mine = transcription.c.recording_id == recording_id
+    await connection.execute(update(transcription).where(mine).values(tries=transcription.c.tries + 1))
 
 
 async def excuse(connection: AsyncConnection, recording_id: int) -> None:
@@ -104,7 +110,7 @@ async def note(
         return
     values = {"speech_ms": round(seconds * 1000), "done_ms": round(done * 1000), "updated_at": func.now()}
     if answers:
-        values["tries"] = 1
+        values["tries"] = 0
     mine = transcription.c.recording_id == recording_id
     await connection.execute(update(transcription).where(mine).values(**values))
     if answers:

@@ -45,12 +45,13 @@ from agent.transcribe.speech.speechfinder import find_speech
 log = structlog.get_logger()
 
 _THREADS_A_PLAN = 3  # finding speech is quick, and takes memory; the models are fed by one in so many threads
-_ALONE_TRIES, _MOST_TRIES = 3, 8  # begun in vain so often: the call is done alone, then not at all
+_ALONE_TRIES, _MOST_TRIES = 2, 8  # tried in vain so often: the call is done alone, then not at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Order:
-    """What a job asks for: the model named, or those of the settings; ``round`` counts how often it was asked again."""
+    """What a job asks for: the model named, or those of the settings; ``round`` counts how often it was asked again,
+    ``tries`` how often a process died at it."""
 
     recording: Recording
     model: str
@@ -152,7 +153,7 @@ class Transcriber:
                 return None
             host = self._settings.host
             tries = await transcriptions.begin(connection, recording_id, model=", ".join(names), host=host)
-        if tries > _MOST_TRIES:
+        if tries >= _MOST_TRIES:
             log.error("transcription_given_up", recording_id=recording_id, tries=tries)
             return None
         return _Order(recording=recording, model=model, round=round, tries=tries)
@@ -168,6 +169,8 @@ class Transcriber:
     async def _listen(self, order: _Order) -> tuple[str, Dialogue]:
         """The name of the model that did it, and the dialogue."""
         engine, batcher = await asyncio.to_thread(self._models.open, order.model)
+        async with self._store.begin() as connection:  # not before: a call that waits for its turn kills nobody
+            await transcriptions.count_try(connection, order.recording.id)
         with self._archive.open(order.recording.blob) as sealed:
             source = cast(BinaryIO, sealed)
             mixed = order.recording.mixed

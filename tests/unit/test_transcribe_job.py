@@ -207,7 +207,7 @@ async def test_windows_of_several_calls_are_recognised_together(
 async def test_a_call_that_kills_is_done_alone_and_then_given_up(
     store: Store, archive: Archive, intake: Intake, sound: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill leaves the note that it was begun; nothing takes it back."""
+    """A kill leaves the note that it was tried; nothing takes it back."""
     told: list[bool] = []
     transcriber = of(store, archive, NumberingEngine(), tmp_path)
     taken = transcriber._turns.taken
@@ -220,12 +220,37 @@ async def test_a_call_that_kills_is_done_alone_and_then_given_up(
     for tries, expected in ((0, [False]), (2, [True]), (8, [])):
         interaction_id, recording_id = await record(store, archive, intake, sound)
         async with store.begin() as connection:
+            await transcriptions.begin(connection, recording_id, model="m", host="h")
             for _ in range(tries):
-                await transcriptions.begin(connection, recording_id, model="m", host="h")
+                await transcriptions.count_try(connection, recording_id)
         told.clear()
         await transcriber.transcribe(recording_id)
         assert told == expected
         assert len(await stored(store, interaction_id)) == (1 if expected else 0)
+
+
+async def until_begun(store: Store, recording_id: int) -> None:
+    for _ in range(500):
+        async with store.begin() as connection:
+            if await transcriptions.list_progress(connection, [recording_id]):
+                return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it was not begun")
+
+
+async def test_a_call_that_waits_for_its_turn_has_not_been_tried(
+    store: Store, archive: Archive, intake: Intake, sound: bytes, tmp_path: Path
+) -> None:
+    """Whoever is killed meanwhile is killed by another: ten kills later it would be given up unheard."""
+    transcriber = of(store, archive, NumberingEngine(), tmp_path)
+    interaction_id, recording_id = await record(store, archive, intake, sound)
+    async with transcriber._turns.taken(alone=True):
+        work = asyncio.create_task(transcriber.transcribe(recording_id))
+        await until_begun(store, recording_id)
+        async with store.begin() as connection:
+            assert await transcriptions.begin(connection, recording_id, model="m", host="h") == 0
+    await work
+    assert len(await stored(store, interaction_id)) == 1
 
 
 async def test_what_ends_a_job_in_order_is_no_mark_against_its_call(

@@ -14,7 +14,7 @@ transcription = Table(  # gone once its transcript is there
     Column("host", Text, nullable=False),  # whose worker does it
     Column("speech_ms", Integer, nullable=False),  # to be recognised, of all channels together
     Column("done_ms", Integer, nullable=False),
-    Column("tries", SmallInteger, nullable=False),  # begun so often without getting any further
+    Column("tries", SmallInteger, nullable=False),  # tried so often without getting any further
     now("started_at"),
     now("updated_at"),
 )
