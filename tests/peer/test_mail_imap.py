@@ -11,6 +11,8 @@ import pytest
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
 from agent.mail.imap import wire
+from agent.mail.imap.plan import FolderStatus
+from agent.mail.imap.session import ImapSession
 from agent.model import CapturedMail, MailboxPosition, SourceState
 from tests.peer.dovecot import Dovecot
 from tests.peer.mailbox_lab import Watched, dovecot, messages, short_pauses, until_state, watch
@@ -44,6 +46,36 @@ async def test_large_mails_go_through_the_disk_byte_by_byte(
         await watched.until_archived(received)
         await until_state(watched, SourceState.RUNNING)
     assert next(spooled) == 2
+
+
+async def test_quiet_folders_are_asked_for_in_one_command(
+    dovecot: Dovecot, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIST-STATUS: in a round without news only the first folder is opened, and news are seen all the same."""
+    opened: list[str] = []
+    real = ImapSession.examine
+
+    def examine(session: ImapSession, folder: str) -> FolderStatus:
+        opened.append(folder)
+        return real(session, folder)
+
+    monkeypatch.setattr(ImapSession, "examine", examine)
+    received, sent, more = messages(2), messages(1, start=10), messages(1, start=20)
+    with dovecot.client() as client:
+        client.create("Archive")
+    await asyncio.to_thread(dovecot.append, "INBOX", received)
+    await asyncio.to_thread(dovecot.append, dovecot.sent, sent)
+    async with watch(poll_seconds=1) as watched:
+        await watched.until_archived(received + sent)
+        await until_state(watched, SourceState.RUNNING)
+        opened.clear()
+        async with asyncio.timeout(30):
+            while opened.count("INBOX") < 3:  # noqa: ASYNC110 - told from another thread
+                await asyncio.sleep(0.05)
+        assert set(opened[2:]) == {"INBOX"}, opened
+        await asyncio.to_thread(dovecot.append, "Archive", more)
+        await watched.until_archived(received + sent + more)
+        assert "Archive" in opened
 
 
 async def test_nothing_is_marked_as_seen(dovecot: Dovecot, watch: Callable[..., Watched]) -> None:

@@ -61,9 +61,7 @@ class Lost:
         """
         if not self._reader.has_lasting_uids(folder):
             return  # it is read anew by each connection
-        if not self._listed or time.monotonic() - self._listed > _LOOK_SECONDS:
-            self._lost = self._ledger.list_lost(self._settings.name)
-            self._listed = time.monotonic()
+        self._list()
         here = [one for one in self._lost if one.folder == folder]
         self._lost = [one for one in self._lost if one.folder != folder]
         for one in here:
@@ -72,6 +70,16 @@ class Lost:
         due = [one for one in here if one.uidvalidity == status.uidvalidity and (one.is_due or self._run.is_first(one))]
         for one in due[:_A_LOOK]:
             self._ask(folder, one)
+
+    def is_wanted(self, folder: str) -> bool:
+        """Whether something is due in a folder in which nothing has changed."""
+        self._list()
+        return any(one.folder == folder and (one.is_due or self._run.is_first(one)) for one in self._lost)
+
+    def _list(self) -> None:
+        if not self._listed or time.monotonic() - self._listed > _LOOK_SECONDS:
+            self._lost = self._ledger.list_lost(self._settings.name)
+            self._listed = time.monotonic()
 
     def _ask(self, folder: str, lost: LostMail) -> None:
         self._run.asked.add(lost.evidence_id)

@@ -30,6 +30,7 @@ from agent.mail.imap import folders as choosing
 from agent.mail.imap.fetchers import Fetchers, Losses, Refusals
 from agent.mail.imap.ledger import Ledger
 from agent.mail.imap.lost import Lost, Run
+from agent.mail.imap.plan import FolderStatus
 from agent.mail.imap.presence import Presence
 from agent.mail.imap.progress import Progress
 from agent.mail.imap.reader import FolderReader
@@ -47,6 +48,8 @@ _JOIN_SECONDS = 20.0
 _TELL_SECONDS = 2.0  # from one word of progress to the next
 _FOLDERS_TOLD = 5
 _LONG_ROUND = 10.0  # seconds
+_MANY_FOLDERS = 3  # from which on all are asked for in one command, where the server can
+_LOOK_ANYWAY_SECONDS = 3600.0  # after which a folder is looked into whatever the server tells of it
 _LIST_SECONDS = 900.0  # how often it is looked whether there are other folders
 
 
@@ -169,10 +172,13 @@ class Mailbox:
         """Look into every folder, the first one last: that is where the server then tells of new mail. Those over
         which connections were lost come behind the others, so that they keep none from being read."""
         visit.list_folders(self._settings)
+        visit.ask_statuses()
         is_more = False
         for folder in visit.due(self._in_order(visit.choice.read), self._settings.poll_seconds):
             if is_more and self._faults[folder]:
                 break
+            if visit.is_unchanged(folder):
+                continue
             try:
                 is_more |= visit.look_into(folder)
                 self._faults.pop(folder, None)
@@ -241,6 +247,8 @@ class _Visit:
         self.choice = choosing.Choice(read=())
         self.listed = 0.0
         self._refused: dict[str, str] = {}  # folder → what the server said
+        self._looked: dict[str, tuple[FolderStatus, float]] = {}  # how a folder stood when it was read to its end, when
+        self._told: dict[str, FolderStatus] = {}  # how the server says they stand now
         self._rounded = self._round_took = 0.0  # seconds
 
     def list_folders(self, settings: MailboxSettings) -> None:
@@ -259,6 +267,19 @@ class _Visit:
                 read=self.choice.read,
                 left_out=dict(self.choice.left_out),
             )
+
+    def ask_statuses(self) -> None:
+        """How all folders stand, in one command, where there are enough of them for that to be less."""
+        many = len(self.choice.read) >= _MANY_FOLDERS
+        self._told = self.session.list_statuses() if many and self._looked else {}
+
+    def is_unchanged(self, folder: str) -> bool:
+        """Whether a look would find what the last one found. The first folder is always looked into: it is the one
+        that tells of news. Without HIGHESTMODSEQ nothing tells of flags."""
+        seen, at = self._looked.get(folder, (None, 0.0))
+        if seen is None or folder == self.choice.read[0] or time.monotonic() - at > _LOOK_ANYWAY_SECONDS:
+            return False
+        return seen.modseq > 0 and self._told.get(folder) == seen and not self.lost.is_wanted(folder)
 
     def due(self, order: Sequence[str], pause: float) -> Iterator[str]:
         """Of all folders those to look into now. A round through thousands takes minutes: meanwhile the first one is
@@ -285,10 +306,12 @@ class _Visit:
             self.listed = 0.0  # it is gone, has another name, or is not for us
             return False
         self._refused.pop(folder, None)
+        self._looked.pop(folder, None)
         if not is_more:
             self.reader.settle()
             self.presence.look(folder, status, archived)
             self.lost.look(folder, status)
+            self._looked[folder] = (status, time.monotonic())
         return is_more
 
     def missing(self, mailbox: str) -> list[str]:

@@ -59,6 +59,12 @@ def quoted(name: bytes) -> bytes:
     return b'"' + re.sub(rb'(["\\])', rb"\\\1", name) + b'"'
 
 
+def unquoted(name: bytes) -> bytes:
+    """The very name of one that stands in an answer, with quotes or without."""
+    found = _QUOTED.fullmatch(name)
+    return _ESCAPED.sub(rb"\1", found[1]) if found is not None else name
+
+
 def usual(name: str) -> bytes:
     """The bytes of a name on a server that writes names as the standard has it."""
     encoded: bytes = imap_utf7.encode(name.encode("utf-16", "replace").decode("utf-16"))

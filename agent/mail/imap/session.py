@@ -24,7 +24,7 @@ from imapclient.exceptions import LoginError
 from imapclient.imapclient import SocketTimeout
 
 from agent.errors import ArchiveUnavailable, CardlineError, MailboxFolderMissing, MailboxUnreachable
-from agent.mail.imap import answers, names, refusals
+from agent.mail.imap import answers, names, refusals, statuses
 from agent.mail.imap.folders import Folder
 from agent.mail.imap.plan import FolderStatus
 from agent.mail.imap.wire import SPOOLED_FROM, BoundedClient, MailTooLarge, Spooled
@@ -193,6 +193,14 @@ class ImapSession:
             log.warning("mailbox_folders_not_understood", mailbox=self._settings.name, lines=found.odd[:5])
         self._raw_names = found.raw
         return list(found.folders)
+
+    def list_statuses(self) -> dict[str, FolderStatus]:
+        """How the folders listed last stand, as far as the server tells that in one answer (RFC 5819)."""
+        if not (self._has("LIST-STATUS") and self.has_modseq):
+            return {}
+        with self._translated("list"):
+            found = statuses.ask(self._client)
+        return {name: found[raw] for name, raw in self._raw_names.items() if raw in found}
 
     def examine(self, folder: str) -> FolderStatus:
         """Open a folder, read-only, and say how its UIDs stand.
