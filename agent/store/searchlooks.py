@@ -186,4 +186,7 @@ _STATEMENTS: dict[str, TextClause] = {}
 
 def statement(sql: str) -> TextClause:
     """The same object for the same words, which SQLAlchemy need not read again; there are few of them."""
-    return _STATEMENTS.setdefault(sql, text(sql))
+    found = _STATEMENTS.get(sql)
+    if found is None:
+        found = _STATEMENTS[sql] = text(sql)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import parse_qsl
@@ -201,12 +201,13 @@ async def load_results(
     entries = await searchshown.load_entries(connection, viewer, ids)
     files = await searchshown.load_files(connection, hits)
     notes = await searchshown.load_notes(connection, hits)
-    words: set[str] = set()
+    spoken = {line.id: words_of(line.text) for one in entries.values() for line in one.lines}
+    words: set[str] = set().union(*spoken.values())
     for text in _texts(entries.values(), files.values(), notes.values()):
         words |= words_of(text)
     found = await searchshown.match_words(connection, words, question.lexemes, question.prefixes)
     results = []
-    best = {one.id: _best_lines(one, found.__contains__) for one in entries.values() if one.lines}
+    best = {one.id: _best_lines(one, spoken, found) for one in entries.values() if one.lines}
     said = await searchshown.load_words(connection, [line.id for lines in best.values() for line in lines])
     for group in groups:
         first = group[0]
@@ -222,7 +223,6 @@ async def load_results(
 def _texts(entries: Iterable[FoundEntry], files: Iterable[FoundFile], notes: Iterable[FoundNote]) -> Iterable[str]:
     for entry in entries:
         yield from (entry.subject, entry.text)
-        yield from (line.text for line in entry.lines)
         yield from (one.text for one in entry.comments)
         yield from (text for name, contact, _ in entry.people for text in (name, contact))
     for file in files:
@@ -266,11 +266,11 @@ def _entry(
     )
 
 
-def _best_lines(entry: FoundEntry, is_hit: Callable[[str], bool]) -> list[FoundLine]:
+def _best_lines(entry: FoundEntry, spoken: Mapping[int, Set[str]], hits: Set[str]) -> list[FoundLine]:
     """The lines with the most of what was looked for, in the order in which they were said; without any the first."""
     scored = []
     for place, line in enumerate(entry.lines):
-        different = {word.casefold() for word in words_of(line.text) if is_hit(word)}
+        different = {word.casefold() for word in spoken[line.id] & hits}
         if different:
             scored.append((-len(different), place))
     best = sorted(place for _, place in sorted(scored)[:_MOST_PLACES]) or [0]
