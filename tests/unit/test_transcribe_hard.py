@@ -51,7 +51,7 @@ SAMPLE = (
 )
 KINDS = ("white", "pink", "street")
 WORST_LOSS = 0.05  # of recall, at 10 dB against clean
-LEAST_RECALL = 0.6  # of words at 10 dB
+LEAST_RECALL = 0.88  # of words at 10 dB
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +175,10 @@ def recalled(engine: WhisperEngine, calls: Sequence[SyntheticCall], change: Chan
     return float(np.mean(shares))
 
 
-def unheard_calls() -> list[SyntheticCall]:
+def unheard_calls(seeds: Sequence[int] = range(4, 10)) -> list[SyntheticCall]:
     """Twelve in each language by voices that the model never heard, half of them of the demo's phrases only."""
     peers.require("espeak-ng")
-    return some_calls()
+    return some_calls(seeds)
 
 
 @pytest.mark.soak
@@ -196,8 +196,9 @@ def test_under_noise_most_words_are_heard(engine: WhisperEngine, kind: str) -> N
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_under_noise_no_words_are_lost_that_the_model_can_hear(engine: WhisperEngine, kind: str) -> None:
-    """Against the same model told where somebody speaks. How much it hears itself is a matter of its training."""
-    calls = unheard_calls()
+    """Against the same model told where somebody speaks. How much it hears itself is a matter of its training. Of 24
+    calls alone, a sentence at the model's edge that falls one way or the other is a point: so here are 40."""
+    calls = unheard_calls(range(4, 14))
 
     def change(samples: Samples, level: float) -> Samples:
         return under_noise(samples, level, 10, kind)
