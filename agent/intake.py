@@ -19,13 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agent import jobs
 from agent.archive.blobs import Archive
 from agent.keeping import Keeper
-from agent.model import (
-    CapturedCall,
-    CapturedMail,
-    MailboxPosition,
-    ParsedMessage,
-    SealedBlob,
-)
+from agent.model import CapturedCall, CapturedMail, MailboxPosition, SealedBlob
+from agent.model_mail import ParsedMessage
 from agent.store import conversations, evidence, incoming, mailboxes, notices, recordings
 from agent.store.accepted import ReadMail, accept_mails
 from agent.store.engine import Store

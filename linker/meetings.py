@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agent.model import CapturedParty, IdentityKind, MeetingState, ParsedAttendee, ParsedInvitation, Role
+from agent.model import CapturedParty, IdentityKind, MeetingState, Role
+from agent.model_mail import ParsedAttendee, ParsedInvitation
 from agent.store.interactions import Party
 from agent.store.meetings import CallBeside, Told
 from linker.normalize import PUBLIC_DOMAINS

@@ -28,12 +28,11 @@ from agent.model import (
     Identity,
     IdentityKind,
     MessageCategory,
-    ParsedAttachment,
-    ParsedMessage,
     SourceState,
     UserRole,
     Utterance,
 )
+from agent.model_mail import ParsedAttachment, ParsedMessage
 from agent.settings import Settings, WebSettings
 from agent.store import accounts, blobs, cards, employees, messages, recordings, sources, transcripts
 from agent.store.engine import Store

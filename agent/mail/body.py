@@ -14,7 +14,7 @@ from agent.mail.safe_html import is_too_deep, mark_quotes, safe_html, strip_tags
 from agent.mail.sniffing import sniff
 from agent.mail.text import decode_bytes, one_line
 from agent.mail.uuencoded import take_out
-from agent.model import ParsedAttachment
+from agent.model_mail import ParsedAttachment
 
 LONGEST_TEXT = 1_000_000
 """Characters of a mail's text that are kept."""

@@ -1,7 +1,7 @@
 """What was delivered to a message: the mail itself, or the one within a journal report or a forward. Pure.
 
 Evidence is the delivery as it came, sealed whole. What it wraps is not sealed a second time but named by its place and
-digest there (`agent.model.Wrapping`): the bytes are the same, one proof vouches for both, and an erasure takes both.
+digest there (`agent.model_mail.Wrapping`): the bytes are the same, one proof vouches for both, an erasure takes both.
 """
 
 from __future__ import annotations
@@ -21,14 +21,8 @@ from agent.mail.parse import INSIDE, parse
 from agent.mail.parts import read_message
 from agent.mail.protocol import Effort
 from agent.mail.slices import Slice, whole
-from agent.model import (
-    CapturedParty,
-    IdentityKind,
-    JournalRecipient,
-    ParsedMessage,
-    Wrapping,
-    WrappingKind,
-)
+from agent.model import CapturedParty, IdentityKind
+from agent.model_mail import JournalRecipient, ParsedMessage, Wrapping, WrappingKind
 
 _ORIGINAL_RECIPIENT = ("x-gm-original-to", "x-original-to", "envelope-to", "x-envelope-to")
 """Where Google, Postfix, Exim and others write for whom a copy was, one a copy."""

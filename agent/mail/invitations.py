@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.mail.parts import Part, part_bytes
 from agent.mail.text import clean, decode_bytes, one_line
-from agent.model import ParsedAttendee, ParsedInvitation
+from agent.model_mail import ParsedAttendee, ParsedInvitation
 
 CALENDAR_TYPES = frozenset(("text/calendar", "application/ics"))
 _LONGEST = 512 * 1024  # bytes

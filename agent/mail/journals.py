@@ -15,7 +15,7 @@ from agent.mail.headers import Headers, first, read_addresses, read_headers
 from agent.mail.parts import part_bytes, read_message, walk
 from agent.mail.slices import Slice, attached_mails, whole
 from agent.mail.text import decode_bytes, one_line
-from agent.model import JournalRecipient
+from agent.model_mail import JournalRecipient
 
 _MARKS = ("x-ms-journal-report", "x-ms-exchange-organization-journal-report")
 _IDENTIFIERS = ("content-identifier", "content-identifer")  # Exchange 2007 and 2010 misspell it

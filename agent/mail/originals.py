@@ -8,7 +8,7 @@ from agent.mail import headers as header
 from agent.mail.body import read_lines
 from agent.mail.layout import Line
 from agent.mail.parts import Part, children, walk
-from agent.model import ParsedOriginal
+from agent.model_mail import ParsedOriginal
 
 _MOST = 20
 _MOST_LINES = 20_000

@@ -28,9 +28,8 @@ from agent.mail.reports import read_report
 from agent.mail.sniffing import PROGRAM
 from agent.mail.text import one_line
 from agent.mail.wrappings import open_wrappings
-from agent.model import (
-    CapturedParty,
-    MessageCategory,
+from agent.model import CapturedParty, MessageCategory
+from agent.model_mail import (
     ParsedAttachment,
     ParsedInvitation,
     ParsedMessage,

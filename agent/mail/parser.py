@@ -11,7 +11,8 @@ from agent.archive.blobs import Archive
 from agent.errors import BlobErased, CardlineError, Unavailable, Unreadable
 from agent.mail.ports import PROBLEM, MessageStore
 from agent.mail.sandbox import Sandbox
-from agent.model import EvidenceState, ParsedMessage, SealedBlob
+from agent.model import EvidenceState, SealedBlob
+from agent.model_mail import ParsedMessage
 from agent.store import evidence
 from agent.store.engine import Store
 from agent.store.evidence import Evidence

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from agent.model import CapturedMail, MailboxPosition, ParsedMessage, SourceState
+from agent.model import CapturedMail, MailboxPosition, SourceState
+from agent.model_mail import ParsedMessage
 
 
 class EvidenceStore(Protocol):

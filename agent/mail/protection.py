@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from agent.mail.cms import CmsKind, read_cms, signer_of
 from agent.mail.parts import Part, part_bytes
 from agent.mail.wrappings import PKCS7
-from agent.model import Protection, ProtectionKind
+from agent.model_mail import Protection, ProtectionKind
 
 _SMIME, _OPENPGP = "S/MIME", "OpenPGP"
 _SIGNATURES = frozenset(("application/pkcs7-signature", "application/x-pkcs7-signature"))

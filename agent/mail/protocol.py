@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from agent.model import ParsedMessage
+from agent.model_mail import ParsedMessage
 
 LENGTH_BYTES = 8
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.mail.layout import Line
 from agent.mail.phrases import CLOSINGS, DIVIDERS, LABELS, SENT_FROM, WROTE
-from agent.model import SpanKind, TextSpan
+from agent.model_mail import SpanKind, TextSpan
 
 _LONGEST = 300  # characters of a line that are looked at
 _ATTRIBUTION_LINES = 3

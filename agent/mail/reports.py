@@ -12,7 +12,7 @@ from email.parser import BytesHeaderParser
 from agent.mail import headers as header
 from agent.mail.parts import POLICY, Part, children, part_bytes
 from agent.mail.text import one_line
-from agent.model import ParsedOriginal, ParsedReport
+from agent.model_mail import ParsedOriginal, ParsedReport
 
 _MOST_RECIPIENTS = 20
 _MOST_IDS = 10

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from agent.errors import Unreadable
 from agent.mail.child import Answer, Child, ChildLost
 from agent.mail.protocol import MESSAGE, Effort
-from agent.model import ParsedMessage
+from agent.model_mail import ParsedMessage
 
 log = structlog.get_logger()
 

@@ -16,7 +16,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import LargeBinary, Text
 
-from agent.model import EvidenceState, InteractionKind, MessageCategory, ParsedMessage
+from agent.model import EvidenceState, InteractionKind, MessageCategory
+from agent.model_mail import ParsedMessage
 from agent.store import copies, meetings, merging
 from agent.store.engine import is_any, storable
 from agent.store.schema import message

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
-from agent.model import ParsedMessage
+from agent.model_mail import ParsedMessage
 from agent.store.subjects import plain_subject
 
 _MARK = "~"

@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import BigInteger, Text
 
-from agent.model import InteractionKind, MeetingState, ParsedInvitation
+from agent.model import InteractionKind, MeetingState
+from agent.model_mail import ParsedInvitation
 from agent.store import changes, search
 from agent.store.engine import AnyRow, is_any
 from agent.store.interactions import insert_interaction

@@ -16,7 +16,8 @@ from sqlalchemy import TextClause, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import CapturedParty, Wrapping
+from agent.model import CapturedParty
+from agent.model_mail import Wrapping
 from agent.store.schema import interaction, party
 
 _ADDED = ("bcc", "expanded", "envelope")  # what says more comes first

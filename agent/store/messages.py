@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.model import MessageCategory, SpanKind, TextSpan
+from agent.model import MessageCategory
+from agent.model_mail import SpanKind, TextSpan
 from agent.store.engine import AnyRow, is_any
 from agent.store.schema import attachment, message
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.model import SpanKind, TextSpan
+from agent.model_mail import SpanKind, TextSpan
 
 OWN = "own"
 _LEAST_FOLDED = 3  # lines: a quote between the lines of an answer is short, and the answer makes no sense without it

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from agent.model import Direction, Disposition, InteractionKind, Role, TextSpan
+from agent.model import Direction, Disposition, InteractionKind, Role
+from agent.model_mail import TextSpan
 from agent.store.history import Entry
 from agent.store.interactions import Party
 from agent.store.transcripts import Transcript

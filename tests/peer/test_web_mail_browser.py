@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from agent.archive.blobs import Archive
 from agent.intake import Intake
-from agent.model import ParsedAttendee, ParsedInvitation
+from agent.model_mail import ParsedAttendee, ParsedInvitation
 from agent.store.engine import Store
 from agent.web.app import WebServer
 from linker.link import Linker

@@ -10,14 +10,8 @@ from typing import Any
 from sqlalchemy import text
 
 from agent.intake import Intake
-from agent.model import (
-    CapturedCall,
-    CapturedMail,
-    CapturedParty,
-    IdentityKind,
-    MessageCategory,
-    ParsedMessage,
-)
+from agent.model import CapturedCall, CapturedMail, CapturedParty, IdentityKind, MessageCategory
+from agent.model_mail import ParsedMessage
 from agent.store.engine import Store
 from linker.link import Linker
 

@@ -17,7 +17,8 @@ from agent.archive.erasure import Demand, NothingToErase, erase
 from agent.archive.offline import verify_copy
 from agent.errors import BlobErased, Misconfigured
 from agent.intake import Intake
-from agent.model import CapturedMail, ParsedAttachment, Utterance
+from agent.model import CapturedMail, Utterance
+from agent.model_mail import ParsedAttachment
 from agent.store import erasures, recordings, transcripts
 from agent.store.engine import Store
 from agent.store.schema import metadata

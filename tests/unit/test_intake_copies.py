@@ -15,17 +15,8 @@ from sqlalchemy import text
 from agent.archive.blobs import Archive
 from agent.errors import DatabaseUnavailable
 from agent.intake import Intake
-from agent.model import (
-    CapturedMail,
-    CapturedParty,
-    IdentityKind,
-    JournalRecipient,
-    MessageCategory,
-    ParsedMessage,
-    SealedBlob,
-    Wrapping,
-    WrappingKind,
-)
+from agent.model import CapturedMail, CapturedParty, IdentityKind, MessageCategory, SealedBlob
+from agent.model_mail import JournalRecipient, ParsedMessage, Wrapping, WrappingKind
 from agent.store import evidence
 from agent.store.engine import Store
 

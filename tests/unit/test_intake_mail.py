@@ -18,16 +18,8 @@ from sqlalchemy import text
 from agent.archive.blobs import Archive, open_archive
 from agent.errors import ArchiveUnavailable, DatabaseUnavailable
 from agent.intake import Intake
-from agent.model import (
-    CapturedMail,
-    CapturedParty,
-    EvidenceState,
-    IdentityKind,
-    MailboxPosition,
-    MessageCategory,
-    ParsedAttachment,
-    ParsedMessage,
-)
+from agent.model import CapturedMail, CapturedParty, EvidenceState, IdentityKind, MailboxPosition, MessageCategory
+from agent.model_mail import ParsedAttachment, ParsedMessage
 from agent.store import evidence, mailboxes, messages, search
 from agent.store.engine import Store
 

@@ -10,17 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from agent.intake import Intake
-from agent.model import (
-    Direction,
-    Identity,
-    IdentityKind,
-    LinkState,
-    MessageCategory,
-    ParsedMessage,
-    SpanKind,
-    TextSpan,
-    UserRole,
-)
+from agent.model import Direction, Identity, IdentityKind, LinkState, MessageCategory, UserRole
+from agent.model_mail import ParsedMessage, SpanKind, TextSpan
 from agent.settings import Settings
 from agent.settings_linking import LinkingSettings
 from agent.store import (

@@ -9,7 +9,7 @@ import pytest
 
 from agent.mail.parse import parse
 from agent.mail.safe_html import list_parts, resolve_parts
-from agent.model import ParsedMessage
+from agent.model_mail import ParsedMessage
 
 RUSSIAN = "Добрый день! Высылаю договор поставки и счёт на оплату, прошу подписать до пятницы."
 

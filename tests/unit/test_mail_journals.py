@@ -16,7 +16,7 @@ from agent.mail.forwards import quoted_original
 from agent.mail.journals import open_journal
 from agent.mail.parse import INSIDE, extract_part, parse
 from agent.mail.slices import attached_mails, whole
-from agent.model import ParsedMessage, WrappingKind
+from agent.model_mail import ParsedMessage, WrappingKind
 from tests.unit.journal_mails import ORIGINAL, REPORT_WORDS, forward, forward_attached, journal, undelivered
 
 JOURNAL: Mapping[str, Any] = {

@@ -14,17 +14,8 @@ import pytest
 from sqlalchemy import text
 
 from agent.intake import Intake
-from agent.model import (
-    Disposition,
-    InteractionKind,
-    LinkState,
-    MeetingState,
-    MessageCategory,
-    ParsedAttendee,
-    ParsedInvitation,
-    ParsedMessage,
-    UserRole,
-)
+from agent.model import Disposition, InteractionKind, LinkState, MeetingState, MessageCategory, UserRole
+from agent.model_mail import ParsedAttendee, ParsedInvitation, ParsedMessage
 from agent.settings import Settings
 from agent.store import cards, employees, erasures, interactions, links, meetings, rights, rules
 from agent.store.engine import Store

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from agent.errors import Unreadable
 from agent.mail.parse import extract_part, parse
 from agent.mail.protocol import MESSAGE, Effort
-from agent.model import MessageCategory, ParsedMessage
+from agent.model import MessageCategory
+from agent.model_mail import ParsedMessage
 from tests.data.mail.make import MAILS
 
 FOLDER = Path(__file__).parent.parent / "data" / "mail"

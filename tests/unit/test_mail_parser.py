@@ -13,7 +13,8 @@ from agent.intake import Intake
 from agent.mail.parser import Parser
 from agent.mail.ports import PROBLEM
 from agent.mail.sandbox import Sandbox
-from agent.model import CapturedMail, EvidenceState, ParsedMessage
+from agent.model import CapturedMail, EvidenceState
+from agent.model_mail import ParsedMessage
 from agent.store import evidence
 from agent.store.engine import Store
 from agent.store.evidence import Evidence

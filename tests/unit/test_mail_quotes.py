@@ -13,7 +13,7 @@ from agent.mail.layout import Line, lay_out, plain_lines
 from agent.mail.parse import parse
 from agent.mail.quotes import find_spans, own_words
 from agent.mail.safe_html import safe_html
-from agent.model import ParsedMessage, SpanKind
+from agent.model_mail import ParsedMessage, SpanKind
 
 
 def own(text: str) -> str:

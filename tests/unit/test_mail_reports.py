@@ -6,7 +6,8 @@ import pytest
 
 from agent.mail.classify import KEPT_HEADERS
 from agent.mail.parse import parse
-from agent.model import MessageCategory, ParsedReport
+from agent.model import MessageCategory
+from agent.model_mail import ParsedReport
 
 HEAD = (
     "Return-Path: <>\r\nFrom: Mail Delivery System <MAILER-DAEMON@mx.example.com>\r\nTo: anna@example.com\r\n"

@@ -12,16 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.intake import Intake
-from agent.model import (
-    CapturedMail,
-    Identity,
-    IdentityKind,
-    LinkState,
-    MessageCategory,
-    ParsedMessage,
-    ParsedReport,
-    UserRole,
-)
+from agent.model import CapturedMail, Identity, IdentityKind, LinkState, MessageCategory, UserRole
+from agent.model_mail import ParsedMessage, ParsedReport
 from agent.settings import Settings
 from agent.store import (
     cardhistory,

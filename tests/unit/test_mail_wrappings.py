@@ -15,7 +15,7 @@ from agent.mail.cms import read_cms
 from agent.mail.parse import extract_part, parse
 from agent.mail.quotes import own_words
 from agent.mail.tnef import read_tnef
-from agent.model import ParsedMessage, Protection, ProtectionKind, SpanKind
+from agent.model_mail import ParsedMessage, Protection, ProtectionKind, SpanKind
 from tests.unit.mail_lab import HEAD, attached, docx, mixed, openssl_cms, tnef
 
 

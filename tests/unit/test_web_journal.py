@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from agent.intake import Intake
-from agent.model import CapturedMail, CapturedParty, IdentityKind, Wrapping, WrappingKind
+from agent.model import CapturedMail, CapturedParty, IdentityKind
+from agent.model_mail import Wrapping, WrappingKind
 from agent.store import rules
 from agent.store.engine import Store
 from linker.link import Linker

@@ -9,14 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from agent.intake import Intake
-from agent.model import (
-    MeetingState,
-    MessageCategory,
-    ParsedAttendee,
-    ParsedInvitation,
-    ParsedMessage,
-    ParsedReport,
-)
+from agent.model import MeetingState, MessageCategory
+from agent.model_mail import ParsedAttendee, ParsedInvitation, ParsedMessage, ParsedReport
 from agent.store import meetings, rules
 from agent.store.engine import Store
 from linker.link import Linker

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from agent.archive.blobs import Archive
 from agent.intake import Intake
-from agent.model import ParsedAttachment
+from agent.model_mail import ParsedAttachment
 from agent.store import attachments, messages
 from agent.store.attachments import Words, WordsState
 from agent.store.engine import Store

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import agent.web
 from agent.mail.layout import plain_lines
 from agent.mail.quotes import find_spans
-from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole, WrappingKind
+from agent.model import Disposition, LinkState, MeetingState, MessageCategory, SourceState, UserRole
+from agent.model_mail import WrappingKind
 from agent.store.clients import Position
 from agent.store.linkrules import RuleDecision, UnknownPolicy
 from agent.store.tokens import SCOPES

@@ -10,7 +10,8 @@ import pytest
 
 from agent.archive.blobs import Archive
 from agent.intake import Intake
-from agent.model import ParsedAttachment, UserRole
+from agent.model import UserRole
+from agent.model_mail import ParsedAttachment
 from agent.store.engine import Store
 from agent.web.app import WebServer
 from tests.web_world import Browser, Builder, World, build, serve, settings_for

@@ -39,7 +39,7 @@ invitation = Table(  # what one mail says of a meeting; the meeting is made of a
     of("meeting", refers="interaction_id"),
     Column("place", Integer, nullable=False),
     Column("sent_at", DateTime(timezone=True), nullable=False),
-    json("told"),  # agent.model.ParsedInvitation
+    json("told"),  # agent.model_mail.ParsedInvitation
     UniqueConstraint("message_id", "place"),
     Index(None, "meeting_id"),
 )
