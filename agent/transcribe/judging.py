@@ -13,6 +13,7 @@ from agent.transcribe.repeats import cut_loop, repeated_sentences, suspicion
 from agent.transcribe.speech.windows import Passage
 
 _SLACK_SECONDS = 0.3  # voice activity detection may begin that late
+_SHORTEST_SECONDS = 0.15  # of a word that somebody can have said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ def judge(channel: int, passages: Sequence[Passage]) -> tuple[list[Believed], li
             dropped.append(_dropped(channel, passage, reason))
         cut.append(_weighed_anew(short) if reason else passage)
     again = repeated_sentences(cut)
-    reasons = dict(_paces(cut))
+    reasons = dict(_paces(cut)) | dict(_too_late(cut))
     for index, passage in enumerate(cut):
         reason = _objection(passage) or reasons.get(index, "")
         if not reason and index in again:
@@ -74,6 +75,17 @@ def _paces(passages: Sequence[Passage]) -> Iterator[tuple[int, str]]:
             own = _own_pace(passage, exact=not hurried) if hurried or passage.words else ""
             if own or (slow and len(members) == 1):
                 yield index, own or slow
+
+
+def _too_late(passages: Sequence[Passage]) -> Iterator[tuple[int, str]]:
+    """What begins as its speech ends, which voice activity detection knows exactly: there was time for no word. A model
+    answers so to the echo of the other party behind one's last word. Where speech was cut in two it goes on."""
+    for index, passage in enumerate(passages):
+        left = passage.speech.end - passage.start
+        after = next((one.speech for one in passages[index + 1 :] if one.speech != passage.speech), None)
+        goes_on = after is not None and after.start - passage.speech.end < _SHORTEST_SECONDS
+        if passage.words and left < _SHORTEST_SECONDS and passage.start > passage.speech.start and not goes_on:
+            yield index, f"begins where speech ends: {max(0.0, left):.2f} s before"
 
 
 def _own_pace(passage: Passage, *, exact: bool) -> str:

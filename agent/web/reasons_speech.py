@@ -21,6 +21,10 @@ SPEECH_REASONS = (
         r"slower than anybody speaks: (\d+) characters in ([\d.]+) s",
         r"так медленно не говорят: знаков \1 за \2 с",
     ),
+    (
+        r"begins where speech ends: ([\d.]+) s before",
+        r"начинается за \1 с до конца речи: столько не длится ни одно слово",
+    ),
     (r"a known invention of speech models: (.+)", r"известная выдумка моделей (\1)"),
     (
         r"bleed of the other channel: the same sound ([\d.]+) s later, (-?\d+) dB quieter, share ([\d.]+)",

@@ -191,4 +191,30 @@ def test_of_more_than_a_breath_holds_what_has_no_room_is_dropped() -> None:
     assert len(dropped) == 3
 
 
+def test_what_begins_as_speech_ends_was_not_said() -> None:
+    """The echo of the other party behind one's last word; a short word before the end is left alone."""
+    kept, dropped = judge(0, [*spoken(), word_at(12.91)])
+    assert [one.text for one in kept] == ["Сколько стоит доставка?"]
+    assert [one.reason for one in dropped] == ["begins where speech ends: 0.09 s before"]
+    kept, dropped = judge(0, [*spoken(), word_at(12.7)])
+    assert [one.text for one in kept] == ["Сколько стоит доставка?", "Да."]
+    assert not dropped
+
+
+def test_where_speech_was_cut_in_two_a_word_may_begin_at_the_cut() -> None:
+    following = passage(" Доставка стоит пятьсот рублей.", 13.0, 3.0)
+    kept, dropped = judge(0, [*spoken(), word_at(12.91), following])
+    assert len(kept) == 3
+    assert not dropped
+
+
+def spoken() -> list[Passage]:
+    return [passage(" Сколько стоит доставка?", 10.0, 2.0, speech=Stretch(start=10, end=13))]
+
+
+def word_at(start: float) -> Passage:
+    words = [Word(start=start, end=start + 0.2, text=" Да.", confidence=0.9)]
+    return passage(" Да.", start, 0.2, speech=Stretch(start=10, end=13), words=words)
+
+
 OTHERS = ("В цену входит доставка и гарантия.", "Алло, вы меня хорошо слышите?", "Хорошо, сегодня вечером удобно.")
