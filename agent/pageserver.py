@@ -1,8 +1,8 @@
 """A page process: pages, HTTP API and the door for virtual PBXs, on the socket that the main process holds.
 
 They are apart from the main process so that a page that takes long never delays an answer to a SIP request, and
-several of them use several cores. Whichever is free takes the next connection; one that dies is replaced while the
-others go on. Limits that are kept in memory (requests of the API, listeners, open event streams) are each one's own.
+several of them use several cores. Whichever has the fewest takes the next connection (`agent.web.accepting`); one that
+dies is replaced while the others go on. Limits that are kept in memory (requests of the API, listeners, open event streams) are each one's own.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from aiohttp import web
 
 from agent.store.attempts import CODE_LIMITS, Attempts
 from agent.store.notices import INTERACTIONS
+from agent.web.accepting import SharedSite
 from agent.web.api.limits import make_buckets, serve_api
-from agent.web.binding import BACKLOG, open_socket
+from agent.web.binding import open_socket
 from agent.web.entering import ATTEMPTS, CODE_ATTEMPTS
 from agent.web.events import HUB, LiveHub
 from agent.web.guard import ROUTES, answer_errors, check_rights, set_headers
@@ -30,7 +31,6 @@ log = structlog.get_logger()
 
 _LARGEST_FORM = 64 * 1024
 _STOP_SECONDS = 5.0
-_TAKEN_AT_ONCE = 2  # connections: the others are for whichever process is less busy
 
 
 def make_app(services: Services) -> web.Application:
@@ -93,8 +93,7 @@ class WebServer:
         await self._runner.setup()
         if listening is None:
             listening = open_socket(self._settings)
-        await web.SockSite(self._runner, listening, backlog=_TAKEN_AT_ONCE).start()
-        listening.listen(BACKLOG)  # asyncio has set it to what one process takes at once
+        await SharedSite(self._runner, listening).start()
         host, port = listening.getsockname()[:2]
         self.address = (str(host), int(port))
         log.info("web_listening", address=host, port=port)

@@ -21,7 +21,7 @@ from agent.web.services import login_of, services
 from agent.web.shown import Names, View
 
 PAGE_SIZE = 50
-HISTORY_SIZE = 12  # entries of a card's page, each with what was said in it: two screens; more come as one reads on
+HISTORY_SIZE = 8  # entries of a card's page, each with what was said in it: over a screen; more come as one reads on
 _LONGEST_SEARCH = 200
 _SUGGESTED, _FEWEST_SUGGESTED_FOR = 20, 2  # cards; letters
 _POSITION = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
