@@ -2,7 +2,8 @@
 
 They are apart from the main process so that a page that takes long never delays an answer to a SIP request, and
 several of them use several cores. Whichever has the fewest takes the next connection (`agent.web.accepting`); one that
-dies is replaced while the others go on. Limits that are kept in memory (requests of the API, listeners, open event streams) are each one's own.
+dies is replaced while the others go on. Limits that are kept in memory (requests of the API, listeners, open event
+streams) are each one's own.
 """
 
 from __future__ import annotations
