@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-_FIRST_PAUSE = timedelta(hours=1)
+FIRST_PAUSE = timedelta(hours=1)
 _AT_ONCE = 200
 
 
@@ -63,7 +63,7 @@ _ASK_NOW = text(
 
 async def list_lost(connection: AsyncConnection, mailbox: str) -> list[LostMail]:
     """Mails of a mailbox that never came, those first that are due longest; also those that a person has set aside."""
-    given = {"source": f"imap:{mailbox}", "first_pause": _FIRST_PAUSE, "most": _AT_ONCE}
+    given = {"source": f"imap:{mailbox}", "first_pause": FIRST_PAUSE, "most": _AT_ONCE}
     return [
         LostMail(
             evidence_id=row.id,

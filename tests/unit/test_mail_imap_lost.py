@@ -74,7 +74,7 @@ async def test_it_is_asked_for_by_itself_after_its_pause(
 ) -> None:
     await _noted(server, reading)
     server.refused = set()
-    monkeypatch.setattr(lostmail, "_FIRST_PAUSE", timedelta(0))
+    monkeypatch.setattr(lostmail, "FIRST_PAUSE", timedelta(0))
     await _until_none_waits(reading)
     assert await _raw(reading, store, archive, 2) == mail(2)
 

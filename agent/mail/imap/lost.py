@@ -17,13 +17,13 @@ from agent.mail.imap.plan import FolderStatus
 from agent.mail.imap.reader import FolderReader
 from agent.mail.imap.session import FetchedMail, ImapSession, MessageRefused
 from agent.settings import MailboxSettings
-from agent.store.lostmail import LostMail
+from agent.store.lostmail import FIRST_PAUSE, LostMail
 
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 20.0  # from one look at what is due to the next
 _A_LOOK = 20  # messages asked for at a time: whoever waits for new mail waits behind them
-_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(hours=1), timedelta(days=1)
+_LONGEST_PAUSE = timedelta(days=1)
 
 
 class Run:
@@ -104,4 +104,4 @@ class Lost:
 
 def pause_after(asked: int) -> timedelta:
     """How long to wait behind an attempt, with ``asked`` of them before it."""
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(asked, 10)))
+    return min(_LONGEST_PAUSE, FIRST_PAUSE * (1 << min(asked, 10)))
